@@ -1,0 +1,2 @@
+//! torc: one binary for the whole cluster.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Wire formats and the command table of Torc; no I/O.

@@ -1,0 +1,1 @@
+//! The consistent-hashing proxy of Torc.

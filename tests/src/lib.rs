@@ -1,0 +1,1 @@
+//! Tests of Torc across its parts: differential, end to end, failover.
