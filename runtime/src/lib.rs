@@ -1,1 +1,22 @@
 //! Listeners, bus, HTTP, logging, signals and the raft transport and storage of Torc.
+//!
+//! What a server and a proxy both need and neither should own. Nothing here knows a command.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`clock`] | `CLOCK_BOOTTIME` and wall time, as functions and behind a trait |
+//! | [`logging`] | the one place that installs a `tracing` subscriber |
+//! | [`shutdown`] | the token that SIGTERM and SIGINT trip |
+//! | [`listen`] | addresses, listeners, the `Stream` of TCP and unix sockets, the acceptor |
+//! | [`http`] | `/metrics`, `/healthz`, `/readyz` and status pages; a tiny client |
+//! | [`metrics`] | collectors over plain counters, latency histograms |
+//! | [`datadir`], [`lockfile`] | the data folder: mode, atomic writes, secret, node id, lock |
+
+pub mod clock;
+pub mod datadir;
+pub mod http;
+pub mod listen;
+pub mod lockfile;
+pub mod logging;
+pub mod metrics;
+pub mod shutdown;

@@ -1,0 +1,21 @@
+//! Listeners and streams over TCP and unix sockets.
+//!
+//! [`bind`] opens a [`Listener`]; [`acceptor`] accepts on one task and hands the sockets round to
+//! worker threads, each of which owns those it was given; [`Stream`] is what a connection reads and
+//! writes, whichever kind it is.
+//!
+//! ```text
+//!   Listener ──accept──▶ acceptor ──bounded channel──▶ worker 0 (own runtime) ─▶ Stream
+//!                                └─────────────────▶ worker 1 (own runtime) ─▶ Stream
+//! ```
+
+pub mod acceptor;
+mod address;
+mod bind;
+mod error;
+mod stream;
+
+pub use address::{Address, AddressError};
+pub use bind::{Listener, SocketOptions, bind};
+pub use error::ListenError;
+pub use stream::{PeerAddr, StdStream, Stream};

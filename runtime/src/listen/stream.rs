@@ -1,0 +1,193 @@
+//! A connection over TCP or a unix socket, behind one type.
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::net::{SocketAddr, TcpStream as StdTcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::BufMut;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
+use tokio::net::{TcpStream, UnixStream};
+
+/// Who is at the other end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeerAddr {
+    /// A TCP peer.
+    Tcp(SocketAddr),
+    /// A peer on a unix socket of this path (peers have no name of their own).
+    Unix(Arc<Path>),
+}
+
+impl PeerAddr {
+    /// Whether the peer is on this machine.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp(address) => address.ip().is_loopback(),
+            Self::Unix(_) => true,
+        }
+    }
+}
+
+impl fmt::Display for PeerAddr {
+    /// As Redis's CLIENT LIST shows them: `ip:port`, `path:0`.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(out, "{address}"),
+            Self::Unix(path) => write!(out, "{}:0", path.display()),
+        }
+    }
+}
+
+/// A non-blocking socket that no runtime has yet: what the acceptor hands to a worker.
+#[derive(Debug)]
+pub enum StdStream {
+    /// Over TCP.
+    Tcp(StdTcpStream),
+    /// Over a unix socket.
+    Unix(StdUnixStream),
+}
+
+impl StdStream {
+    /// Registers the socket with the runtime this is called in.
+    pub fn into_async(self) -> io::Result<Stream> {
+        Ok(match self {
+            Self::Tcp(stream) => Stream::Tcp(TcpStream::from_std(stream)?),
+            Self::Unix(stream) => Stream::Unix(UnixStream::from_std(stream)?),
+        })
+    }
+
+    /// Writes what the socket takes right now, once: for a last word before closing.
+    pub fn write_last_word(&self, bytes: &[u8]) {
+        use std::io::Write;
+        let _ = match self {
+            Self::Tcp(stream) => (&*stream).write(bytes),
+            Self::Unix(stream) => (&*stream).write(bytes),
+        };
+    }
+}
+
+/// A connection tied to a runtime: as `AsyncRead` and `AsyncWrite`, or by readiness and `try_…`.
+#[derive(Debug)]
+pub enum Stream {
+    /// Over TCP.
+    Tcp(TcpStream),
+    /// Over a unix socket.
+    Unix(UnixStream),
+}
+
+macro_rules! each {
+    ($self:expr, $stream:ident => $does:expr) => {
+        match $self {
+            Stream::Tcp($stream) => $does,
+            Stream::Unix($stream) => $does,
+        }
+    };
+}
+
+impl Stream {
+    /// Waits until there is something to read (or the end, or an error). Cancel-safe.
+    pub async fn readable(&self) -> io::Result<()> {
+        each!(self, stream => stream.readable().await)
+    }
+
+    /// Waits until something can be written. Cancel-safe.
+    pub async fn writable(&self) -> io::Result<()> {
+        each!(self, stream => stream.writable().await)
+    }
+
+    /// Waits for any of the asked-for states. Cancel-safe.
+    pub async fn ready(&self, interest: Interest) -> io::Result<Ready> {
+        each!(self, stream => stream.ready(interest).await)
+    }
+
+    /// Reads what is there into `into`; 0 is the end; `WouldBlock` when there is nothing.
+    pub fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
+        each!(self, stream => stream.try_read(into))
+    }
+
+    /// As [`Self::try_read`], into the spare room of a buffer.
+    pub fn try_read_buf<B: BufMut>(&self, into: &mut B) -> io::Result<usize> {
+        each!(self, stream => stream.try_read_buf(into))
+    }
+
+    /// Writes what the socket takes now; `WouldBlock` when it takes nothing.
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        each!(self, stream => stream.try_write(bytes))
+    }
+
+    /// As [`Self::try_write`], from several pieces.
+    pub fn try_write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        each!(self, stream => stream.try_write_vectored(pieces))
+    }
+
+    /// The address of our end, as CLIENT LIST's `laddr` shows it.
+    pub fn local_label(&self) -> String {
+        match self {
+            Self::Tcp(stream) => stream.local_addr().map_or_else(|_| String::new(), |a| a.to_string()),
+            Self::Unix(stream) => {
+                let address = stream.local_addr().ok();
+                let path = address.as_ref().and_then(|address| address.as_pathname());
+                path.map_or_else(String::new, |path| format!("{}:0", path.display()))
+            }
+        }
+    }
+}
+
+impl From<TcpStream> for Stream {
+    fn from(stream: TcpStream) -> Self {
+        Self::Tcp(stream)
+    }
+}
+
+impl From<UnixStream> for Stream {
+    fn from(stream: UnixStream) -> Self {
+        Self::Unix(stream)
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        each!(self, stream => stream.as_fd())
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        each!(self.get_mut(), stream => Pin::new(stream).poll_read(context, into))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        each!(self.get_mut(), stream => Pin::new(stream).poll_write(context, bytes))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self.get_mut(), stream => Pin::new(stream).poll_flush(context))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self.get_mut(), stream => Pin::new(stream).poll_shutdown(context))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        each!(self.get_mut(), stream => Pin::new(stream).poll_write_vectored(context, pieces))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        each!(self, stream => stream.is_write_vectored())
+    }
+}
