@@ -1,1 +1,26 @@
 //! Map, ring, leases, in-sync sets and failover rules of Torc as pure state machines.
+//!
+//! Nothing here reads a clock, draws a random number or does I/O: events and time go in, decisions come out.
+//! Whoever owns a state machine (the control thread of a node, the simulation) steps it from one place at a
+//! time; no type in this crate holds a lock.
+//!
+//! ```text
+//!  ids ── map ── ring            what the cluster is (changes only through consensus)
+//!   │      │
+//!   │      ├── controller        run by the consensus leader: leases, failover
+//!   │      └── replica_set       run by a shard's primary: in-sync set, high-water mark
+//!   ├── lease, history           who may serve; where two histories part
+//!   └── lock, fence              lock and fencing rules of one shard
+//! ```
+
+pub mod ids;
+pub mod map;
+pub mod ring;
+
+pub use ids::{Epoch, Incarnation, Member, NodeId, Offset, Position, SetVersion, ShardId, Term};
+pub use map::{ClusterMap, MapCommand, MapReply, NodeInfo, Refusal, Settings, ShardState, SlotTable};
+
+/// A slot number, `0..SLOTS`.
+pub type Slot = u16;
+/// Slots of the key space, as in Redis Cluster.
+pub const SLOTS: u16 = 16_384;

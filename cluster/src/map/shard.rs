@@ -1,0 +1,80 @@
+//! What the map knows of a shard: the part of it that only consensus may change.
+
+use crate::ids::{Member, NodeId, SetVersion, ShardId, Term};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// Why a shard got its primary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PromotionReason {
+    /// The shard's first term.
+    First,
+    /// The lease of the primary before ran out.
+    LeaseExpired,
+    /// The primary before gave its lease back (shutdown, hang, asked to by a person).
+    HandedBack,
+    /// No eligible member kept its memory: the shard started empty.
+    Reset,
+    /// A person gave up what the eligible members hold.
+    Unclean,
+}
+
+/// The last change of primary.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Promotion {
+    pub from: Option<Member>,
+    pub to: Member,
+    pub term: Term,
+    pub reason: PromotionReason,
+}
+
+/// A replica group.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardState {
+    pub id: ShardId,
+    /// Share of slots beside other shards.
+    pub weight: u32,
+    /// Replicas beside the primary.
+    pub replicas_wanted: u8,
+    /// Assigned nodes, the one that should rather be primary first.
+    pub members: Vec<NodeId>,
+    /// Term of `primary`; 0 before the first one.
+    pub term: Term,
+    /// The term that a failover under way will have. While it is set nobody is granted a lease for `term`:
+    /// a controller that takes over goes on with it.
+    pub pending_term: Option<Term>,
+    pub primary: Option<Member>,
+    /// Members that every `in-sync` acknowledgement needs; the primary is one of them.
+    pub in_sync: BTreeSet<Member>,
+    /// Members that left the set while it was below `min_in_sync` (the high-water mark stands still then, so
+    /// they hold everything up to it): they may still be promoted.
+    pub eligible: BTreeSet<Member>,
+    pub set_version: SetVersion,
+    /// Promotions after the first.
+    pub failovers: u64,
+    /// Times the shard started empty because nobody remembered.
+    pub resets: u64,
+    /// Promotions from outside the sets, asked for by a person.
+    pub unclean: u64,
+    /// The term in which the shard last started empty: locks and fences are closed in it for `max_lock_ttl_ms`.
+    pub reset_term: Option<Term>,
+    pub last_promotion: Option<Promotion>,
+}
+
+impl ShardState {
+    /// In-sync and eligible members: those a promotion may choose from.
+    pub fn candidates(&self) -> BTreeSet<Member> {
+        self.in_sync.union(&self.eligible).copied().collect()
+    }
+
+    /// Whether a member is one of the candidates.
+    pub fn is_candidate(&self, member: Member) -> bool {
+        self.in_sync.contains(&member) || self.eligible.contains(&member)
+    }
+
+    /// Whether this member is the primary of this term, and nothing is under way to replace it.
+    pub fn is_reigning(&self, member: Member, term: Term) -> bool {
+        self.term == term && self.primary == Some(member) && self.pending_term.is_none()
+    }
+}
