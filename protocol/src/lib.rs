@@ -1,1 +1,21 @@
-//! Wire formats and the command table of Torc; no I/O.
+//! Wire formats and the command table of Torc.
+//!
+//! Everything here is pure: bytes in, values out. There is no I/O, no clock, no randomness and no global
+//! state that changes; whoever owns a connection owns the parser that reads it.
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`resp`] | RESP2 and RESP3: requests in place, replies, scanning, translation |
+//! | [`memcached`] | the classic text protocol of memcached |
+//! | [`command`] | the command table, the one source of truth about commands |
+//! | [`slot`] | keys to slots |
+//! | [`error`] | every error text that a client can see |
+//! | [`context`] | the record that a proxy puts before each request |
+//! | [`handshake`] | how two parts prove the cluster secret to each other |
+//! | [`bus`] | frames between nodes |
+
+pub mod command;
+pub mod context;
+pub mod error;
+pub mod resp;
+pub mod slot;

@@ -1,0 +1,51 @@
+//! Hashes.
+
+use super::*;
+
+family! {
+    /// Commands about hashes.
+    HashCommand, "hash", Acl::HASH;
+    Hdel = row("hdel", -3).flags(WRITE_FAST).keys(one(1)).route(Route::Key).since("2.0.0")
+        .complexity("O(N) with N the number of fields").usage("key field [field ...]")
+        .summary("Deletes fields; the key goes with its last field.");
+    Hexists = row("hexists", 3).flags(READ_FAST).keys(one(1)).route(Route::Key).since("2.0.0")
+        .usage("key field").summary("Says whether a field exists.");
+    Hget = row("hget", 3).flags(READ_FAST).keys(one(1)).route(Route::Key).since("2.0.0")
+        .usage("key field").summary("Gives the value of a field.");
+    Hgetall = row("hgetall", 2).flags(READ).keys(one(1)).route(Route::Key).since("2.0.0")
+        .complexity("O(N) with N the number of fields").usage("key")
+        .tips(&["nondeterministic_output_order"]).summary("Gives all fields and their values.");
+    Hincrby = row("hincrby", 4).flags(WRITE_OOM_FAST).keys(one(1)).route(Route::Key).since("2.0.0")
+        .usage("key field increment").summary("Adds a number to the integer of a field; a missing field counts as 0.");
+    Hincrbyfloat = row("hincrbyfloat", 4).flags(WRITE_OOM_FAST).keys(one(1)).route(Route::Key).since("2.6.0")
+        .usage("key field increment")
+        .summary("Adds a decimal number to the number of a field; a missing field counts as 0.");
+    Hkeys = row("hkeys", 2).flags(READ).keys(one(1)).route(Route::Key).since("2.0.0")
+        .complexity("O(N) with N the number of fields").usage("key")
+        .tips(&["nondeterministic_output_order"]).summary("Gives all fields.");
+    Hlen = row("hlen", 2).flags(READ_FAST).keys(one(1)).route(Route::Key).since("2.0.0")
+        .usage("key").summary("Counts the fields.");
+    Hmget = row("hmget", -3).flags(READ_FAST).keys(one(1)).route(Route::Key).since("2.0.0")
+        .complexity("O(N) with N the number of fields").usage("key field [field ...]")
+        .summary("Gives the values of several fields.");
+    Hmset = row("hmset", -4).flags(WRITE_OOM_FAST.or(Flags::IDEMPOTENT)).keys(one(1)).route(Route::Key).since("2.0.0")
+        .complexity("O(N) with N the number of fields").usage("key field value [field value ...]")
+        .summary("Sets several fields: the old name of HSET.");
+    Hrandfield = row("hrandfield", -2).flags(READ).keys(one(1)).route(Route::Key).since("6.2.0")
+        .complexity("O(N) with N the number of fields that are given").usage("key [count [WITHVALUES]]")
+        .tips(&["nondeterministic_output"]).summary("Gives fields by chance.");
+    Hscan = row("hscan", -3).flags(READ).keys(one(1)).route(Route::Key).since("2.8.0")
+        .complexity("O(1) for each call, O(N) for a whole iteration")
+        .usage("key cursor [MATCH pattern] [COUNT count]")
+        .tips(&["nondeterministic_output"]).summary("Walks through the fields and values.");
+    Hset = row("hset", -4).flags(WRITE_OOM_FAST).keys(one(1)).route(Route::Key).since("2.0.0")
+        .complexity("O(N) with N the number of fields").usage("key field value [field value ...]")
+        .summary("Sets fields and counts the new ones.");
+    Hsetnx = row("hsetnx", 4).flags(WRITE_OOM_FAST).keys(one(1)).route(Route::Key).since("2.0.0")
+        .usage("key field value").summary("Sets a field only when it does not exist.");
+    Hstrlen = row("hstrlen", 3).flags(READ_FAST).keys(one(1)).route(Route::Key).since("3.2.0")
+        .usage("key field").summary("Gives the length of a field's value in bytes.");
+    Hvals = row("hvals", 2).flags(READ).keys(one(1)).route(Route::Key).since("2.0.0")
+        .complexity("O(N) with N the number of fields").usage("key")
+        .tips(&["nondeterministic_output_order"]).summary("Gives all values.");
+}

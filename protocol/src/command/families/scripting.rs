@@ -1,0 +1,42 @@
+//! Scripts.
+
+use super::*;
+
+const EVAL: Flags = Flags::NOSCRIPT
+    .or(Flags::STALE)
+    .or(Flags::SKIP_MONITOR)
+    .or(Flags::NO_MANDATORY_KEYS)
+    .or(Flags::MOVABLEKEYS);
+const EVAL_RO: Flags = EVAL.or(Flags::READONLY);
+
+family! {
+    /// Commands about scripts.
+    ScriptingCommand, "scripting", Acl::SCRIPTING;
+    Eval = row("eval", -3).flags(EVAL.or(Flags::MAY_REPLICATE)).keys(numkeys(2, 3)).route(Route::Key).since("2.6.0")
+        .complexity("Depends on the script.").usage("script numkeys [key ...] [arg ...]")
+        .summary("Executes a Lua script.");
+    EvalRo = row("eval_ro", -3).flags(EVAL_RO).keys(numkeys(2, 3)).route(Route::Key).since("7.0.0")
+        .complexity("Depends on the script.").usage("script numkeys [key ...] [arg ...]")
+        .summary("Executes a Lua script that may not write.");
+    Evalsha = row("evalsha", -3).flags(EVAL.or(Flags::MAY_REPLICATE)).keys(numkeys(2, 3)).route(Route::Key)
+        .since("2.6.0").complexity("Depends on the script.").usage("sha1 numkeys [key ...] [arg ...]")
+        .summary("Executes a Lua script by the digest of its text.");
+    EvalshaRo = row("evalsha_ro", -3).flags(EVAL_RO).keys(numkeys(2, 3)).route(Route::Key).since("7.0.0")
+        .complexity("Depends on the script.").usage("sha1 numkeys [key ...] [arg ...]")
+        .summary("Executes a Lua script that may not write by the digest of its text.");
+    Script = row("script", -2).flags(Flags::CONTAINER).since("2.6.0").complexity("Depends on the subcommand.")
+        .usage("subcommand [argument ...]").summary("A container for commands about scripts.");
+    ScriptExists = row("script|exists", -3).flags(Flags::NOSCRIPT).route(Route::AllShards).merge(Merge::LogicalAnd)
+        .since("2.6.0").complexity("O(N) with N the number of digests").usage("sha1 [sha1 ...]")
+        .summary("Says which scripts are known.");
+    ScriptFlush = row("script|flush", -2).flags(Flags::NOSCRIPT.or(Flags::IDEMPOTENT)).route(Route::AllShards)
+        .merge(Merge::AllOk).since("2.6.0").complexity("O(N) with N the number of scripts")
+        .usage("[ASYNC | SYNC]").summary("Forgets all scripts.");
+    ScriptHelp = row("script|help", 2).flags(ALWAYS).since("5.0.0").summary("Explains the subcommands.");
+    ScriptKill = row("script|kill", 2).flags(Flags::NOSCRIPT.or(Flags::ALLOW_BUSY)).route(Route::AllShards)
+        .merge(Merge::AnyOk).since("2.6.0").summary("Stops the script that is running, if it has not written yet.");
+    ScriptLoad = row("script|load", 3).flags(Flags::NOSCRIPT.or(Flags::STALE).or(Flags::IDEMPOTENT))
+        .route(Route::AllShards).merge(Merge::AllEqual).since("2.6.0")
+        .complexity("O(N) with N the length of the script").usage("script")
+        .summary("Remembers a script and gives its digest.");
+}

@@ -1,0 +1,166 @@
+//! Where the keys of a command are.
+
+use smallvec::SmallVec;
+use thiserror::Error;
+
+use super::lookup;
+use crate::error;
+use crate::resp::{Args, parse_i64};
+
+/// Indexes of arguments that are keys, in the order of the arguments.
+pub type KeyIndexes = SmallVec<[usize; 4]>;
+
+/// Why the keys of a request could not be found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum KeyError {
+    /// Fewer arguments than the arity asks for, or a step that does not come out even.
+    #[error("ERR Invalid number of arguments specified for command")]
+    Arity,
+    #[error("{}", error::NOT_AN_INTEGER)]
+    NumKeysNotAnInteger,
+    #[error("{}", error::NEGATIVE_KEYS)]
+    NumKeysNegative,
+    #[error("{}", error::TOO_MANY_KEYS)]
+    NumKeysTooMany,
+    /// `FENCE` before something that is no command with keys.
+    #[error("ERR FENCE must be followed by a command that takes keys")]
+    NotFenceable,
+}
+
+/// Where the keys of a command are.
+#[derive(Debug, Clone, Copy)]
+pub enum KeySpec {
+    /// It has none.
+    None,
+    /// Redis's convention: from argument `first` to `last`, each `step`; a negative `last` counts from the end
+    /// (-1 is the last argument).
+    Range { first: usize, last: i32, step: usize },
+    /// Argument `at` says how many keys there are; they start at `first`.
+    NumKeys { at: usize, first: usize },
+    /// The command has its own way.
+    Custom(fn(&Args<'_>) -> Result<KeyIndexes, KeyError>),
+    /// A memcached request line: `memcached::parse` finds the keys.
+    Memcached,
+}
+
+/// The key is argument `at`.
+pub const fn one(at: usize) -> KeySpec {
+    KeySpec::Range { first: at, last: at as i32, step: 1 }
+}
+
+/// Keys from `first` to `last`, each `step`.
+pub const fn range(first: usize, last: i32, step: usize) -> KeySpec {
+    KeySpec::Range { first, last, step }
+}
+
+/// `at` holds the number of keys, which start at `first`.
+pub const fn numkeys(at: usize, first: usize) -> KeySpec {
+    KeySpec::NumKeys { at, first }
+}
+
+impl KeySpec {
+    /// The indexes of the keys in `args`, whose argument 0 is the command's name.
+    pub fn find(&self, args: &Args<'_>) -> Result<KeyIndexes, KeyError> {
+        match *self {
+            KeySpec::None | KeySpec::Memcached => Ok(KeyIndexes::new()),
+            KeySpec::Range { first, last, step } => in_range(args.len(), first, last, step),
+            KeySpec::NumKeys { at, first } => counted(args, at, first),
+            KeySpec::Custom(find) => find(args),
+        }
+    }
+
+    /// `first`, `last`, `step` as `COMMAND INFO` shows them (0, 0, 0 without keys at fixed places).
+    pub fn as_range(&self) -> (i64, i64, i64) {
+        match *self {
+            KeySpec::Range { first, last, step } => (first as i64, i64::from(last), step as i64),
+            _ => (0, 0, 0),
+        }
+    }
+
+    /// Whether there are no keys.
+    pub fn is_none(&self) -> bool {
+        matches!(self, KeySpec::None)
+    }
+}
+
+fn in_range(count: usize, first: usize, last: i32, step: usize) -> Result<KeyIndexes, KeyError> {
+    let last = if last < 0 {
+        count.checked_sub(last.unsigned_abs() as usize).ok_or(KeyError::Arity)?
+    } else {
+        last as usize
+    };
+    if last >= count || first > last {
+        return Err(KeyError::Arity);
+    }
+    Ok((first..=last).step_by(step.max(1)).collect())
+}
+
+fn counted(args: &Args<'_>, at: usize, first: usize) -> Result<KeyIndexes, KeyError> {
+    let text = args.get(at).ok_or(KeyError::Arity)?;
+    let count = parse_i64(text).ok_or(KeyError::NumKeysNotAnInteger)?;
+    if count < 0 {
+        return Err(KeyError::NumKeysNegative);
+    }
+    let count = usize::try_from(count).map_err(|_| KeyError::NumKeysTooMany)?;
+    if count > args.len().saturating_sub(first) {
+        return Err(KeyError::NumKeysTooMany);
+    }
+    Ok((first..first + count).collect())
+}
+
+/// `BITOP operation destination source [source …]`, `LCS a b …` and the like need no own way: this one is for
+/// `FENCE key-lock token command …`.
+pub(super) fn fenced(args: &Args<'_>) -> Result<KeyIndexes, KeyError> {
+    /// Where the inner command begins.
+    const INNER: usize = 3;
+    let inner = args.tail(INNER);
+    let command = lookup::resolve(&inner).map_err(|_| KeyError::NotFenceable)?;
+    let spec = command.spec();
+    // A fence in a fence would say nothing, and would recurse as deep as a request is long.
+    if matches!(spec.keys, KeySpec::Custom(_)) || spec.keys.is_none() {
+        return Err(KeyError::NotFenceable);
+    }
+    let mut keys = spec.keys.find(&inner)?;
+    keys.iter_mut().for_each(|index| *index += INNER);
+    Ok(keys)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resp::OwnedArgs;
+
+    fn find(spec: KeySpec, line: &str) -> Result<Vec<usize>, KeyError> {
+        spec.find(&OwnedArgs::new(line.split(' ')).view()).map(|keys| keys.to_vec())
+    }
+
+    #[test]
+    fn ranges() {
+        assert_eq!(find(one(1), "get k"), Ok(vec![1]));
+        assert_eq!(find(range(1, -1, 2), "mset a 1 b 2"), Ok(vec![1, 3]));
+        assert_eq!(find(range(1, -1, 1), "del a b c"), Ok(vec![1, 2, 3]));
+        assert_eq!(find(range(1, -1, 1), "del"), Err(KeyError::Arity));
+        assert_eq!(find(one(3), "a b"), Err(KeyError::Arity));
+    }
+
+    #[test]
+    fn counted_keys() {
+        let spec = numkeys(2, 3);
+        assert_eq!(find(spec, "eval s 2 a b c"), Ok(vec![3, 4]));
+        assert_eq!(find(spec, "eval s 0"), Ok(vec![]));
+        assert_eq!(find(spec, "eval s 3 a b"), Err(KeyError::NumKeysTooMany));
+        assert_eq!(find(spec, "eval s -1"), Err(KeyError::NumKeysNegative));
+        assert_eq!(find(spec, "eval s x"), Err(KeyError::NumKeysNotAnInteger));
+        assert_eq!(find(spec, "eval s 9223372036854775807"), Err(KeyError::NumKeysTooMany));
+    }
+
+    #[test]
+    fn fences_look_inside() {
+        let spec = KeySpec::Custom(fenced);
+        assert_eq!(find(spec, "fence lock 7 set k v"), Ok(vec![4]));
+        assert_eq!(find(spec, "fence lock 7 mget a b"), Ok(vec![4, 5]));
+        assert_eq!(find(spec, "fence lock 7 ping"), Err(KeyError::NotFenceable));
+        assert_eq!(find(spec, "fence lock 7 fence lock 7 set k v"), Err(KeyError::NotFenceable));
+        assert_eq!(find(spec, "fence lock 7"), Err(KeyError::NotFenceable));
+    }
+}

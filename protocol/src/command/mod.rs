@@ -1,0 +1,128 @@
+//! The command table: the one source of truth about commands.
+//!
+//! One enum per family, one row per variant (`families/`), and [`Command`], the enum of the families.
+//! Dispatch, arity errors, `COMMAND`, ACLs, key extraction, the proxy's routing and `docs/commands.md` all read
+//! it. A command with subcommands is a *container*; a subcommand is a variant of its own in the same family,
+//! named `container|sub`.
+//!
+//! ```
+//! use torc_protocol::command::{self, Command, StringCommand};
+//! use torc_protocol::resp::OwnedArgs;
+//!
+//! let args = OwnedArgs::new(["mset", "a", "1", "b", "2"]);
+//! let command = command::resolve(&args.view()).expect("known, with enough arguments");
+//! assert_eq!(command, Command::String(StringCommand::Mset));
+//! assert_eq!(command.spec().find_keys(&args.view()).expect("keys").as_slice(), [1, 3]);
+//! ```
+
+mod families;
+mod flags;
+mod keys;
+mod lookup;
+mod retry;
+mod spec;
+
+pub use families::*;
+pub use flags::{Acl, Flags};
+pub use keys::{KeyError, KeyIndexes, KeySpec};
+pub use lookup::{ResolveError, lookup, lookup_full, lookup_sub, resolve, resolve_internal};
+pub use retry::retry_is_safe;
+pub use spec::{CommandSpec, Merge, Route};
+
+macro_rules! commands {
+    ($($(#[$doc:meta])* $family:ident($commands:ident),)*) => {
+        /// Every command: the enum of the families.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Command {
+            $($(#[$doc])* $family($commands),)*
+        }
+
+        impl Command {
+            /// How many commands there are, subcommands included.
+            pub const COUNT: usize = 0 $(+ $commands::ALL.len())*;
+
+            /// Every command in the order of the table.
+            pub const ALL: [Command; Self::COUNT] = {
+                let mut all = [Command::Connection(ConnectionCommand::Ping); Self::COUNT];
+                let mut count = 0;
+                $(
+                    let mut index = 0;
+                    while index < $commands::ALL.len() {
+                        all[count] = Command::$family($commands::ALL[index]);
+                        count += 1;
+                        index += 1;
+                    }
+                )*
+                assert!(count == Self::COUNT);
+                all
+            };
+
+            /// The command's row.
+            #[inline]
+            pub const fn spec(self) -> &'static CommandSpec {
+                match self {
+                    $(Command::$family(command) => command.spec(),)*
+                }
+            }
+
+            /// A number below [`Command::COUNT`], its place in [`Command::ALL`]: for tables per command.
+            #[inline]
+            pub const fn index(self) -> usize {
+                let mut base = 0;
+                $(
+                    if let Command::$family(command) = self {
+                        return base + command as usize;
+                    }
+                    base += $commands::ALL.len();
+                )*
+                base
+            }
+        }
+
+        $(
+            impl From<$commands> for Command {
+                fn from(command: $commands) -> Command {
+                    Command::$family(command)
+                }
+            }
+        )*
+    };
+}
+
+commands! {
+    /// About the connection itself.
+    Connection(ConnectionCommand),
+    /// Keys of any type.
+    Generic(GenericCommand),
+    /// Strings.
+    String(StringCommand),
+    /// Strings as rows of bits.
+    Bitmap(BitmapCommand),
+    /// Hashes.
+    Hash(HashCommand),
+    /// Transactions.
+    Transactions(TransactionCommand),
+    /// Scripts.
+    Scripting(ScriptingCommand),
+    /// Server and administration.
+    Server(ServerCommand),
+    /// What cluster-aware clients ask.
+    Cluster(ClusterCommand),
+    /// Locks and fences.
+    Lock(LockCommand),
+    /// Between parts of Torc.
+    Internal(InternalCommand),
+}
+
+/// Every command in the order of the table, subcommands and internal ones included.
+pub fn all() -> impl Iterator<Item = Command> {
+    Command::ALL.iter().copied()
+}
+
+/// The subcommands of a container, in the order of the table.
+pub fn subcommands(container: Command) -> impl Iterator<Item = Command> {
+    all().filter(move |command| command.spec().container() == Some(container.spec().name))
+}
+
+#[cfg(test)]
+mod tests;

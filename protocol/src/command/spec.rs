@@ -1,0 +1,225 @@
+//! One row of the command table, and the small builder that rows are written with.
+
+use super::flags::{Acl, Flags};
+use super::keys::{KeyError, KeyIndexes, KeySpec};
+use crate::resp::Args;
+
+/// How a proxy sends a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// The proxy answers itself, from the state of the client or of its own.
+    Local,
+    /// To the shard of its keys, which must share one slot; a request without keys goes to any shard.
+    Key,
+    /// Keys may be anywhere: one request per group of keys, each with the arguments from that key to the next.
+    SplitKeys,
+    /// To every shard.
+    AllShards,
+    /// To any one shard.
+    AnyShard,
+    /// SCAN: shard after shard, named by the cursor.
+    Cursor,
+    /// Part of a transaction: the client keeps to the shard of the first key until EXEC or DISCARD.
+    Transaction,
+    /// Not through a proxy; says why and what to do.
+    Refuse(&'static str),
+}
+
+/// How a proxy makes one reply out of those of several shards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Merge {
+    /// There is only one.
+    Single,
+    /// An array with one element per key, put back in the order of the request.
+    InOrder,
+    /// Integers are added up.
+    Sum,
+    /// OK when all say OK, else the first error.
+    AllOk,
+    /// The first success, else the first error.
+    AnyOk,
+    /// Arrays are joined.
+    Concat,
+    /// The first reply stands for all.
+    First,
+    /// All replies must be the same.
+    AllEqual,
+    /// Element by element: 1 only when all say 1.
+    LogicalAnd,
+    /// The command has its own way.
+    Custom,
+}
+
+/// One row of the command table.
+#[derive(Debug, Clone, Copy)]
+pub struct CommandSpec {
+    /// In lower case, as `COMMAND` shows it; `container|sub` for a subcommand.
+    pub name: &'static str,
+    /// Redis's sign rule, the name included: `n` is exactly n arguments, `-n` at least n.
+    pub arity: i32,
+    pub flags: Flags,
+    pub keys: KeySpec,
+    /// The categories that the flags do not imply; see [`CommandSpec::acl`].
+    pub categories: Acl,
+    pub route: Route,
+    pub merge: Merge,
+    /// The group in the documentation: `string`, `hash`, ….
+    pub group: &'static str,
+    /// The first version of Redis (or of Torc, for its own commands) with this command.
+    pub since: &'static str,
+    pub complexity: &'static str,
+    pub summary: &'static str,
+    /// How the arguments are written, without the name.
+    pub usage: &'static str,
+    /// The tips that `COMMAND INFO` shows.
+    pub tips: &'static [&'static str],
+}
+
+/// Starts a row.
+pub const fn row(name: &'static str, arity: i32) -> CommandSpec {
+    CommandSpec {
+        name,
+        arity,
+        flags: Flags::NONE,
+        keys: KeySpec::None,
+        categories: Acl::NONE,
+        route: Route::Local,
+        merge: Merge::Single,
+        group: "",
+        since: "",
+        complexity: "O(1)",
+        summary: "",
+        usage: "",
+        tips: &[],
+    }
+}
+
+impl CommandSpec {
+    pub const fn flags(mut self, flags: Flags) -> Self {
+        self.flags = self.flags.or(flags);
+        self
+    }
+
+    pub const fn keys(mut self, keys: KeySpec) -> Self {
+        self.keys = keys;
+        self
+    }
+
+    /// Categories beyond the family's and those that the flags imply.
+    pub const fn acl(mut self, categories: Acl) -> Self {
+        self.categories = self.categories.or(categories);
+        self
+    }
+
+    pub const fn route(mut self, route: Route) -> Self {
+        self.route = route;
+        self
+    }
+
+    pub const fn merge(mut self, merge: Merge) -> Self {
+        self.merge = merge;
+        self
+    }
+
+    pub const fn group(mut self, group: &'static str) -> Self {
+        self.group = group;
+        self
+    }
+
+    pub const fn since(mut self, since: &'static str) -> Self {
+        self.since = since;
+        self
+    }
+
+    pub const fn complexity(mut self, complexity: &'static str) -> Self {
+        self.complexity = complexity;
+        self
+    }
+
+    pub const fn summary(mut self, summary: &'static str) -> Self {
+        self.summary = summary;
+        self
+    }
+
+    pub const fn usage(mut self, usage: &'static str) -> Self {
+        self.usage = usage;
+        self
+    }
+
+    pub const fn tips(mut self, tips: &'static [&'static str]) -> Self {
+        self.tips = tips;
+        self
+    }
+
+    /// What every row of a family has: its group (unless the row has its own) and categories.
+    pub(super) const fn in_family(mut self, group: &'static str, categories: Acl) -> Self {
+        if self.group.is_empty() {
+            self.group = group;
+        }
+        self.categories = self.categories.or(categories);
+        let name = self.name.as_bytes();
+        let mut at = 0;
+        while at < name.len() {
+            if name[at] == b'|' {
+                self.flags = self.flags.or(Flags::SUBCOMMAND);
+            }
+            at += 1;
+        }
+        self
+    }
+
+    /// Whether `count` arguments (the name included) are as many as the arity allows.
+    #[inline]
+    pub const fn arity_allows(&self, count: usize) -> bool {
+        if self.arity >= 0 {
+            count == self.arity as usize
+        } else {
+            count >= self.arity.unsigned_abs() as usize
+        }
+    }
+
+    /// The indexes of the arguments that are keys.
+    pub fn find_keys(&self, args: &Args<'_>) -> Result<KeyIndexes, KeyError> {
+        self.keys.find(args)
+    }
+
+    /// All ACL categories, with those that the flags imply (as Redis derives them).
+    pub const fn acl_categories(&self) -> Acl {
+        let mut acl = self.categories;
+        // Scripts may do both; their rows say nothing about reading and writing.
+        if self.flags.contains(Flags::WRITE) {
+            acl = acl.or(Acl::WRITE);
+        }
+        if self.flags.contains(Flags::READONLY) && !acl.contains(Acl::SCRIPTING) {
+            acl = acl.or(Acl::READ);
+        }
+        if self.flags.contains(Flags::ADMIN) {
+            acl = acl.or(Acl::ADMIN).or(Acl::DANGEROUS);
+        }
+        if self.flags.contains(Flags::PUBSUB) {
+            acl = acl.or(Acl::PUBSUB);
+        }
+        if self.flags.contains(Flags::BLOCKING) {
+            acl = acl.or(Acl::BLOCKING);
+        }
+        acl.or(if self.flags.contains(Flags::FAST) { Acl::FAST } else { Acl::SLOW })
+    }
+
+    /// The container's name of a subcommand.
+    pub fn container(&self) -> Option<&'static str> {
+        Some(self.name.split_once('|')?.0)
+    }
+
+    pub const fn is_write(&self) -> bool {
+        self.flags.contains(Flags::WRITE)
+    }
+
+    pub const fn is_readonly(&self) -> bool {
+        self.flags.contains(Flags::READONLY)
+    }
+
+    /// Whether only parts of Torc may send it.
+    pub const fn is_internal(&self) -> bool {
+        self.flags.contains(Flags::INTERNAL)
+    }
+}

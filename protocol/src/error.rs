@@ -1,0 +1,198 @@
+//! Every error text that a client can see, each in one place. The texts are those of Redis 7 (also where they
+//! are odd), without the leading `-`; what Redis has no word for is Torc's own.
+
+use crate::resp::Args;
+
+/// The command does not fit the type of the value.
+pub const WRONGTYPE: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
+pub const SYNTAX: &str = "ERR syntax error";
+pub const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
+pub const NOT_A_FLOAT: &str = "ERR value is not a valid float";
+pub const NO_SUCH_KEY: &str = "ERR no such key";
+pub const OVERFLOW: &str = "ERR increment or decrement would overflow";
+pub const DECR_OVERFLOW: &str = "ERR decrement would overflow";
+pub const NAN_OR_INFINITY: &str = "ERR increment would produce NaN or Infinity";
+pub const HASH_NOT_AN_INTEGER: &str = "ERR hash value is not an integer";
+pub const HASH_NOT_A_FLOAT: &str = "ERR hash value is not a float";
+pub const OFFSET_OUT_OF_RANGE: &str = "ERR offset is out of range";
+pub const STRING_TOO_LONG: &str = "ERR string exceeds maximum allowed size (proto-max-bulk-len)";
+pub const OUT_OF_RANGE: &str = "ERR value is out of range";
+pub const OUT_OF_RANGE_POSITIVE: &str = "ERR value is out of range, must be positive";
+pub const INDEX_OUT_OF_RANGE: &str = "ERR index out of range";
+pub const SAME_OBJECT: &str = "ERR source and destination objects are the same";
+pub const INVALID_CURSOR: &str = "ERR invalid cursor";
+pub const BIT_OFFSET: &str = "ERR bit offset is not an integer or out of range";
+pub const BIT_VALUE: &str = "ERR bit is not an integer or out of range";
+pub const BIT_ARGUMENT: &str = "ERR The bit argument must be 1 or 0.";
+pub const BITOP_NOT: &str = "ERR BITOP NOT must be called with a single source key.";
+pub const BITFIELD_TYPE: &str =
+    "ERR Invalid bitfield type. Use something like i16 u8. Note that u64 is not supported but i64 is.";
+pub const BITFIELD_OVERFLOW: &str = "ERR Invalid OVERFLOW type specified";
+pub const BITFIELD_RO: &str = "ERR BITFIELD_RO only supports the GET subcommand";
+pub const LCS_TWO_STRINGS: &str = "ERR The specified keys must contain string values";
+pub const LCS_LEN_AND_IDX: &str = "ERR If you want both the length and indexes, please just use IDX.";
+pub const MSET_ARITY: &str = "ERR wrong number of arguments for 'mset' command";
+pub const EXPIRE_NX_OR_XX: &str = "ERR NX and XX, GT or LT options at the same time are not compatible";
+pub const EXPIRE_GT_OR_LT: &str = "ERR GT and LT options at the same time are not compatible";
+
+pub const DB_OUT_OF_RANGE: &str = "ERR DB index is out of range";
+pub const INVALID_DB: &str = "ERR invalid DB index";
+pub const INVALID_FIRST_DB: &str = "ERR invalid first DB index";
+pub const INVALID_SECOND_DB: &str = "ERR invalid second DB index";
+
+pub const NOAUTH: &str = "NOAUTH Authentication required.";
+pub const WRONGPASS: &str = "WRONGPASS invalid username-password pair or user is disabled.";
+pub const NO_PASSWORD_SET: &str = "ERR AUTH <password> called without any password configured for the default user. \
+     Are you sure your configuration is correct?";
+pub const NOPROTO: &str = "NOPROTO unsupported protocol version";
+pub const HELLO_VERSION: &str = "ERR Protocol version is not an integer or out of range";
+pub const HELLO_NOAUTH: &str = "NOAUTH HELLO must be called with the client already authenticated, otherwise the \
+     HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol \
+     version at the same time";
+pub const CLIENT_NAME: &str = "ERR Client names cannot contain spaces, newlines or special characters.";
+pub const NO_SUCH_CLIENT: &str = "ERR No such client";
+
+pub const EXECABORT: &str = "EXECABORT Transaction discarded because of previous errors.";
+pub const NESTED_MULTI: &str = "ERR MULTI calls can not be nested";
+pub const EXEC_WITHOUT_MULTI: &str = "ERR EXEC without MULTI";
+pub const DISCARD_WITHOUT_MULTI: &str = "ERR DISCARD without MULTI";
+pub const WATCH_INSIDE_MULTI: &str = "ERR WATCH inside MULTI is not allowed";
+pub const NOT_IN_TRANSACTION: &str = "ERR Command not allowed inside a transaction";
+
+pub const NOSCRIPT: &str = "NOSCRIPT No matching script. Please use EVAL.";
+pub const NOTBUSY: &str = "NOTBUSY No scripts in execution right now.";
+pub const BUSY_SCRIPT: &str =
+    "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
+pub const UNKILLABLE: &str = "UNKILLABLE Sorry the script already executed write commands against the dataset. \
+     You can either wait the script termination or kill the server in a hard way using the SHUTDOWN NOSAVE command.";
+pub const TOO_MANY_KEYS: &str = "ERR Number of keys can't be greater than number of args";
+pub const NEGATIVE_KEYS: &str = "ERR Number of keys can't be negative";
+pub const SCRIPT_WRITE_IN_RO: &str = "ERR Write commands are not allowed from read-only scripts.";
+
+pub const CROSSSLOT: &str = "CROSSSLOT Keys in request don't hash to the same slot";
+pub const CLUSTER_DISABLED: &str = "ERR This instance has cluster support disabled";
+pub const CLUSTERDOWN: &str = "CLUSTERDOWN The cluster is down";
+pub const CLUSTERDOWN_SLOT: &str = "CLUSTERDOWN Hash slot not served";
+pub const CLUSTERDOWN_LEASE: &str = "CLUSTERDOWN this node no longer holds the lease of the shard";
+pub const TRYAGAIN: &str = "TRYAGAIN Multiple keys request during rehashing of slot";
+pub const INVALID_SLOT: &str = "ERR Invalid or out of range slot";
+pub const READONLY: &str = "READONLY You can't write against a read only replica.";
+pub const NOREPLICAS: &str = "NOREPLICAS Not enough good replicas to write.";
+/// A strong read that could not be confirmed before its deadline.
+pub const NOREPLICAS_READ: &str = "NOREPLICAS the read could not be confirmed by the in-sync set in time";
+/// After execution, and only then: the effect may or may not survive, and happened at most once.
+pub const UNCERTAIN: &str =
+    "UNCERTAIN the command was executed, but the acknowledgement that was asked for did not come in time";
+/// The primary lost its lease between execution and reply.
+pub const UNCERTAIN_LEASE: &str =
+    "UNCERTAIN the command was executed, but the lease of the shard ended before the reply";
+/// The connection to the node broke after the request was sent.
+pub const UNCERTAIN_UPSTREAM: &str =
+    "UNCERTAIN the connection to the shard broke after the command was sent; it happened at most once";
+pub const REQUEST_ID_TOO_OLD: &str =
+    "ERR the request id is older than the window of remembered ids; not executed";
+pub const STALE_EPOCH: &str = "TRYAGAIN the request was routed by an old map";
+pub const DEADLINE_EXCEEDED: &str = "BUSY the deadline of the request passed before it was executed";
+pub const OOM: &str = "OOM command not allowed when used memory > 'maxmemory'.";
+pub const LOADING: &str = "LOADING Redis is loading the dataset in memory";
+pub const MASTERDOWN: &str =
+    "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.";
+pub const MAX_CLIENTS: &str = "ERR max number of clients reached";
+pub const BUSY_GATE: &str = "BUSY the store is held by a script or a command over all keys";
+pub const MEMORY_ONLY: &str =
+    "ERR data is kept in memory only; there is nothing to save to. Replicas keep it over the loss of a node.";
+pub const REPLICAOF: &str = "ERR replication is decided by the cluster's map; use torc cluster to change it";
+
+pub const FENCED: &str = "FENCED the fencing token is older than one that was already used";
+pub const LOCK_TTL: &str = "ERR the TTL is above max_lock_ttl";
+pub const LOCK_HELD: &str = "LOCKED the lock is held by another owner";
+pub const NO_SUCH_LOCK: &str = "NOLOCK the lock is not held with this token";
+
+/// `ERR wrong number of arguments for '…' command`; `name` as in the table (`client|list`).
+pub fn wrong_arity(name: &str) -> String {
+    format!("ERR wrong number of arguments for '{name}' command")
+}
+
+/// `ERR invalid expire time in '…' command`.
+pub fn invalid_expire(name: &str) -> String {
+    format!("ERR invalid expire time in '{name}' command")
+}
+
+/// `NOPERM` for a command.
+pub fn no_permission(user: &str, command: &str) -> String {
+    format!("NOPERM User {user} has no permissions to run the '{command}' command")
+}
+
+/// `NOPERM` for a key.
+pub const NOPERM_KEY: &str = "NOPERM No permissions to access a key";
+
+/// `MOVED`: the slot is served by another node for good.
+pub fn moved(slot: crate::slot::Slot, host: &str, port: u16) -> String {
+    format!("MOVED {slot} {host}:{port}")
+}
+
+/// `ASK`: only the next request about the slot goes to another node.
+pub fn ask(slot: crate::slot::Slot, host: &str, port: u16) -> String {
+    format!("ASK {slot} {host}:{port}")
+}
+
+/// How many bytes of a name, and of all arguments together, an error repeats.
+const PREVIEW_BYTES: usize = 128;
+
+fn preview(bytes: &[u8]) -> &[u8] {
+    // Redis formats with %.128s: a C string ends at its first NUL.
+    let bytes = memchr::memchr(0, bytes).map_or(bytes, |end| &bytes[..end]);
+    &bytes[..bytes.len().min(PREVIEW_BYTES)]
+}
+
+/// `ERR unknown command 'foo', with args beginning with: 'a' 'b' `, as bytes: they may be no UTF-8.
+pub fn unknown_command(args: Args<'_>) -> Vec<u8> {
+    let mut text = b"ERR unknown command '".to_vec();
+    text.extend_from_slice(preview(args.get(0).unwrap_or_default()));
+    text.extend_from_slice(b"', with args beginning with: ");
+    let start = text.len();
+    for arg in args.iter().skip(1) {
+        let used = text.len() - start;
+        if used >= PREVIEW_BYTES {
+            break;
+        }
+        let shown = preview(arg);
+        text.push(b'\'');
+        text.extend_from_slice(&shown[..shown.len().min(PREVIEW_BYTES - used)]);
+        text.extend_from_slice(b"' ");
+    }
+    text
+}
+
+/// `ERR unknown subcommand 'x'. Try CLIENT HELP.`, as bytes.
+pub fn unknown_subcommand(container: &[u8], sub: &[u8]) -> Vec<u8> {
+    let mut text = b"ERR unknown subcommand '".to_vec();
+    text.extend_from_slice(preview(sub));
+    text.extend_from_slice(b"'. Try ");
+    text.extend(preview(container).iter().map(u8::to_ascii_uppercase));
+    text.extend_from_slice(b" HELP.");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resp::OwnedArgs;
+
+    #[test]
+    fn unknown_commands() {
+        let args = OwnedArgs::new(["foo", "a", "b"]);
+        assert_eq!(
+            unknown_command(args.view()),
+            b"ERR unknown command 'foo', with args beginning with: 'a' 'b' "
+        );
+        let long = "x".repeat(200);
+        let args = OwnedArgs::new(["foo", &long, "never shown"]);
+        let text = String::from_utf8_lossy(&unknown_command(args.view())).into_owned();
+        assert_eq!(
+            text,
+            format!("ERR unknown command 'foo', with args beginning with: '{}' ", "x".repeat(128))
+        );
+        assert_eq!(unknown_subcommand(b"client", b"x"), b"ERR unknown subcommand 'x'. Try CLIENT HELP.");
+    }
+}
