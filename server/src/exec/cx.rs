@@ -1,0 +1,283 @@
+//! What a command's handler works with: the locked stripes, the time, the reply, the effects.
+//!
+//! Handlers change keys only through the methods here: they keep the memory account, the watchers, the
+//! version (memcached's CAS) and the effects together.
+
+use torc_protocol::resp::{ReplyWriter, Version};
+
+use super::error::CommandError;
+use super::session::Session;
+use super::{Flow, Now};
+use crate::effect::EffectWriter;
+use crate::node::Node;
+use crate::script::Engine;
+use crate::stats::WorkerStats;
+use crate::store::{Access, Entry, HashValue, Key, Meta, SLOTS_PER_STRIPE, STRIPES, ValueRef, entry::Value};
+
+/// Result of a handler: the reply is written, or an error says why not.
+pub type CommandResult = Result<(), CommandError>;
+
+/// See the module's text.
+pub struct Cx<'n, 'a> {
+    /// The process.
+    pub node: &'n Node,
+    /// The connection's state.
+    pub session: &'a mut Session,
+    /// The stripes that hold the command's keys, locked.
+    pub access: Access<'n>,
+    /// What happened, for the replicas.
+    pub effects: &'a mut EffectWriter,
+    /// This worker's counters.
+    pub stats: &'a WorkerStats,
+    /// Unix milliseconds; the same for the whole command, transaction or script.
+    pub now_ms: u64,
+    /// The database the command works on.
+    pub db: u8,
+    /// Where the reply goes.
+    pub out: &'a mut Vec<u8>,
+    /// How it is written.
+    pub version: Version,
+    /// A random number generator's state, seeded at the edge.
+    pub rng: &'a mut u64,
+    /// Keys changed by this command (Redis's `dirty`).
+    pub dirty: u64,
+    /// The worker's script engine.
+    pub scripts: &'a mut Engine,
+    /// Both clocks.
+    pub now: Now,
+    /// The request came from a proxy, with a context prefix.
+    pub proxied: bool,
+    /// Whether the command runs by itself, in a transaction or in a script.
+    pub depth: Depth,
+    /// What the connection does next.
+    pub flow: Flow,
+}
+
+/// Where a command runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// By itself.
+    Command,
+    /// Inside EXEC: nothing may wait, locks are held already.
+    Transaction,
+    /// Called by a script: likewise, and only declared keys.
+    Script,
+}
+
+impl Cx<'_, '_> {
+    /// The writer of this command's reply.
+    #[inline]
+    pub fn reply(&mut self) -> ReplyWriter<'_> {
+        ReplyWriter::new(self.out, self.version)
+    }
+
+    /// What the store needs to find `bytes`.
+    #[inline]
+    pub fn key<'k>(&self, bytes: &'k [u8]) -> Key<'k> {
+        self.node.store.key(bytes)
+    }
+
+    /// A random number (splitmix64).
+    pub fn random(&mut self) -> u64 {
+        *self.rng = self.rng.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = *self.rng;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// The live entry of a key, without counting a hit and without a trace in its access time.
+    pub fn peek(&mut self, key: &Key<'_>) -> Option<&Entry> {
+        self.expire_if_due(key);
+        self.access.stripe(key.slot).get(self.db, key, self.now_ms)
+    }
+
+    /// The live entry of a key that is read: counts a hit or a miss and notes the use.
+    #[inline]
+    pub fn read(&mut self, key: &Key<'_>) -> Option<&Entry> {
+        self.expire_if_due(key);
+        let now_ms = self.now_ms;
+        let stripe = self.access.stripe(key.slot);
+        if stripe.get(self.db, key, now_ms).is_none() {
+            self.stats.misses.add(1);
+            return None;
+        }
+        self.stats.hits.add(1);
+        if !self.session.no_touch {
+            let policy = self.node.eviction_clock(now_ms);
+            let stripe = self.access.stripe(key.slot);
+            stripe.touch_access(self.db, key, |old| policy.touched(old));
+        }
+        self.access.stripe(key.slot).get(self.db, key, now_ms)
+    }
+
+    /// The string at a key that is read; `None` when there is no key.
+    #[inline]
+    pub fn read_string(&mut self, key: &Key<'_>) -> Result<Option<&[u8]>, CommandError> {
+        match self.read(key).map(Entry::value) {
+            None => Ok(None),
+            Some(ValueRef::String(bytes)) => Ok(Some(bytes)),
+            Some(_) => Err(CommandError::WrongType),
+        }
+    }
+
+    /// The hash at a key that is read; `None` when there is no key.
+    pub fn read_hash(&mut self, key: &Key<'_>) -> Result<Option<&HashValue>, CommandError> {
+        match self.read(key).map(Entry::value) {
+            None => Ok(None),
+            Some(ValueRef::Hash(hash)) => Ok(Some(hash)),
+            Some(_) => Err(CommandError::WrongType),
+        }
+    }
+
+    /// Removes a key whose time has come. On a replica it is only hidden: its primary says when it goes.
+    #[inline]
+    pub fn expire_if_due(&mut self, key: &Key<'_>) {
+        let now_ms = self.now_ms;
+        let stripe = self.access.stripe(key.slot);
+        let due = stripe.peek(self.db, key).and_then(Entry::expire_ms).is_some_and(|at| at <= now_ms);
+        if due && self.node.may_expire() {
+            stripe.remove(self.db, key);
+            stripe.changed(self.db, key.bytes);
+            self.effects.delete(self.db, key.bytes);
+            self.stats.expired.add(1);
+        }
+    }
+
+    /// Meta data for a new entry: fresh version, used now.
+    pub fn fresh_meta(&mut self, key: &Key<'_>) -> Meta {
+        let access = self.node.eviction_clock(self.now_ms).fresh();
+        self.access.stripe(key.slot).fresh_meta(access)
+    }
+
+    /// Stores a string under the key, whatever was there; expiry and memcached flags are those of `meta`.
+    pub fn put_string(&mut self, key: &Key<'_>, value: &[u8], expire_ms: Option<u64>, mc_flags: u32) {
+        let meta = Meta { expire_ms, mc_flags, ..self.fresh_meta(key) };
+        let stripe = self.access.stripe(key.slot);
+        let plain = expire_ms.is_none() && mc_flags == 0;
+        let reused = stripe.peek(self.db, key).is_some_and(|e| {
+            plain
+                && e.expire_ms().is_none()
+                && e.mc_flags() == 0
+                && e.as_string().is_some_and(|s| s.len() == value.len())
+        });
+        if reused {
+            stripe.update(self.db, key, |e| {
+                e.set_string(value);
+                e.set_version(meta.version);
+                e.set_access(meta.access);
+            });
+        } else {
+            let old = stripe.insert(self.db, key, Entry::string(key.bytes, value, &meta));
+            self.node.drop_later(old);
+        }
+        self.commit_put(key);
+    }
+
+    /// Stores an object (a hash …) under the key, whatever was there.
+    pub fn put_object(&mut self, key: &Key<'_>, value: Value, expire_ms: Option<u64>) {
+        let meta = Meta { expire_ms, ..self.fresh_meta(key) };
+        let old = self.access.stripe(key.slot).insert(self.db, key, Entry::object(key.bytes, value, &meta));
+        self.node.drop_later(old);
+        self.commit_put(key);
+    }
+
+    /// Changes a live entry in place (its key must exist): a new version, watchers told; the caller records the
+    /// effect, with the version that is answered, or calls [`Cx::record_put`].
+    pub fn update<R>(&mut self, key: &Key<'_>, change: impl FnOnce(&mut Entry) -> R) -> Option<(R, u32)> {
+        let access = self.node.eviction_clock(self.now_ms);
+        let stripe = self.access.stripe(key.slot);
+        let version = stripe.next_version();
+        let result = stripe.update(self.db, key, |e| {
+            e.set_version(version);
+            e.set_access(access.touched(e.access()));
+            change(e)
+        })?;
+        stripe.changed(self.db, key.bytes);
+        self.dirty += 1;
+        Some((result, version))
+    }
+
+    /// Records the whole entry as the effect of what was done to it.
+    pub fn record_put(&mut self, key: &Key<'_>) {
+        if self.effects.is_enabled()
+            && let Some(entry) = self.access.stripe(key.slot).peek(self.db, key)
+        {
+            self.effects.put(self.db, key.bytes, entry);
+        }
+    }
+
+    fn commit_put(&mut self, key: &Key<'_>) {
+        self.access.stripe(key.slot).changed(self.db, key.bytes);
+        self.dirty += 1;
+        self.record_put(key);
+    }
+
+    /// Sets or clears the expiry of a live entry. A time that has passed removes the key.
+    pub fn set_expiry(&mut self, key: &Key<'_>, at_ms: Option<u64>) {
+        if at_ms.is_some_and(|at| at <= self.now_ms) && self.node.may_expire() {
+            self.delete(key);
+            return;
+        }
+        if let Some(((), version)) = self.update(key, |e| e.set_expire_ms(at_ms)) {
+            self.effects.expire(self.db, key.bytes, version, at_ms);
+        }
+    }
+
+    /// Calls `visit` with each stripe, one after another: commands over the whole store. Inside a transaction
+    /// or script only those that were locked before can be visited; its admission has locked them all.
+    pub fn for_each_stripe(&mut self, mut visit: impl FnMut(&mut Self, u16)) -> CommandResult {
+        for index in 0..STRIPES as u16 {
+            self.with_stripe(index, |cx| visit(cx, index))?;
+        }
+        Ok(())
+    }
+
+    /// Calls `visit` while stripe `index` is locked, by this call or before.
+    pub fn with_stripe<R>(
+        &mut self,
+        index: u16,
+        visit: impl FnOnce(&mut Self) -> R,
+    ) -> Result<R, CommandError> {
+        let slot = index * SLOTS_PER_STRIPE as u16;
+        if self.access.covers(slot) {
+            return Ok(visit(self));
+        }
+        if self.depth != Depth::Command {
+            return Err(CommandError::Undeclared);
+        }
+        // Nothing else is held here: a command without keys comes without locks.
+        let one = self.node.store.access_one(slot)?;
+        let outer = std::mem::replace(&mut self.access, one);
+        let result = visit(self);
+        let growth = self.access.take_growth();
+        self.node.store.report_growth(growth);
+        self.access = outer;
+        Ok(result)
+    }
+
+    /// Locks the whole store for the rest of this command (FLUSHALL, SWAPDB).
+    pub fn lock_whole_store(&mut self) -> CommandResult {
+        if self.access.len() == STRIPES {
+            return Ok(());
+        }
+        if self.depth != Depth::Command {
+            return Err(CommandError::Undeclared);
+        }
+        self.access = Access::none();
+        self.access = self.node.store.access_all()?;
+        Ok(())
+    }
+
+    /// Removes a key; true when it was there (and had not expired).
+    pub fn delete(&mut self, key: &Key<'_>) -> bool {
+        self.expire_if_due(key);
+        let stripe = self.access.stripe(key.slot);
+        let Some(old) = stripe.remove(self.db, key) else { return false };
+        stripe.changed(self.db, key.bytes);
+        self.dirty += 1;
+        self.effects.delete(self.db, key.bytes);
+        self.node.drop_later(Some(old));
+        true
+    }
+}

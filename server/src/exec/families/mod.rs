@@ -1,0 +1,38 @@
+//! The handlers: one file per family of the command table.
+//!
+//! Each file has one exhaustive `match`, so a row without a handler does not compile.
+
+mod bitmap;
+mod cluster;
+mod connection;
+mod generic;
+mod hash;
+mod internal;
+mod lock;
+mod scripting;
+mod server;
+mod string;
+mod transactions;
+
+use torc_protocol::command::Command;
+use torc_protocol::resp::Args;
+
+use super::{CommandResult, Cx};
+
+/// Runs a command whose stripes are locked and writes its reply.
+#[inline]
+pub fn dispatch(cx: &mut Cx<'_, '_>, command: Command, args: &Args<'_>) -> CommandResult {
+    match command {
+        Command::Connection(c) => connection::run(cx, c, args),
+        Command::Generic(c) => generic::run(cx, c, args),
+        Command::String(c) => string::run(cx, c, args),
+        Command::Bitmap(c) => bitmap::run(cx, c, args),
+        Command::Hash(c) => hash::run(cx, c, args),
+        Command::Transactions(c) => transactions::run(cx, c, args),
+        Command::Scripting(c) => scripting::run(cx, c, args),
+        Command::Server(c) => server::run(cx, c, args),
+        Command::Cluster(c) => cluster::run(cx, c, args),
+        Command::Lock(c) => lock::run(cx, c, args),
+        Command::Internal(c) => internal::run(cx, c, args),
+    }
+}

@@ -1,0 +1,457 @@
+//! From a parsed request to its reply: resolve, check, lock, apply, record.
+//!
+//! ```text
+//! batch begin (gate, role, lease) → for each request: resolve → authenticate → queue in MULTI? → place and
+//!   acknowledgement checks → lock stripes → handler (one match per family) → record → unlock → batch end
+//! ```
+//!
+//! One [`Executor`] per worker; nothing here touches a socket.
+
+pub mod cx;
+pub mod error;
+pub mod families;
+mod place;
+pub mod session;
+mod transaction;
+
+use std::sync::Arc;
+
+use torc_protocol::command::{
+    Command, CommandSpec, Flags, InternalCommand, ResolveError, TransactionCommand, resolve_internal,
+};
+use torc_protocol::context::{Ack, Context, ReadLevel};
+use torc_protocol::error as text;
+use torc_protocol::resp::{Args, ReplyWriter};
+
+use crate::effect::EffectWriter;
+use crate::node::Node;
+use crate::script::Engine;
+use crate::shard::gate::Shared;
+use crate::shard::{Role, View};
+use crate::stats::WorkerStats;
+use crate::store::Access;
+pub use cx::{CommandResult, Cx, Depth};
+pub use error::CommandError;
+pub use place::Slots;
+pub use session::Session;
+
+/// A worker's own tools for executing commands.
+pub struct Executor {
+    worker: usize,
+    stats: Arc<WorkerStats>,
+    effects: EffectWriter,
+    /// Whole records of the batch under way.
+    records: Vec<u8>,
+    rng: u64,
+    scripts: Engine,
+}
+
+impl Executor {
+    /// The executor of worker number `worker`; `seed` for its random numbers.
+    pub fn new(node: &Node, worker: usize, seed: u64) -> Executor {
+        Executor {
+            worker,
+            stats: node.stats[worker].clone(),
+            effects: EffectWriter::new(node.shard.role() != Role::Plain),
+            records: Vec::new(),
+            rng: seed,
+            scripts: Engine::default(),
+        }
+    }
+}
+
+/// What a connection does after a request.
+#[derive(Debug)]
+pub enum Flow {
+    /// Go on with the next request.
+    Continue,
+    /// Flush, then close.
+    Close,
+    /// No reply yet: wait for this, then write its reply; later requests wait.
+    Park(Park),
+}
+
+/// What a parked request waits for.
+#[derive(Debug)]
+pub enum Park {
+    /// WAIT: until `replicas` have acknowledged `offset`, or the time is over.
+    Replicas {
+        /// The offset to wait for.
+        offset: u64,
+        /// How many replicas must have it.
+        replicas: usize,
+        /// 0: no limit.
+        timeout_ms: u64,
+    },
+    /// LOCK.ACQUIRE … WAIT: until the waiter that was queued under this ticket is granted or times out.
+    Lock {
+        /// The lock's name.
+        name: Box<[u8]>,
+        /// The waiter's number in the lock table.
+        ticket: u64,
+        /// How long at most.
+        timeout_ms: u64,
+    },
+    /// CLIENT PAUSE, DEBUG SLEEP: nothing but time.
+    Sleep {
+        /// Milliseconds.
+        ms: u64,
+    },
+}
+
+/// What kind of reply was written, for the checks between execution and flush.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplyKind {
+    /// Has nothing to do with the data: never replaced.
+    Local,
+    /// Shows data: refused when the lease is gone at the flush.
+    Read,
+    /// Changed data (or tried to): UNCERTAIN when the lease is gone at the flush.
+    Write,
+}
+
+/// The outcome of one request.
+#[derive(Debug)]
+pub struct Done {
+    /// What to do next.
+    pub flow: Flow,
+    /// What was written.
+    pub kind: ReplyKind,
+    /// The reply may leave when the high-water mark has reached this offset; 0: at once.
+    pub barrier: u64,
+    /// How long the barrier may hold the reply, from now, in milliseconds.
+    pub deadline_ms: u32,
+}
+
+impl Done {
+    fn local() -> Done {
+        Done { flow: Flow::Continue, kind: ReplyKind::Local, barrier: 0, deadline_ms: 0 }
+    }
+}
+
+/// The two clocks, read at the edge.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// Unix milliseconds: expiry.
+    pub unix_ms: u64,
+    /// CLOCK_BOOTTIME nanoseconds: the lease, locks.
+    pub boottime_ns: u64,
+}
+
+/// A batch of requests of one connection; holds the gate shared.
+pub struct Batch<'n, 'e> {
+    node: &'n Node,
+    exec: &'e mut Executor,
+    now: Now,
+    role: Role,
+    lease_valid: bool,
+    term: u64,
+    view: arc_swap::Guard<Arc<Option<View>>>,
+    growth: isize,
+    _gate: Shared<'n>,
+}
+
+/// What a request asks for beside its command: from its context prefix or from the session.
+#[derive(Clone, Copy, Debug)]
+struct Request<'a> {
+    args: Args<'a>,
+    db: u8,
+    ack: Option<Ack>,
+    read: Option<ReadLevel>,
+    want_position: bool,
+    deadline_ms: u32,
+    /// Came with a context prefix from a proxy.
+    proxied: bool,
+}
+
+impl<'n, 'e> Batch<'n, 'e> {
+    /// Starts a batch at the time `now`.
+    pub fn begin(node: &'n Node, exec: &'e mut Executor, now: Now) -> Self {
+        let gate = node.shard.gate.enter(exec.worker);
+        let role = node.shard.role();
+        let lease_valid = match role {
+            Role::Plain => true,
+            Role::Primary => now.boottime_ns < node.shard.lease_until_ns(),
+            Role::Replica | Role::Joining => false,
+        };
+        exec.effects.set_enabled(role == Role::Primary);
+        Batch {
+            node,
+            exec,
+            now,
+            role,
+            lease_valid,
+            term: node.shard.term().0,
+            view: node.shard.view(),
+            growth: 0,
+            _gate: gate,
+        }
+    }
+
+    /// Executes one request and appends its reply to `out`.
+    pub fn run(&mut self, session: &mut Session, args: Args<'_>, out: &mut Vec<u8>) -> Done {
+        let start = out.len();
+        let request = Request {
+            args,
+            db: session.db,
+            ack: session.ack,
+            read: session.read,
+            want_position: false,
+            deadline_ms: 0,
+            proxied: false,
+        };
+        match self.resolve(session, request) {
+            Ok((command, request)) => self.admit(session, command, request, out, start),
+            Err(error) => {
+                self.refuse(session, &error, out);
+                Done::local()
+            }
+        }
+    }
+
+    /// Ends the batch: hands the records over and reports the memory.
+    pub fn end(self) {
+        self.node.store.report_growth(self.growth);
+        self.node.shard.hand_over(self.exec.worker, &mut self.exec.records);
+    }
+
+    /// Finds the command, unwrapping a context prefix.
+    fn resolve<'a>(
+        &self,
+        session: &Session,
+        mut request: Request<'a>,
+    ) -> Result<(Command, Request<'a>), CommandError> {
+        let unknown = |args: &Args<'_>| CommandError::resolve(ResolveError::UnknownCommand, *args);
+        let find = |args: &Args<'_>| resolve_internal(args).map_err(|e| CommandError::resolve(e, *args));
+        let mut command = find(&request.args)?;
+        if command.spec().is_internal() {
+            let handshake =
+                matches!(command, Command::Internal(InternalCommand::TorcHello | InternalCommand::TorcAuth));
+            if !session.trusted && !(handshake && self.node.secret.is_some()) {
+                return Err(unknown(&request.args));
+            }
+            if command == Command::Internal(InternalCommand::Ctx) {
+                let bytes = request.args.get(1).unwrap_or_default();
+                let context = Context::decode(bytes).map_err(|e| CommandError::from(format!("ERR {e}")))?;
+                request = Request {
+                    args: request.args.tail(2),
+                    db: context.db,
+                    ack: context.ack,
+                    read: context.read,
+                    want_position: context.want_position,
+                    deadline_ms: context.deadline_ms,
+                    proxied: true,
+                };
+                command = find(&request.args)?;
+                if command == Command::Internal(InternalCommand::Ctx) {
+                    return Err(unknown(&request.args));
+                }
+            }
+        }
+        Ok((command, request))
+    }
+
+    /// Everything between knowing the command and running it.
+    fn admit(
+        &mut self,
+        session: &mut Session,
+        command: Command,
+        request: Request<'_>,
+        out: &mut Vec<u8>,
+        start: usize,
+    ) -> Done {
+        let spec = command.spec();
+        if !session.authenticated && !spec.flags.contains(Flags::NO_AUTH) {
+            self.exec.stats.command(command).rejected.add(1);
+            self.refuse(session, &text::NOAUTH.into(), out);
+            return Done::local();
+        }
+        if session.transaction.is_some() && !transaction::runs_inside_multi(command) {
+            return match self.check(session, command, spec, &request) {
+                Ok(_) => transaction::queue(session, command, &request.args, out),
+                Err(error) => {
+                    self.exec.stats.command(command).rejected.add(1);
+                    self.refuse(session, &error, out);
+                    Done::local()
+                }
+            };
+        }
+        let result = if command == Command::Transactions(TransactionCommand::Exec) {
+            self.exec_transaction(session, request, out)
+        } else {
+            match self.check(session, command, spec, &request) {
+                Ok(access) => self.apply(session, command, request, access, out),
+                Err(error) => Err((error, false)),
+            }
+        };
+        match result {
+            Ok(done) => done,
+            Err((error, executed)) => {
+                out.truncate(start);
+                let stats = self.exec.stats.command(command);
+                if executed {
+                    stats.failed.add(1)
+                } else {
+                    stats.rejected.add(1)
+                }
+                error.write(&mut ReplyWriter::new(out, session.version));
+                // A failed write may still have removed expired keys or raised a register: same care as a read.
+                let kind = if executed && !spec.keys.is_none() { ReplyKind::Read } else { ReplyKind::Local };
+                Done { kind, ..Done::local() }
+            }
+        }
+    }
+
+    /// Whether the request may run here and now; answers the locked stripes of its keys.
+    fn check(
+        &mut self,
+        session: &Session,
+        command: Command,
+        spec: &CommandSpec,
+        request: &Request<'_>,
+    ) -> Result<Access<'n>, CommandError> {
+        let slots = place::slots(command, spec, &request.args)?;
+        if self.role != Role::Plain {
+            self.check_place(session, spec, request, &slots)?;
+        }
+        if spec.flags.contains(Flags::WRITE) && self.effective_ack(command, request) == Ack::InSync {
+            self.check_in_sync()?;
+        }
+        if spec.flags.contains(Flags::DENYOOM) {
+            self.node.make_room(
+                &mut self.exec.effects,
+                &mut self.exec.records,
+                &self.exec.stats,
+                self.now.unix_ms,
+                &mut self.exec.rng,
+            )?;
+        }
+        if session.transaction.is_some() {
+            return Ok(Access::none());
+        }
+        match slots.as_slice() {
+            [] => Ok(Access::none()),
+            [slot] => Ok(self.node.store.access_one(*slot)?),
+            many => Ok(self.node.store.access(many.iter().copied())?),
+        }
+    }
+
+    fn effective_ack(&self, command: Command, request: &Request<'_>) -> Ack {
+        if self.role == Role::Plain {
+            return Ack::Primary;
+        }
+        // Locks and fences promise more than a cache: they are always in-sync.
+        if matches!(command, Command::Lock(_)) {
+            return Ack::InSync;
+        }
+        request.ack.unwrap_or_else(|| self.node.default_ack())
+    }
+
+    fn check_in_sync(&self) -> Result<(), CommandError> {
+        if self.role == Role::Plain || self.node.shard.in_sync_enough() {
+            return Ok(());
+        }
+        self.exec.stats.no_replicas.add(1);
+        Err(text::NOREPLICAS.into())
+    }
+
+    /// Runs a command whose stripes are locked.
+    fn apply(
+        &mut self,
+        session: &mut Session,
+        command: Command,
+        request: Request<'_>,
+        access: Access<'n>,
+        out: &mut Vec<u8>,
+    ) -> Result<Done, (CommandError, bool)> {
+        let spec = command.spec();
+        let kind = if spec.is_write() {
+            ReplyKind::Write
+        } else if spec.is_readonly() && (!spec.keys.is_none() || place::whole_store(spec)) {
+            ReplyKind::Read
+        } else {
+            ReplyKind::Local
+        };
+        let ack = self.effective_ack(command, &request);
+        self.apply_with(session, request, access, out, (kind, ack), |cx| {
+            families::dispatch(cx, command, &request.args)
+        })
+    }
+
+    /// Runs `run` on the locked stripes, records its effects as one record and works out the reply's barrier.
+    fn apply_with(
+        &mut self,
+        session: &mut Session,
+        request: Request<'_>,
+        access: Access<'n>,
+        out: &mut Vec<u8>,
+        (kind, ack): (ReplyKind, Ack),
+        run: impl FnOnce(&mut Cx<'_, '_>) -> CommandResult,
+    ) -> Result<Done, (CommandError, bool)> {
+        let reply_at = out.len();
+        let mut cx = Cx {
+            node: self.node,
+            access,
+            effects: &mut self.exec.effects,
+            stats: &self.exec.stats,
+            scripts: &mut self.exec.scripts,
+            now: self.now,
+            now_ms: self.now.unix_ms,
+            db: request.db,
+            out: &mut *out,
+            version: session.version,
+            rng: &mut self.exec.rng,
+            dirty: 0,
+            proxied: request.proxied,
+            depth: Depth::Command,
+            flow: Flow::Continue,
+            session: &mut *session,
+        };
+        let result = run(&mut cx);
+        let Cx { mut access, flow, dirty, .. } = cx;
+        // Still under the stripes' locks: the record's place in the history is the order of execution.
+        let offset = if self.exec.effects.is_empty() {
+            0
+        } else {
+            let offset = self.node.shard.next_offset();
+            self.exec.effects.take_record(self.term, offset, &mut self.exec.records);
+            offset
+        };
+        if dirty > 0 || offset != 0 || kind == ReplyKind::Write {
+            self.growth += access.take_growth();
+        }
+        drop(access);
+        if offset != 0 {
+            session.last_write = offset;
+        }
+        if let Err(error) = result {
+            return Err((error, true));
+        }
+        let kind = if offset != 0 && kind == ReplyKind::Local { ReplyKind::Read } else { kind };
+        let barrier = match kind {
+            ReplyKind::Write if ack == Ack::InSync => offset,
+            ReplyKind::Read if request.read == Some(ReadLevel::Strong) && self.role == Role::Primary => {
+                self.node.shard.last_offset()
+            }
+            _ => 0,
+        };
+        if request.want_position && offset != 0 {
+            insert_position(out, reply_at, self.term, offset);
+        }
+        Ok(Done { flow, kind, barrier, deadline_ms: request.deadline_ms })
+    }
+
+    /// Writes an error; inside MULTI it also spoils the transaction.
+    fn refuse(&self, session: &mut Session, error: &CommandError, out: &mut Vec<u8>) {
+        if let Some(transaction) = &mut session.transaction {
+            transaction.failed = true;
+        }
+        error.write(&mut ReplyWriter::new(out, session.version));
+    }
+}
+
+/// Puts the (term, offset) attribute in front of a reply that was written at `at`.
+fn insert_position(out: &mut Vec<u8>, at: usize, term: u64, offset: u64) {
+    let attribute = format!("|1\r\n+pos\r\n+{term}:{offset}\r\n");
+    out.splice(at..at, attribute.into_bytes());
+}

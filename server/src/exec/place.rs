@@ -1,0 +1,97 @@
+//! Where a request belongs: its slots, and whether this node serves them.
+
+use smallvec::SmallVec;
+use torc_protocol::command::{Command, CommandSpec, InternalCommand};
+use torc_protocol::error as text;
+use torc_protocol::resp::Args;
+use torc_protocol::slot::{Slot, key_slot};
+
+use super::{Batch, CommandError, Request, Session};
+use crate::shard::Role;
+
+/// The slots of a request, in the order of its keys.
+pub type Slots = SmallVec<[Slot; 4]>;
+
+/// Whether a command reads or changes data without naming keys (FLUSHALL, DBSIZE, SCAN …).
+pub fn whole_store(spec: &CommandSpec) -> bool {
+    spec.keys.is_none() && (spec.is_write() || spec.is_readonly())
+}
+
+/// The slots of the keys in `args`.
+pub fn slots(command: Command, spec: &CommandSpec, args: &Args<'_>) -> Result<Slots, CommandError> {
+    if spec.keys.is_none() {
+        return Ok(Slots::new());
+    }
+    if command == Command::Internal(InternalCommand::Mc) {
+        return Ok(crate::memcached::line_slots(args));
+    }
+    let keys = spec.find_keys(args).map_err(|e| CommandError::from(e.to_string()))?;
+    Ok(keys.iter().filter_map(|&i| args.get(i)).map(key_slot).collect())
+}
+
+impl Batch<'_, '_> {
+    /// Whether this node serves these slots to this session now (cluster mode only).
+    pub(super) fn check_place(
+        &self,
+        session: &Session,
+        spec: &CommandSpec,
+        request: &Request<'_>,
+        slots: &Slots,
+    ) -> Result<(), CommandError> {
+        let touches_data = !slots.is_empty() || whole_store(spec);
+        if !touches_data {
+            return Ok(());
+        }
+        let Some(view) = self.view.as_ref() else {
+            return Err(self.elsewhere(text::CLUSTERDOWN.into()));
+        };
+        let mut other = None;
+        for &slot in slots {
+            match view.map.slots.owner(slot) {
+                Some(owner) if Some(owner) == view.shard => {}
+                Some(owner) => other = Some((slot, owner)),
+                None => return Err(self.elsewhere(text::CLUSTERDOWN_SLOT.into())),
+            }
+        }
+        // Direct clients keep Redis Cluster's rule; the proxy may send what one shard can do at once.
+        if !request.proxied && slots.iter().any(|s| *s != slots[0]) {
+            return Err(text::CROSSSLOT.into());
+        }
+        if let Some((slot, owner)) = other {
+            return Err(self.elsewhere(moved(view, slot, owner)));
+        }
+        if self.role == Role::Primary {
+            return if self.lease_valid {
+                Ok(())
+            } else {
+                Err(self.elsewhere(text::CLUSTERDOWN_LEASE.into()))
+            };
+        }
+        // A replica shows its data only to who asked for possibly old data.
+        let may_read_here = session.readonly && !request.proxied && self.role == Role::Replica;
+        if may_read_here && !spec.is_write() {
+            return Ok(());
+        }
+        match (slots.first(), view.shard) {
+            (Some(&slot), Some(shard)) if self.role == Role::Replica => {
+                Err(self.elsewhere(moved(view, slot, shard)))
+            }
+            (None, _) if !spec.is_write() && !request.proxied && self.role == Role::Replica => Ok(()),
+            (None, _) if self.role == Role::Replica => Err(self.elsewhere(text::READONLY.into())),
+            _ => Err(self.elsewhere(text::CLUSTERDOWN.into())),
+        }
+    }
+
+    fn elsewhere(&self, error: CommandError) -> CommandError {
+        self.exec.stats.redirected.add(1);
+        error
+    }
+}
+
+/// MOVED to the primary of `shard`, or CLUSTERDOWN when it has none.
+fn moved(view: &crate::shard::View, slot: Slot, shard: torc_cluster::ids::ShardId) -> CommandError {
+    match view.map.primary_of(shard) {
+        Some((node, member)) if member != view.me => text::moved(slot, &node.host, node.port).into(),
+        _ => text::CLUSTERDOWN_SLOT.into(),
+    }
+}

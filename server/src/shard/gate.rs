@@ -1,0 +1,40 @@
+//! The gate between workers and those who change what the node is.
+//!
+//! A worker holds its own read lock while it executes a batch; who changes the role (promotion, demotion, the
+//! start of a full sync) takes all of them. So no batch that began as primary is still running when the node
+//! has become a replica.
+
+use crossbeam_utils::CachePadded;
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// See the module's text. Lock order: before any stripe.
+#[derive(Debug)]
+pub struct Gate {
+    workers: Box<[CachePadded<RwLock<()>>]>,
+}
+
+/// Held by a worker during a batch.
+pub type Shared<'a> = RwLockReadGuard<'a, ()>;
+
+/// Held by who changes the role.
+pub struct Exclusive<'a> {
+    _guards: Vec<RwLockWriteGuard<'a, ()>>,
+}
+
+impl Gate {
+    /// A gate for this many workers.
+    pub fn new(workers: usize) -> Gate {
+        Gate { workers: (0..workers).map(|_| CachePadded::new(RwLock::new(()))).collect() }
+    }
+
+    /// A worker starts a batch.
+    #[inline]
+    pub fn enter(&self, worker: usize) -> Shared<'_> {
+        self.workers[worker].read()
+    }
+
+    /// Waits until no worker is in a batch and keeps them out.
+    pub fn close(&self) -> Exclusive<'_> {
+        Exclusive { _guards: self.workers.iter().map(|w| w.write()).collect() }
+    }
+}

@@ -1,0 +1,239 @@
+//! What this node is in its shard, as the workers see it: a few atomics that they read for each batch.
+//!
+//! ```text
+//! torc-control  ── role, term, lease ──▶ Shard ◀── reads ── workers
+//! torc-repl     ── high-water mark  ──▶ Shard ◀── records ─ workers
+//! ```
+//!
+//! Owner of role, term, slots: the node agent on `torc-control`, under the closed [`Gate`]. Owner of the marks:
+//! `torc-repl`. Workers write only the sequence and their own outbox.
+
+pub mod gate;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use crossbeam_utils::CachePadded;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+use torc_cluster::ids::{Member, ShardId, Term};
+use torc_cluster::map::ClusterMap;
+
+pub use gate::Gate;
+
+/// What a node is at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Role {
+    /// One store without a cluster.
+    Plain = 0,
+    /// Serves its shard's slots while its lease lasts.
+    Primary = 1,
+    /// Follows a primary.
+    Replica = 2,
+    /// Member of a cluster without a place in it yet.
+    Joining = 3,
+}
+
+impl Role {
+    fn from_u8(n: u8) -> Role {
+        match n {
+            0 => Role::Plain,
+            1 => Role::Primary,
+            2 => Role::Replica,
+            _ => Role::Joining,
+        }
+    }
+}
+
+/// The map with this node's place in it.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// The cluster's map.
+    pub map: Arc<ClusterMap>,
+    /// This process.
+    pub me: Member,
+    /// The shard that this node belongs to.
+    pub shard: Option<ShardId>,
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Shard {
+    role: AtomicU8,
+    term: AtomicU64,
+    /// CLOCK_BOOTTIME nanoseconds until which the lease holds.
+    lease_until_ns: AtomicU64,
+    /// Last offset that was given to a record.
+    sequence: CachePadded<AtomicU64>,
+    in_sync_enough: AtomicBool,
+    mark: watch::Sender<u64>,
+    acked: watch::Sender<Arc<[u64]>>,
+    outboxes: Box<[CachePadded<Mutex<Vec<u8>>>]>,
+    records_ready: Notify,
+    /// Workers stay outside while the role changes.
+    pub gate: Gate,
+    view: ArcSwap<Option<View>>,
+}
+
+impl Shard {
+    /// A plain store's shard, or that of a node that has yet to learn its place.
+    pub fn new(workers: usize, cluster: bool) -> Shard {
+        let role = if cluster { Role::Joining } else { Role::Plain };
+        Shard {
+            role: AtomicU8::new(role as u8),
+            term: AtomicU64::new(0),
+            lease_until_ns: AtomicU64::new(0),
+            sequence: CachePadded::new(AtomicU64::new(0)),
+            in_sync_enough: AtomicBool::new(false),
+            mark: watch::Sender::new(0),
+            acked: watch::Sender::new(Arc::from([])),
+            outboxes: (0..workers).map(|_| CachePadded::new(Mutex::new(Vec::new()))).collect(),
+            records_ready: Notify::new(),
+            gate: Gate::new(workers),
+            view: ArcSwap::from_pointee(None),
+        }
+    }
+
+    /// What the node is.
+    #[inline]
+    pub fn role(&self) -> Role {
+        Role::from_u8(self.role.load(Ordering::Acquire))
+    }
+
+    /// The term the node serves or follows.
+    #[inline]
+    pub fn term(&self) -> Term {
+        Term(self.term.load(Ordering::Acquire))
+    }
+
+    /// Changes role and term; the caller holds the closed gate.
+    pub fn set_role(&self, _closed: &gate::Exclusive<'_>, role: Role, term: Term) {
+        self.lease_until_ns.store(0, Ordering::Release);
+        self.term.store(term.0, Ordering::Release);
+        self.role.store(role as u8, Ordering::Release);
+    }
+
+    /// A plain store's term, for the fencing tokens of its locks; set once at the start.
+    pub fn set_plain_term(&self, term: Term) {
+        self.term.store(term.0, Ordering::Release);
+    }
+
+    /// Extends the lease to `until_ns` (CLOCK_BOOTTIME) if the node is primary in `term`.
+    pub fn extend_lease(&self, term: Term, until_ns: u64) {
+        if self.role() == Role::Primary && self.term() == term {
+            self.lease_until_ns.fetch_max(until_ns, Ordering::AcqRel);
+        }
+    }
+
+    /// Gives the lease back: from now on nothing is served.
+    pub fn drop_lease(&self) {
+        self.lease_until_ns.store(0, Ordering::Release);
+    }
+
+    /// End of the lease, CLOCK_BOOTTIME nanoseconds.
+    #[inline]
+    pub fn lease_until_ns(&self) -> u64 {
+        self.lease_until_ns.load(Ordering::Acquire)
+    }
+
+    /// The last offset that a record has got.
+    #[inline]
+    pub fn last_offset(&self) -> u64 {
+        self.sequence.load(Ordering::Acquire)
+    }
+
+    /// Draws the next offset. Called while the record's stripes are locked.
+    #[inline]
+    pub fn next_offset(&self) -> u64 {
+        self.sequence.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// Sets the sequence: a replica that has applied up to `offset`, a promotion, a reset.
+    pub fn set_last_offset(&self, offset: u64) {
+        self.sequence.store(offset, Ordering::Release);
+    }
+
+    /// A worker hands over the records of its batch.
+    pub fn hand_over(&self, worker: usize, records: &mut Vec<u8>) {
+        if !records.is_empty() {
+            self.outboxes[worker].lock().append(records);
+            self.records_ready.notify_one();
+        }
+    }
+
+    /// Records that node tasks (active expiry) made outside of any worker use the first outbox.
+    pub fn hand_over_from_node(&self, records: &mut Vec<u8>) {
+        self.hand_over(0, records);
+    }
+
+    /// Moves what the workers have handed over into `into`, in no order across workers.
+    pub fn collect_records(&self, into: &mut Vec<u8>) {
+        for outbox in &self.outboxes {
+            let mut outbox = outbox.lock();
+            if into.is_empty() {
+                std::mem::swap(&mut *outbox, into);
+            } else {
+                into.append(&mut outbox);
+            }
+        }
+    }
+
+    /// Resolves when workers have handed something over since the last call.
+    pub async fn records_ready(&self) {
+        self.records_ready.notified().await;
+    }
+
+    /// The offset that every in-sync member is known to hold.
+    #[inline]
+    pub fn mark(&self) -> u64 {
+        *self.mark.borrow()
+    }
+
+    /// Watches the high-water mark.
+    pub fn watch_mark(&self) -> watch::Receiver<u64> {
+        self.mark.subscribe()
+    }
+
+    /// Sets the high-water mark (it may fall only with a new term).
+    pub fn set_mark(&self, mark: u64) {
+        self.mark.send_if_modified(|old| std::mem::replace(old, mark) != mark);
+    }
+
+    /// Offsets that the replicas have acknowledged, for WAIT.
+    pub fn watch_acked(&self) -> watch::Receiver<Arc<[u64]>> {
+        self.acked.subscribe()
+    }
+
+    /// Sets what the replicas have acknowledged.
+    pub fn set_acked(&self, offsets: Arc<[u64]>) {
+        self.acked.send_if_modified(|old| {
+            let changed = **old != *offsets;
+            *old = offsets;
+            changed
+        });
+    }
+
+    /// Whether the in-sync set is large enough for `in-sync` writes.
+    #[inline]
+    pub fn in_sync_enough(&self) -> bool {
+        self.in_sync_enough.load(Ordering::Acquire)
+    }
+
+    /// See [`Shard::in_sync_enough`].
+    pub fn set_in_sync_enough(&self, enough: bool) {
+        self.in_sync_enough.store(enough, Ordering::Release);
+    }
+
+    /// The map as this node knows it; `None` in a plain store or before the first map.
+    #[inline]
+    pub fn view(&self) -> arc_swap::Guard<Arc<Option<View>>> {
+        self.view.load()
+    }
+
+    /// Replaces the map.
+    pub fn set_view(&self, view: View) {
+        self.view.store(Arc::new(Some(view)));
+    }
+}

@@ -1,0 +1,476 @@
+//! One key with its value, its expiry and what eviction and memcached need to know of it.
+//!
+//! A string lives in one allocation with its key and header ([`Entry::Compact`]); everything else in an
+//! [`Object`]. Nobody outside this file knows which: the accessors are the door behind which the layout may
+//! change.
+//!
+//! ```text
+//! compact: flags u8 | access u32 | version u32 | key length varint | [expiry u64] [memcached flags u32] | key | value
+//! ```
+
+use super::hash_value::HashValue;
+use super::table::Keyed;
+
+const HAS_EXPIRY: u8 = 1;
+const HAS_MC_FLAGS: u8 = 2;
+/// The string was changed in place (APPEND, SETRANGE …): OBJECT ENCODING says `raw` from then on.
+const MODIFIED: u8 = 4;
+
+const HEADER: usize = 9;
+
+/// Strings longer than this live in an [`Object`], so that APPEND to them is amortized.
+pub const COMPACT_VALUE_MAX: usize = 1024;
+
+/// See the module's text.
+#[derive(Debug)]
+pub enum Entry {
+    /// A short string with its key, in one allocation.
+    Compact(Box<[u8]>),
+    /// Everything else.
+    Object(Box<Object>),
+}
+
+/// A key whose value does not fit the compact form.
+#[derive(Debug)]
+pub struct Object {
+    key: Box<[u8]>,
+    expire_ms: Option<u64>,
+    mc_flags: u32,
+    access: u32,
+    version: u32,
+    modified: bool,
+    value: Value,
+}
+
+/// A value outside the compact form.
+#[derive(Debug)]
+pub enum Value {
+    /// A long string.
+    Bytes(Vec<u8>),
+    /// A hash.
+    Hash(HashValue),
+}
+
+/// A value, borrowed.
+#[derive(Clone, Copy, Debug)]
+pub enum ValueRef<'a> {
+    /// A string's bytes.
+    String(&'a [u8]),
+    /// A hash.
+    Hash(&'a HashValue),
+}
+
+impl ValueRef<'_> {
+    /// What TYPE answers.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            ValueRef::String(_) => "string",
+            ValueRef::Hash(_) => "hash",
+        }
+    }
+}
+
+/// What an entry carries beside key and value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Meta {
+    /// Absolute expiry, Unix milliseconds.
+    pub expire_ms: Option<u64>,
+    /// memcached's client flags.
+    pub mc_flags: u32,
+    /// memcached's CAS value of this entry; changes with each write.
+    pub version: u32,
+    /// Eviction's view: seconds (LRU) or counter and minutes (LFU).
+    pub access: u32,
+}
+
+fn varint_len(n: usize) -> usize {
+    match n {
+        0..0x80 => 1,
+        0x80..0x4000 => 2,
+        0x4000..0x20_0000 => 3,
+        0x20_0000..0x1000_0000 => 4,
+        _ => 5,
+    }
+}
+
+fn put_varint(out: &mut Vec<u8>, mut n: usize) {
+    while n >= 0x80 {
+        out.push((n as u8 & 0x7f) | 0x80);
+        n >>= 7;
+    }
+    out.push(n as u8);
+}
+
+#[inline]
+fn read_varint(bytes: &[u8]) -> (usize, usize) {
+    let mut n = 0usize;
+    let mut used = 0;
+    for (i, &b) in bytes.iter().take(5).enumerate() {
+        n |= ((b & 0x7f) as usize) << (7 * i);
+        used = i + 1;
+        if b & 0x80 == 0 {
+            break;
+        }
+    }
+    (n, used)
+}
+
+/// Where the parts of a compact entry are.
+struct Layout {
+    options: usize,
+    key: usize,
+    value: usize,
+}
+
+#[inline]
+fn layout(bytes: &[u8]) -> Layout {
+    let (key_len, used) = read_varint(&bytes[HEADER..]);
+    let options = HEADER + used;
+    let flags = bytes[0];
+    let key = options + usize::from(flags & HAS_EXPIRY) * 8 + usize::from((flags & HAS_MC_FLAGS) >> 1) * 4;
+    Layout { options, key, value: key + key_len }
+}
+
+#[inline]
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    let mut b = [0; 4];
+    b.copy_from_slice(&bytes[at..at + 4]);
+    u32::from_le_bytes(b)
+}
+
+fn compact(key: &[u8], value: &[u8], meta: &Meta, modified: bool) -> Box<[u8]> {
+    let options = usize::from(meta.expire_ms.is_some()) * 8 + usize::from(meta.mc_flags != 0) * 4;
+    let mut out = Vec::with_capacity(HEADER + varint_len(key.len()) + options + key.len() + value.len());
+    let mut flags = 0;
+    if meta.expire_ms.is_some() {
+        flags |= HAS_EXPIRY;
+    }
+    if meta.mc_flags != 0 {
+        flags |= HAS_MC_FLAGS;
+    }
+    if modified {
+        flags |= MODIFIED;
+    }
+    out.push(flags);
+    out.extend_from_slice(&meta.access.to_le_bytes());
+    out.extend_from_slice(&meta.version.to_le_bytes());
+    put_varint(&mut out, key.len());
+    if let Some(ms) = meta.expire_ms {
+        out.extend_from_slice(&ms.to_le_bytes());
+    }
+    if meta.mc_flags != 0 {
+        out.extend_from_slice(&meta.mc_flags.to_le_bytes());
+    }
+    out.extend_from_slice(key);
+    out.extend_from_slice(value);
+    out.into_boxed_slice()
+}
+
+impl Keyed for Entry {
+    #[inline]
+    fn key(&self) -> &[u8] {
+        match self {
+            Entry::Compact(bytes) => {
+                let at = layout(bytes);
+                &bytes[at.key..at.value]
+            }
+            Entry::Object(object) => &object.key,
+        }
+    }
+}
+
+impl Entry {
+    /// A string.
+    pub fn string(key: &[u8], value: &[u8], meta: &Meta) -> Entry {
+        if value.len() <= COMPACT_VALUE_MAX {
+            return Entry::Compact(compact(key, value, meta, false));
+        }
+        Entry::object(key, Value::Bytes(value.to_vec()), meta)
+    }
+
+    /// A value outside the compact form.
+    pub fn object(key: &[u8], value: Value, meta: &Meta) -> Entry {
+        Entry::Object(Box::new(Object {
+            key: key.into(),
+            expire_ms: meta.expire_ms,
+            mc_flags: meta.mc_flags,
+            access: meta.access,
+            version: meta.version,
+            modified: false,
+            value,
+        }))
+    }
+
+    /// The value.
+    #[inline]
+    pub fn value(&self) -> ValueRef<'_> {
+        match self {
+            Entry::Compact(bytes) => ValueRef::String(&bytes[layout(bytes).value..]),
+            Entry::Object(object) => match &object.value {
+                Value::Bytes(bytes) => ValueRef::String(bytes),
+                Value::Hash(hash) => ValueRef::Hash(hash),
+            },
+        }
+    }
+
+    /// The string's bytes, if it is a string.
+    #[inline]
+    pub fn as_string(&self) -> Option<&[u8]> {
+        match self.value() {
+            ValueRef::String(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    /// The hash, if it is one.
+    pub fn as_hash(&self) -> Option<&HashValue> {
+        match self.value() {
+            ValueRef::Hash(hash) => Some(hash),
+            _ => None,
+        }
+    }
+
+    /// The hash to change, if it is one.
+    pub fn as_hash_mut(&mut self) -> Option<&mut HashValue> {
+        match self {
+            Entry::Object(object) => match &mut object.value {
+                Value::Hash(hash) => Some(hash),
+                _ => None,
+            },
+            Entry::Compact(_) => None,
+        }
+    }
+
+    /// Replaces whatever the value was by a string; the rest of the entry stays.
+    pub fn set_string(&mut self, value: &[u8]) {
+        if let Entry::Compact(bytes) = self {
+            let at = layout(bytes).value;
+            if bytes.len() - at == value.len() {
+                bytes[at..].copy_from_slice(value);
+                bytes[0] &= !MODIFIED;
+                return;
+            }
+        }
+        let meta = self.meta();
+        *self = Entry::string(self.key(), value, &meta);
+    }
+
+    /// Changes the bytes of a string in place, growing or shrinking it as `change` does. False when the
+    /// value is not a string.
+    pub fn modify_string(&mut self, change: impl FnOnce(&mut Vec<u8>)) -> bool {
+        match self {
+            Entry::Object(object) => match &mut object.value {
+                Value::Bytes(bytes) => {
+                    change(bytes);
+                    object.modified = true;
+                    true
+                }
+                _ => false,
+            },
+            Entry::Compact(bytes) => {
+                let mut value = bytes[layout(bytes).value..].to_vec();
+                change(&mut value);
+                let meta = self.meta();
+                *self = if value.len() <= COMPACT_VALUE_MAX {
+                    Entry::Compact(compact(self.key(), &value, &meta, true))
+                } else {
+                    Entry::object(self.key(), Value::Bytes(value), &meta)
+                };
+                if let Entry::Object(object) = self {
+                    object.modified = true;
+                }
+                true
+            }
+        }
+    }
+
+    /// True when a string was changed in place since it was set.
+    pub fn is_modified(&self) -> bool {
+        match self {
+            Entry::Compact(bytes) => bytes[0] & MODIFIED != 0,
+            Entry::Object(object) => object.modified,
+        }
+    }
+
+    /// Everything beside key and value.
+    pub fn meta(&self) -> Meta {
+        Meta {
+            expire_ms: self.expire_ms(),
+            mc_flags: self.mc_flags(),
+            version: self.version(),
+            access: self.access(),
+        }
+    }
+
+    /// Absolute expiry in Unix milliseconds.
+    #[inline]
+    pub fn expire_ms(&self) -> Option<u64> {
+        match self {
+            Entry::Compact(bytes) => {
+                if bytes[0] & HAS_EXPIRY == 0 {
+                    return None;
+                }
+                let at = layout(bytes).options;
+                let mut b = [0; 8];
+                b.copy_from_slice(&bytes[at..at + 8]);
+                Some(u64::from_le_bytes(b))
+            }
+            Entry::Object(object) => object.expire_ms,
+        }
+    }
+
+    /// Sets or clears the expiry.
+    pub fn set_expire_ms(&mut self, expire_ms: Option<u64>) {
+        match self {
+            Entry::Object(object) => object.expire_ms = expire_ms,
+            Entry::Compact(bytes) => {
+                let at = layout(bytes);
+                match expire_ms {
+                    Some(ms) if bytes[0] & HAS_EXPIRY != 0 => {
+                        bytes[at.options..at.options + 8].copy_from_slice(&ms.to_le_bytes());
+                    }
+                    None if bytes[0] & HAS_EXPIRY == 0 => {}
+                    _ => {
+                        let modified = bytes[0] & MODIFIED != 0;
+                        let meta = Meta { expire_ms, ..self.meta() };
+                        let value = self.as_string().unwrap_or_default();
+                        *self = Entry::Compact(compact(self.key(), value, &meta, modified));
+                    }
+                }
+            }
+        }
+    }
+
+    /// memcached's client flags.
+    pub fn mc_flags(&self) -> u32 {
+        match self {
+            Entry::Compact(bytes) if bytes[0] & HAS_MC_FLAGS != 0 => {
+                let at = layout(bytes).options + usize::from(bytes[0] & HAS_EXPIRY) * 8;
+                u32_at(bytes, at)
+            }
+            Entry::Compact(_) => 0,
+            Entry::Object(object) => object.mc_flags,
+        }
+    }
+
+    /// Sets memcached's client flags.
+    pub fn set_mc_flags(&mut self, mc_flags: u32) {
+        if self.mc_flags() == mc_flags {
+            return;
+        }
+        match self {
+            Entry::Object(object) => object.mc_flags = mc_flags,
+            Entry::Compact(bytes) => {
+                let modified = bytes[0] & MODIFIED != 0;
+                let meta = Meta { mc_flags, ..self.meta() };
+                let value = self.as_string().unwrap_or_default();
+                *self = Entry::Compact(compact(self.key(), value, &meta, modified));
+            }
+        }
+    }
+
+    /// The entry's version: memcached's CAS value.
+    pub fn version(&self) -> u32 {
+        match self {
+            Entry::Compact(bytes) => u32_at(bytes, 5),
+            Entry::Object(object) => object.version,
+        }
+    }
+
+    /// Gives the entry a new version.
+    pub fn set_version(&mut self, version: u32) {
+        match self {
+            Entry::Compact(bytes) => bytes[5..9].copy_from_slice(&version.to_le_bytes()),
+            Entry::Object(object) => object.version = version,
+        }
+    }
+
+    /// Eviction's view of the last uses.
+    pub fn access(&self) -> u32 {
+        match self {
+            Entry::Compact(bytes) => u32_at(bytes, 1),
+            Entry::Object(object) => object.access,
+        }
+    }
+
+    /// Notes a use.
+    #[inline]
+    pub fn set_access(&mut self, access: u32) {
+        match self {
+            Entry::Compact(bytes) => bytes[1..5].copy_from_slice(&access.to_le_bytes()),
+            Entry::Object(object) => object.access = access,
+        }
+    }
+
+    /// Bytes this entry owns on the heap, without its place in the table.
+    pub fn heap_bytes(&self) -> usize {
+        match self {
+            Entry::Compact(bytes) => allocated(bytes.len()),
+            Entry::Object(object) => {
+                allocated(size_of::<Object>())
+                    + allocated(object.key.len())
+                    + match &object.value {
+                        Value::Bytes(bytes) => allocated(bytes.capacity()),
+                        Value::Hash(hash) => hash.heap_bytes(),
+                    }
+            }
+        }
+    }
+}
+
+/// What the allocator (jemalloc's size classes: four steps for each doubling) takes for `bytes`.
+pub fn allocated(bytes: usize) -> usize {
+    match bytes {
+        0 => 0,
+        1..=8 => 8,
+        9..=128 => bytes.next_multiple_of(16),
+        _ => {
+            let step = (1usize << (usize::BITS - 1 - (bytes - 1).leading_zeros())) / 4;
+            bytes.next_multiple_of(step)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_two_words() {
+        assert_eq!(size_of::<Entry>(), 16);
+    }
+
+    #[test]
+    fn allocation_classes() {
+        for (ask, got) in [(1, 8), (9, 16), (100, 112), (128, 128), (129, 160), (257, 320), (1025, 1280)] {
+            assert_eq!(allocated(ask), got, "{ask}");
+        }
+    }
+
+    #[test]
+    fn options_come_and_go_without_touching_the_rest() {
+        for value in [b"v".to_vec(), vec![7; 5000]] {
+            let mut e = Entry::string(b"key", &value, &Meta { version: 9, access: 3, ..Meta::default() });
+            e.set_expire_ms(Some(77));
+            e.set_mc_flags(5);
+            assert_eq!((e.expire_ms(), e.mc_flags(), e.version(), e.access()), (Some(77), 5, 9, 3));
+            assert_eq!((e.key(), e.as_string()), (&b"key"[..], Some(&value[..])));
+            e.set_expire_ms(None);
+            assert_eq!((e.expire_ms(), e.mc_flags()), (None, 5));
+            e.set_string(b"other");
+            assert_eq!((e.as_string(), e.mc_flags(), e.is_modified()), (Some(&b"other"[..]), 5, false));
+            assert!(e.modify_string(|v| v.extend_from_slice(&[1; 2000])));
+            assert_eq!((e.as_string().map(<[u8]>::len), e.is_modified()), (Some(2005), true));
+        }
+    }
+
+    #[test]
+    fn long_keys_keep_their_length() {
+        for len in [0, 127, 128, 20_000, 3_000_000] {
+            let key = vec![b'k'; len];
+            let e = Entry::string(&key, b"value", &Meta::default());
+            assert_eq!(e.key(), &key[..]);
+            assert_eq!(e.as_string(), Some(&b"value"[..]));
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! When keys of one stripe expire.
+//!
+//! A heap of (time, database, hash) with lazy deletion: an entry whose time no longer agrees with the key's is
+//! skipped when it comes up. The heap is rebuilt when it holds many more entries than there are keys with an
+//! expiry, so it is bounded by twice their number.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+/// Below this many entries the heap is not worth rebuilding.
+const REBUILD_MIN: usize = 256;
+
+/// A moment at which a key may have expired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Due {
+    /// Unix milliseconds.
+    pub at_ms: u64,
+    /// The key's hash.
+    pub hash: u64,
+    /// The key's database.
+    pub db: u8,
+}
+
+/// See the module's text. Owned by its stripe.
+#[derive(Debug, Default)]
+pub struct ExpiryIndex {
+    heap: BinaryHeap<Reverse<Due>>,
+    /// Keys that have an expiry now.
+    keys: usize,
+}
+
+impl ExpiryIndex {
+    /// Keys that have an expiry.
+    pub fn keys(&self) -> usize {
+        self.keys
+    }
+
+    /// A key's expiry changed from `old` to `new`.
+    pub fn changed(&mut self, old: Option<u64>, new: Option<u64>, hash: u64, db: u8) {
+        self.keys = (self.keys + usize::from(new.is_some())).saturating_sub(usize::from(old.is_some()));
+        if let Some(at_ms) = new
+            && old != new
+        {
+            self.heap.push(Reverse(Due { at_ms, hash, db }));
+        }
+    }
+
+    /// The next moment that is not after `now_ms`, taken out.
+    pub fn pop_due(&mut self, now_ms: u64) -> Option<Due> {
+        if self.heap.peek()?.0.at_ms > now_ms {
+            return None;
+        }
+        self.heap.pop().map(|Reverse(due)| due)
+    }
+
+    /// Puts a moment back that was taken too early.
+    pub fn push_back(&mut self, due: Due) {
+        self.heap.push(Reverse(due));
+    }
+
+    /// True when stale entries outweigh the live ones.
+    pub fn wants_rebuild(&self) -> bool {
+        self.heap.len() > REBUILD_MIN && self.heap.len() > 2 * self.keys
+    }
+
+    /// Replaces the heap by the moments of the keys that live now.
+    pub fn rebuild(&mut self, live: impl Iterator<Item = Due>) {
+        self.heap = live.map(Reverse).collect();
+        self.keys = self.heap.len();
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        *self = ExpiryIndex::default();
+    }
+
+    /// Bytes on the heap.
+    pub fn heap_bytes(&self) -> usize {
+        self.heap.capacity() * size_of::<Reverse<Due>>()
+    }
+}

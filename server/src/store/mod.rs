@@ -1,0 +1,193 @@
+//! The store: 1,024 stripes of sixteen slots each.
+//!
+//! ```text
+//! key ─CRC16→ slot ─/16→ stripe (one mutex) ─database→ table ─hash→ entry
+//! ```
+//!
+//! Lock order: stripes in ascending order, never a second [`Access`] while one is held. No lock is held across
+//! an await. A lock that cannot be had in [`LOCK_TIMEOUT`] (a script runs on the stripe) is answered BUSY.
+
+pub mod entry;
+pub mod expiry;
+pub mod hash;
+pub mod hash_value;
+pub mod stripe;
+pub mod table;
+
+use std::sync::atomic::{AtomicIsize, Ordering};
+use std::time::Duration;
+
+use crossbeam_utils::CachePadded;
+use parking_lot::{Mutex, MutexGuard};
+use smallvec::SmallVec;
+use torc_protocol::slot::{SLOTS, Slot, key_slot};
+
+pub use entry::{Entry, Meta, ValueRef};
+pub use hash::KeyHasher;
+pub use hash_value::{HashValue, PackedLimits};
+pub use stripe::{DATABASES, Key, Stripe, WatchFlag};
+
+/// Number of stripes.
+pub const STRIPES: usize = 1024;
+
+/// Slots in one stripe.
+pub const SLOTS_PER_STRIPE: usize = SLOTS as usize / STRIPES;
+
+/// How long a command waits for a stripe before it answers BUSY (Redis's `busy-reply-threshold`).
+pub const LOCK_TIMEOUT: Duration = Duration::from_millis(5000);
+
+/// A stripe could not be locked in time: a script holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("BUSY Torc is busy running a script. You can only call SCRIPT KILL or wait.")]
+pub struct Busy;
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Store {
+    hasher: KeyHasher,
+    stripes: Box<[CachePadded<Mutex<Stripe>>]>,
+    used_bytes: CachePadded<AtomicIsize>,
+}
+
+/// Which stripe holds a slot.
+#[inline]
+pub const fn stripe_of(slot: Slot) -> u16 {
+    slot / SLOTS_PER_STRIPE as u16
+}
+
+impl Store {
+    /// An empty store.
+    pub fn new(hasher: KeyHasher) -> Store {
+        let stripes = (0..STRIPES).map(|_| CachePadded::new(Mutex::new(Stripe::new(hasher)))).collect();
+        Store { hasher, stripes, used_bytes: CachePadded::new(AtomicIsize::new(0)) }
+    }
+
+    /// The hasher of all tables.
+    pub fn hasher(&self) -> KeyHasher {
+        self.hasher
+    }
+
+    /// Computes what the store needs to find `bytes`.
+    #[inline]
+    pub fn key<'a>(&self, bytes: &'a [u8]) -> Key<'a> {
+        Key { bytes, hash: self.hasher.hash(bytes), slot: key_slot(bytes) }
+    }
+
+    /// Locks one stripe, waiting as long as it takes: for the node's own tasks (expiry, replication).
+    pub fn stripe(&self, index: u16) -> MutexGuard<'_, Stripe> {
+        self.stripes[index as usize].lock()
+    }
+
+    #[inline]
+    fn lock(&self, index: u16) -> Result<MutexGuard<'_, Stripe>, Busy> {
+        let stripe = &self.stripes[index as usize];
+        stripe.try_lock().or_else(|| stripe.try_lock_for(LOCK_TIMEOUT)).ok_or(Busy)
+    }
+
+    /// Locks the stripe of one slot.
+    #[inline]
+    pub fn access_one(&self, slot: Slot) -> Result<Access<'_>, Busy> {
+        let index = stripe_of(slot);
+        Ok(Access { guards: SmallVec::from_buf([(index, self.lock(index)?)]) })
+    }
+
+    /// Locks the stripes of several slots, each once, in ascending order.
+    pub fn access(&self, slots: impl IntoIterator<Item = Slot>) -> Result<Access<'_>, Busy> {
+        let mut wanted: SmallVec<[u16; 8]> = slots.into_iter().map(stripe_of).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let mut guards = SmallVec::new();
+        for index in wanted {
+            guards.push((index, self.lock(index)?));
+        }
+        Ok(Access { guards })
+    }
+
+    /// Locks the whole store.
+    pub fn access_all(&self) -> Result<Access<'_>, Busy> {
+        self.access((0..SLOTS).step_by(SLOTS_PER_STRIPE))
+    }
+
+    /// Bytes that entries and tables take, as far as it has been reported.
+    pub fn used_bytes(&self) -> usize {
+        self.used_bytes.load(Ordering::Relaxed).max(0) as usize
+    }
+
+    /// Adds what stripes have grown by.
+    pub fn report_growth(&self, growth: isize) {
+        if growth != 0 {
+            self.used_bytes.fetch_add(growth, Ordering::Relaxed);
+        }
+    }
+
+    /// Number of keys in a database.
+    pub fn len(&self, db: u8) -> usize {
+        (0..STRIPES as u16).map(|i| self.stripe(i).len(db)).sum()
+    }
+
+    /// True when no database holds anything.
+    pub fn is_empty(&self) -> bool {
+        (0..STRIPES as u16).all(|i| self.stripe(i).databases().next().is_none())
+    }
+}
+
+/// The locked stripes that a command works on.
+#[derive(Debug)]
+pub struct Access<'a> {
+    guards: SmallVec<[(u16, MutexGuard<'a, Stripe>); 1]>,
+}
+
+/// A command touched a slot that it had not declared: an error in its key specification or a script's
+/// undeclared key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("ERR Script attempted to access a key that was not declared: declare every key in KEYS")]
+pub struct Undeclared;
+
+impl Access<'_> {
+    /// An access that holds nothing: for commands without keys.
+    pub fn none() -> Self {
+        Access { guards: SmallVec::new() }
+    }
+
+    /// Number of stripes that are held.
+    pub fn len(&self) -> usize {
+        self.guards.len()
+    }
+
+    /// True when no stripe is held.
+    pub fn is_empty(&self) -> bool {
+        self.guards.is_empty()
+    }
+
+    /// True when the stripe of `slot` is held.
+    pub fn covers(&self, slot: Slot) -> bool {
+        let index = stripe_of(slot);
+        self.guards.iter().any(|(i, _)| *i == index)
+    }
+
+    /// The stripe of a slot that was locked.
+    ///
+    /// # Panics
+    /// When it was not: callers that cannot know (scripts) ask [`Access::covers`] first.
+    #[inline]
+    pub fn stripe(&mut self, slot: Slot) -> &mut Stripe {
+        let index = stripe_of(slot);
+        if self.guards.len() == 1 && self.guards[0].0 == index {
+            return &mut self.guards[0].1;
+        }
+        match self.guards.binary_search_by_key(&index, |(i, _)| *i) {
+            Ok(at) => &mut self.guards[at].1,
+            Err(_) => panic!("stripe {index} was not locked: the command's key specification is wrong"),
+        }
+    }
+
+    /// All stripes that are held.
+    pub fn stripes(&mut self) -> impl Iterator<Item = (u16, &mut Stripe)> {
+        self.guards.iter_mut().map(|(i, g)| (*i, &mut **g))
+    }
+
+    /// What the held stripes have grown by since they were last asked.
+    pub fn take_growth(&mut self) -> isize {
+        self.guards.iter_mut().map(|(_, g)| g.take_growth()).sum()
+    }
+}
