@@ -1,1 +1,23 @@
 //! Tests of Torc across its parts: differential, end to end, failover.
+//!
+//! The library holds what those tests share:
+//! - [`process`]: child processes with their own folder, ended by pid when dropped;
+//! - [`peer`]: the servers Torc is compared with, and the rule for a missing one;
+//! - [`torc`]: the `torc` binary (built when missing or stale) and servers started from it;
+//! - [`client`]: blocking connections that hand out raw reply frames;
+//! - [`differential`]: lists of commands sent to two servers, replies compared byte for byte.
+//!
+//! Each value belongs to the test that made it; nothing here is shared between tests except the
+//! once-per-process check that the `torc` binary is fresh.
+
+// The edge of the project: tests wait on real processes by real time.
+#![allow(clippy::disallowed_methods)]
+
+pub mod client;
+pub mod differential;
+pub mod frame;
+pub mod peer;
+pub mod process;
+pub mod python;
+pub mod quote;
+pub mod torc;

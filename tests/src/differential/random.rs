@@ -1,0 +1,342 @@
+//! Random commands from a seed, sent in pipelined batches to two servers, and the whole keyspace
+//! compared at the end.
+//!
+//! A family is a file `differential/random/*.gen`: a list (see [`super::list`]) of commands up to the
+//! first `#! reset`, which make the first state, then templates. A template holds places to fill such as
+//! `{key}` or a choice `{NX|XX|}` (an argument that comes out empty from a choice is left out).
+//! Few keys of every type make wrong types common; besides, some commands lose an argument, gain one, or
+//! get one replaced.
+//!
+//! On a difference the commands so far are written as a list to `target/differential/`, which
+//! `TORC_DIFF_FILE=<file>` runs again. `TORC_DIFF_SEED` and `TORC_DIFF_COMMANDS` change the defaults.
+
+use std::fmt::Write as _;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+
+use super::compare::{self, Check};
+use super::list::{Action, List};
+use super::{Pair, Report, SHOWN_ARG_BYTES};
+use crate::client::{self, Connection};
+use crate::frame::Node;
+use crate::quote;
+
+/// Commands of one family when `TORC_DIFF_COMMANDS` does not say otherwise.
+pub const DEFAULT_COMMANDS: usize = 4_000;
+/// Commands sent before their replies are read.
+const MAX_BATCH: usize = 24;
+/// A new state after each difference, at most this often.
+const MAX_RESTARTS: usize = 12;
+/// Expiry times of two servers may differ by this, milliseconds.
+const EXPIRY_SLACK_MS: u64 = 20_000;
+
+/// A family of commands to draw from.
+#[derive(Debug)]
+pub struct Family {
+    name: String,
+    setup: Vec<Vec<Vec<u8>>>,
+    templates: Vec<(Vec<String>, Check)>,
+}
+
+impl Family {
+    /// Reads a file.
+    ///
+    /// # Panics
+    /// When it cannot be read or parsed.
+    pub fn read(path: &Path) -> Self {
+        let list = List::read(path);
+        let mut family = Self { name: list.name, setup: Vec::new(), templates: Vec::new() };
+        let mut in_setup = true;
+        for step in list.steps {
+            match step.action {
+                Action::Reset => in_setup = false,
+                Action::Call { args, .. } if in_setup => family.setup.push(args),
+                Action::Call { args, check, .. } => {
+                    let text = |arg: &Vec<u8>| String::from_utf8_lossy(arg).into_owned();
+                    family.templates.push((args.iter().map(text).collect(), check));
+                }
+                other => panic!("{}:{}: {other:?} has no meaning here", family.name, step.line),
+            }
+        }
+        assert!(!family.templates.is_empty(), "{}: no templates after `#! reset`", family.name);
+        family
+    }
+}
+
+/// Seed and number of commands, from the environment or the defaults.
+pub fn settings() -> (u64, usize) {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let commands = number("TORC_DIFF_COMMANDS").and_then(|n| usize::try_from(n).ok());
+    (number("TORC_DIFF_SEED").unwrap_or(1), commands.unwrap_or(DEFAULT_COMMANDS))
+}
+
+/// Runs `count` commands of a family.
+pub fn run(pair: &Pair, family: &Family, seed: u64, count: usize) -> Report {
+    let mut report = Report::default();
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut done = 0;
+    for restart in 0..MAX_RESTARTS {
+        let mut log = Vec::new();
+        let before = report.differences.len();
+        let result = round(pair, family, &mut rng, count, &mut done, &mut log, &mut report);
+        if let Err(error) = result {
+            report.differences.push(format!("{} seed {seed}: {error}", family.name));
+        }
+        if report.differences.len() > before {
+            let file = save(&family.name, seed, restart, &log);
+            report
+                .differences
+                .push(format!("    run again: TORC_DIFF_FILE={} (seed {seed})", file.display()));
+        }
+        if done >= count || report.is_full() {
+            break;
+        }
+    }
+    report
+}
+
+/// Draws and compares until `count` is reached or a difference is found.
+fn round(
+    pair: &Pair,
+    family: &Family,
+    rng: &mut StdRng,
+    count: usize,
+    done: &mut usize,
+    log: &mut Vec<Vec<Vec<u8>>>,
+    report: &mut Report,
+) -> io::Result<()> {
+    let mut ours = Connection::open(&pair.ours)?;
+    let mut theirs = Connection::open(&pair.theirs)?;
+    let mut batch: Vec<(Vec<Vec<u8>>, Check)> = vec![(vec![b"FLUSHALL".to_vec()], Check::Exact)];
+    batch.extend(family.setup.iter().map(|args| (args.clone(), Check::Exact)));
+    loop {
+        let bytes: Vec<u8> = batch.iter().flat_map(|(args, _)| client::encode(args)).collect();
+        theirs.send(&bytes)?;
+        ours.send(&bytes)?;
+        log.extend(batch.iter().map(|(args, _)| args.clone()));
+        let mut differs = false;
+        for (args, check) in &batch {
+            let right = theirs.read_frame().map_err(|e| io::Error::other(format!("theirs: {e}")))?;
+            let command = quote::show_command(args, SHOWN_ARG_BYTES);
+            let found = ours.read_frame().map_err(|e| {
+                io::Error::other(format!(
+                    "{command}\n    ours: {e}\n    theirs: {}",
+                    quote::show(&right, 200)
+                ))
+            })?;
+            report.compared += 1;
+            if let Err(why) = compare::compare(check, &found, &right) {
+                report.differences.push(compare::describe(&family.name, &command, &why, &found, &right));
+                differs = true;
+            }
+        }
+        if differs {
+            return Ok(());
+        }
+        if *done >= count {
+            break;
+        }
+        batch.clear();
+        for _ in 0..rng.random_range(1..=MAX_BATCH.min(count - *done).max(1)) {
+            let (template, check) = family.templates.choose(rng).unwrap_or(&family.templates[0]);
+            batch.push((command(template, rng), check.clone()));
+            *done += 1;
+        }
+    }
+    report.compared += 1;
+    let (ours, theirs) = (keyspace(&mut ours)?, keyspace(&mut theirs)?);
+    if ours != theirs {
+        let mut text = format!("{}: the keyspaces differ at the end", family.name);
+        for line in ours.iter().filter(|line| !theirs.contains(line)).take(10) {
+            let _ = write!(text, "\n    only ours:   {line}");
+        }
+        for line in theirs.iter().filter(|line| !ours.contains(line)).take(10) {
+            let _ = write!(text, "\n    only theirs: {line}");
+        }
+        report.differences.push(text);
+    }
+    Ok(())
+}
+
+fn save(name: &str, seed: u64, restart: usize, log: &[Vec<Vec<u8>>]) -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/differential");
+    let file = folder.join(format!("{name}-{seed}-{restart}.cmds"));
+    let lines: String = log.iter().map(|args| quote::show_command(args, usize::MAX) + "\n").collect();
+    if let Err(error) = std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&file, lines)) {
+        eprintln!("{}: {error}", file.display());
+    }
+    file
+}
+
+/// Each key with type, value, encoding-independent, and rounded expiry time, as sorted lines of text.
+///
+/// # Errors
+/// Those of the connection; a type that has no reader here.
+pub fn keyspace(connection: &mut Connection) -> io::Result<Vec<String>> {
+    let keys = connection.call(&["KEYS", "*"])?;
+    let mut lines = Vec::new();
+    for key in keys.children().unwrap_or_default().iter().filter_map(Node::bytes) {
+        let kind = connection.call(&[b"TYPE", key])?.text().unwrap_or_default();
+        let read: &[&[u8]] = match kind.as_str() {
+            "string" => &[b"GET", key],
+            "hash" => &[b"HGETALL", key],
+            "list" => &[b"LRANGE", key, b"0", b"-1"],
+            "set" => &[b"SMEMBERS", key],
+            "zset" => &[b"ZRANGE", key, b"0", b"-1", b"WITHSCORES"],
+            "stream" => &[b"XRANGE", key, b"-", b"+"],
+            other => return Err(io::Error::other(format!("a key of type {other:?}"))),
+        };
+        let value = connection.call(read)?;
+        let group = if kind == "hash" { 2 } else { 1 };
+        let value = match value {
+            Node::Aggregate(kind_byte, list) if kind == "hash" || kind == "set" => {
+                let mut groups: Vec<_> = list.chunks(group).map(<[Node]>::to_vec).collect();
+                groups.sort();
+                Node::Aggregate(kind_byte, groups.concat())
+            }
+            other => other,
+        };
+        let expires = connection.call(&[b"PEXPIRETIME", key])?.integer().unwrap_or(-3);
+        let expires =
+            if expires > 0 { expires / i64::try_from(EXPIRY_SLACK_MS * 10).unwrap_or(1) } else { expires };
+        lines.push(format!("{} {kind} expires {expires} {}", quote::show(key, 100), shown(&value)));
+    }
+    lines.sort();
+    Ok(lines)
+}
+
+fn shown(node: &Node) -> String {
+    match node {
+        Node::Scalar(_, bytes) => quote::show(bytes, 10_000),
+        Node::Null(_) => "(null)".into(),
+        Node::Aggregate(_, list) => format!("[{}]", list.iter().map(shown).collect::<Vec<_>>().join(" ")),
+    }
+}
+
+fn command(template: &[String], rng: &mut StdRng) -> Vec<Vec<u8>> {
+    let mut args: Vec<Vec<u8>> = Vec::with_capacity(template.len());
+    for part in template {
+        if let Some(arg) = fill(part, rng) {
+            args.push(arg);
+        }
+    }
+    // An expiry time must not come out short by accident: then the moment of the next command decides.
+    let fixed = template.iter().any(|part| part.contains("ttl}") || part.contains("at}"));
+    match rng.random_range(0..100) {
+        0..=2 if args.len() > 1 && !fixed => {
+            args.pop();
+        }
+        3..=5 => args.push(value(rng)),
+        6..=7 if args.len() > 1 && !fixed => {
+            let at = rng.random_range(1..args.len());
+            args[at] = value(rng);
+        }
+        8..=10 => args[0].make_ascii_lowercase(),
+        _ => {}
+    }
+    args
+}
+
+/// One argument of a template; `None` when a choice came out empty.
+fn fill(part: &str, rng: &mut StdRng) -> Option<Vec<u8>> {
+    let (Some(start), Some(end)) = (part.find('{'), part.find('}')) else {
+        return Some(part.as_bytes().to_vec());
+    };
+    let inner = &part[start + 1..end];
+    let filled = if inner.contains('|') {
+        let choices: Vec<_> = inner.split('|').collect();
+        let choice = choices.choose(rng).copied().unwrap_or_default();
+        if choice.is_empty() && start == 0 && end + 1 == part.len() {
+            return None;
+        }
+        choice.as_bytes().to_vec()
+    } else {
+        place(inner, rng)
+    };
+    Some([&part.as_bytes()[..start], &filled, &part.as_bytes()[end + 1..]].concat())
+}
+
+fn pick(rng: &mut StdRng, choices: &[&str]) -> Vec<u8> {
+    choices.choose(rng).copied().unwrap_or_default().as_bytes().to_vec()
+}
+
+const INTEGERS: [&str; 14] = [
+    "0",
+    "-1",
+    "1",
+    "2",
+    "10",
+    "100",
+    "-10",
+    "9223372036854775807",
+    "-9223372036854775808",
+    "9223372036854775808",
+    "01",
+    " 1",
+    "1.5",
+    "abc",
+];
+const FLOATS: [&str; 14] =
+    ["0", "-0", "1.5", "-2.25", "0.1", "1e3", "3.0e-5", "1e308", "inf", "-inf", "nan", "1.", " 1", "x"];
+const PATTERNS: [&str; 12] =
+    ["*", "k*", "k?", "k[0-2]", "k[^0]", "*1", "f*", "", "[", "\\k1", "k\\", "*a*b*"];
+
+fn place(name: &str, rng: &mut StdRng) -> Vec<u8> {
+    match name {
+        "key" => format!("k{}", rng.random_range(0..6)).into_bytes(),
+        "field" => match rng.random_range(0..20) {
+            0 => Vec::new(),
+            1 => vec![b'F'; 70],
+            2 => vec![0, 255, b'\r', b'\n'],
+            n => format!("f{}", n % 5).into_bytes(),
+        },
+        "value" => value(rng),
+        "int" => match rng.random_range(0..3) {
+            0 => pick(rng, &INTEGERS),
+            _ => rng.random_range(-20..20).to_string().into_bytes(),
+        },
+        "index" => match rng.random_range(0..6) {
+            0 => pick(rng, &INTEGERS),
+            _ => rng.random_range(-12..24).to_string().into_bytes(),
+        },
+        "offset" => match rng.random_range(0..12) {
+            0 => pick(rng, &["-1", "536870912", "9223372036854775807", "x", "", "0"]),
+            _ => rng.random_range(0..300).to_string().into_bytes(),
+        },
+        "bit" => match rng.random_range(0..12) {
+            0 => pick(rng, &["-1", "4294967296", "9223372036854775807", "x", "", "0", "7", "8"]),
+            _ => rng.random_range(0..400).to_string().into_bytes(),
+        },
+        "float" => match rng.random_range(0..3) {
+            0 => format!("{}", f64::from(rng.random_range(-1000..1000)) / 8.0).into_bytes(),
+            _ => pick(rng, &FLOATS),
+        },
+        "count" => pick(rng, &["0", "1", "2", "5", "10", "-3", "100", "x"]),
+        "ttl" => {
+            pick(rng, &["100000", "90000", "2000000", "0", "-1", "-100", "9223372036854775807", "x", "1.5"])
+        }
+        "pttl" => pick(rng, &["100000000", "90000000", "0", "-1", "9223372036854775807", "x"]),
+        "at" => pick(rng, &["4000000000", "5000000000", "1", "0", "-1", "9223372036854775807", "x"]),
+        "pat" => pick(rng, &["4000000000000", "5000000000000", "1", "0", "-1", "9223372036854775807", "x"]),
+        "pattern" => pick(rng, &PATTERNS),
+        "type" => pick(rng, &["u8", "i8", "u63", "i64", "u1", "i5", "u64", "i0", "i65", "x", "u", "u16"]),
+        other => panic!("no place called {{{other}}}"),
+    }
+}
+
+fn value(rng: &mut StdRng) -> Vec<u8> {
+    match rng.random_range(0..10) {
+        0 => Vec::new(),
+        1 => vec![b'x'; rng.random_range(1..200)],
+        2 => (0..rng.random_range(1..40)).map(|_| rng.random()).collect(),
+        3 => pick(rng, &FLOATS),
+        4 => pick(rng, &INTEGERS),
+        5 => b"hello\r\nworld".to_vec(),
+        6 => "€uro".as_bytes().to_vec(),
+        _ => rng.random_range(-1000..1000).to_string().into_bytes(),
+    }
+}
