@@ -14,8 +14,10 @@
 //! | [`handshake`] | how two parts prove the cluster secret to each other |
 //! | [`bus`] | frames between nodes |
 
+pub mod bus;
 pub mod command;
 pub mod context;
 pub mod error;
+pub mod handshake;
 pub mod resp;
 pub mod slot;

@@ -9,20 +9,26 @@
 
 mod args;
 mod double;
+mod downgrade;
 mod encode;
 mod error;
 mod inline;
 mod integer;
 mod limits;
 mod request;
+mod scan;
+mod value;
 mod writer;
 
 pub use args::{ArgRange, ArgRanges, Args, ArgsIter, OwnedArgs};
 pub use double::{DoubleBuffer, format_double};
+pub use downgrade::{NullKind, downgrade};
 pub use encode::{encode_request, encode_request_iter, request_arg, request_header};
 pub use error::ProtocolError;
 pub use inline::split_args;
 pub use integer::parse_i64;
 pub use limits::Limits;
 pub use request::{Frame, RequestParser};
+pub use scan::{MAX_DEPTH, MAX_LINE_BYTES, MAX_REPLY_BYTES, ReplyFrame, ReplyKind, ReplyScanner};
+pub use value::Value;
 pub use writer::{ReplyWriter, Version};

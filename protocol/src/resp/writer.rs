@@ -85,6 +85,11 @@ impl<'a> ReplyWriter<'a> {
         self.line(b'+', text.as_bytes());
     }
 
+    /// A simple string that may be no UTF-8.
+    pub fn simple_bytes(&mut self, text: &[u8]) {
+        self.line(b'+', text);
+    }
+
     #[inline]
     pub fn ok(&mut self) {
         self.out.extend_from_slice(b"+OK\r\n");

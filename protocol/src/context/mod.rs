@@ -21,6 +21,10 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
+mod position;
+
+pub use position::Position;
+
 /// The server puts the position of the reply's effect before it.
 const FLAG_WANT_POSITION: u16 = 1 << 0;
 const FLAG_REQUEST_ID: u16 = 1 << 1;
