@@ -124,7 +124,7 @@ pub struct Done {
 }
 
 impl Done {
-    fn local() -> Done {
+    pub(crate) fn local() -> Done {
         Done { flow: Flow::Continue, kind: ReplyKind::Local, barrier: 0, deadline_ms: 0 }
     }
 }
