@@ -95,20 +95,36 @@ impl Cx<'_, '_> {
     /// The live entry of a key that is read: counts a hit or a miss and notes the use.
     #[inline]
     pub fn read(&mut self, key: &Key<'_>) -> Option<&Entry> {
+        self.read_and(key, |entry, _| entry)
+    }
+
+    /// As [`Cx::read`], with the reply's writer at hand, so that values go to the reply without a copy between.
+    #[inline]
+    pub fn read_and<'s, R>(
+        &'s mut self,
+        key: &Key<'_>,
+        then: impl FnOnce(Option<&'s Entry>, ReplyWriter<'s>) -> R,
+    ) -> R {
         self.expire_if_due(key);
-        let now_ms = self.now_ms;
-        let stripe = self.access.stripe(key.slot);
-        if stripe.get(self.db, key, now_ms).is_none() {
-            self.stats.misses.add(1);
-            return None;
+        let clock = self.node.eviction_clock(self.now_ms);
+        let touch = if self.session.no_touch { None } else { Some(|old| clock.touched(old)) };
+        let entry = self.access.stripe(key.slot).get_used(self.db, key, self.now_ms, touch);
+        match entry {
+            Some(_) => self.stats.hits.add(1),
+            None => self.stats.misses.add(1),
         }
-        self.stats.hits.add(1);
-        if !self.session.no_touch {
-            let policy = self.node.eviction_clock(now_ms);
-            let stripe = self.access.stripe(key.slot);
-            stripe.touch_access(self.db, key, |old| policy.touched(old));
-        }
-        self.access.stripe(key.slot).get(self.db, key, now_ms)
+        then(entry, ReplyWriter::new(self.out, self.version))
+    }
+
+    /// As [`Cx::peek`], with the reply's writer at hand.
+    pub fn peek_and<'s, R>(
+        &'s mut self,
+        key: &Key<'_>,
+        then: impl FnOnce(Option<&'s Entry>, ReplyWriter<'s>) -> R,
+    ) -> R {
+        self.expire_if_due(key);
+        let entry = self.access.stripe(key.slot).get(self.db, key, self.now_ms);
+        then(entry, ReplyWriter::new(self.out, self.version))
     }
 
     /// The string at a key that is read; `None` when there is no key.
@@ -135,6 +151,9 @@ impl Cx<'_, '_> {
     pub fn expire_if_due(&mut self, key: &Key<'_>) {
         let now_ms = self.now_ms;
         let stripe = self.access.stripe(key.slot);
+        if !stripe.any_due(now_ms) {
+            return;
+        }
         let due = stripe.peek(self.db, key).and_then(Entry::expire_ms).is_some_and(|at| at <= now_ms);
         if due && self.node.may_expire() {
             stripe.remove(self.db, key);
@@ -153,25 +172,20 @@ impl Cx<'_, '_> {
     /// Stores a string under the key, whatever was there; expiry and memcached flags are those of `meta`.
     pub fn put_string(&mut self, key: &Key<'_>, value: &[u8], expire_ms: Option<u64>, mc_flags: u32) {
         let meta = Meta { expire_ms, mc_flags, ..self.fresh_meta(key) };
-        let stripe = self.access.stripe(key.slot);
-        let plain = expire_ms.is_none() && mc_flags == 0;
-        let reused = stripe.peek(self.db, key).is_some_and(|e| {
-            plain
-                && e.expire_ms().is_none()
-                && e.mc_flags() == 0
-                && e.as_string().is_some_and(|s| s.len() == value.len())
-        });
-        if reused {
-            stripe.update(self.db, key, |e| {
-                e.set_string(value);
-                e.set_version(meta.version);
-                e.set_access(meta.access);
-            });
-        } else {
-            let old = stripe.insert(self.db, key, Entry::string(key.bytes, value, &meta));
-            self.node.drop_later(old);
-        }
+        let old = self.access.stripe(key.slot).set_string(self.db, key, value, &meta);
+        self.node.drop_later(old);
         self.commit_put(key);
+    }
+
+    /// Stores a string that expires at a time which may have passed already: then the key is removed instead.
+    pub fn put_string_until(&mut self, key: &Key<'_>, value: &[u8], expire_ms: Option<u64>) {
+        if expire_ms.is_some_and(|at| at <= self.now_ms) {
+            if !self.delete(key) {
+                self.dirty += 1;
+            }
+            return;
+        }
+        self.put_string(key, value, expire_ms, 0);
     }
 
     /// Stores an object (a hash …) under the key, whatever was there.

@@ -10,8 +10,10 @@
 pub mod cx;
 pub mod error;
 pub mod families;
+mod parse;
 mod place;
 pub mod session;
+pub mod testing;
 mod transaction;
 
 use std::sync::Arc;

@@ -255,6 +255,25 @@ impl Entry {
         *self = Entry::string(self.key(), value, &meta);
     }
 
+    /// Writes a string of the same length over this one; false (and nothing done) when the entry has another
+    /// shape. Only for entries without expiry and flags, before and after.
+    #[inline]
+    pub fn overwrite(&mut self, value: &[u8], meta: &Meta) -> bool {
+        let Entry::Compact(bytes) = self else { return false };
+        if bytes[0] & (HAS_EXPIRY | HAS_MC_FLAGS) != 0 || meta.expire_ms.is_some() || meta.mc_flags != 0 {
+            return false;
+        }
+        let at = layout(bytes).value;
+        if bytes.len() - at != value.len() {
+            return false;
+        }
+        bytes[0] = 0;
+        bytes[1..5].copy_from_slice(&meta.access.to_le_bytes());
+        bytes[5..9].copy_from_slice(&meta.version.to_le_bytes());
+        bytes[at..].copy_from_slice(value);
+        true
+    }
+
     /// Changes the bytes of a string in place, growing or shrinking it as `change` does. False when the
     /// value is not a string.
     pub fn modify_string(&mut self, change: impl FnOnce(&mut Vec<u8>)) -> bool {

@@ -45,6 +45,12 @@ impl ExpiryIndex {
         }
     }
 
+    /// Whether some moment of the index has come: when not, no key of the stripe has expired.
+    #[inline]
+    pub fn any_due(&self, now_ms: u64) -> bool {
+        self.heap.peek().is_some_and(|due| due.0.at_ms <= now_ms)
+    }
+
     /// The next moment that is not after `now_ms`, taken out.
     pub fn pop_due(&mut self, now_ms: u64) -> Option<Due> {
         if self.heap.peek()?.0.at_ms > now_ms {

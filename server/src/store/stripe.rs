@@ -71,6 +71,35 @@ impl Stripe {
         self.peek(db, key).filter(|e| e.expire_ms().is_none_or(|at| at > now_ms))
     }
 
+    /// Whether any entry may have expired at `now_ms`; costs no look into the tables.
+    #[inline]
+    pub fn any_due(&self, now_ms: u64) -> bool {
+        self.expiry.any_due(now_ms)
+    }
+
+    /// The entry if it has not expired at `now_ms`, with its use noted (`None`: leave it alone).
+    #[inline]
+    pub fn get_used(
+        &mut self,
+        db: u8,
+        key: &Key<'_>,
+        now_ms: u64,
+        access: Option<impl FnOnce(u32) -> u32>,
+    ) -> Option<&Entry> {
+        let entry = self.tables.get_mut(db as usize)?.get_mut(key.hash, key.bytes)?;
+        if entry.expire_ms().is_some_and(|at| at <= now_ms) {
+            return None;
+        }
+        if let Some(access) = access {
+            let old = entry.access();
+            let new = access(old);
+            if new != old {
+                entry.set_access(new);
+            }
+        }
+        Some(entry)
+    }
+
     /// Notes a use of the entry for eviction.
     #[inline]
     pub fn touch_access(&mut self, db: u8, key: &Key<'_>, access: impl FnOnce(u32) -> u32) {
@@ -115,6 +144,23 @@ impl Stripe {
                 None
             }
         }
+    }
+
+    /// Stores a string, replacing what the key holds; in place when that has the same shape. Answers the entry
+    /// that was replaced, if one was.
+    pub fn set_string(&mut self, db: u8, key: &Key<'_>, value: &[u8], meta: &Meta) -> Option<Entry> {
+        let found = self.tables.get_mut(db as usize).and_then(|t| t.get_mut(key.hash, key.bytes));
+        let Some(old) = found else {
+            return self.insert(db, key, Entry::string(key.bytes, value, meta));
+        };
+        if old.overwrite(value, meta) {
+            return None;
+        }
+        let new = Entry::string(key.bytes, value, meta);
+        self.entry_bytes = self.entry_bytes + new.heap_bytes() - old.heap_bytes();
+        let old = std::mem::replace(old, new);
+        self.expiry.changed(old.expire_ms(), meta.expire_ms, key.hash, db);
+        Some(old)
     }
 
     /// Takes an entry out.

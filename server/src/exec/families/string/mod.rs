@@ -1,5 +1,7 @@
 //! Handlers of the string family.
 
+mod set;
+
 use torc_protocol::command::StringCommand;
 use torc_protocol::resp::Args;
 
@@ -12,7 +14,7 @@ pub fn run(cx: &mut Cx<'_, '_>, command: StringCommand, args: &Args<'_>) -> Comm
         StringCommand::Append => Err("ERR 'append' is not served yet".into()),
         StringCommand::Decr => Err("ERR 'decr' is not served yet".into()),
         StringCommand::Decrby => Err("ERR 'decrby' is not served yet".into()),
-        StringCommand::Get => Err("ERR 'get' is not served yet".into()),
+        StringCommand::Get => set::get(cx, args),
         StringCommand::Getdel => Err("ERR 'getdel' is not served yet".into()),
         StringCommand::Getex => Err("ERR 'getex' is not served yet".into()),
         StringCommand::Getrange => Err("ERR 'getrange' is not served yet".into()),
@@ -25,7 +27,7 @@ pub fn run(cx: &mut Cx<'_, '_>, command: StringCommand, args: &Args<'_>) -> Comm
         StringCommand::Mset => Err("ERR 'mset' is not served yet".into()),
         StringCommand::Msetnx => Err("ERR 'msetnx' is not served yet".into()),
         StringCommand::Psetex => Err("ERR 'psetex' is not served yet".into()),
-        StringCommand::Set => Err("ERR 'set' is not served yet".into()),
+        StringCommand::Set => set::set(cx, args),
         StringCommand::Setex => Err("ERR 'setex' is not served yet".into()),
         StringCommand::Setnx => Err("ERR 'setnx' is not served yet".into()),
         StringCommand::Setrange => Err("ERR 'setrange' is not served yet".into()),
@@ -33,3 +35,6 @@ pub fn run(cx: &mut Cx<'_, '_>, command: StringCommand, args: &Args<'_>) -> Comm
         StringCommand::Substr => Err("ERR 'substr' is not served yet".into()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+//! A store without sockets, for tests: requests in as text, replies out as bytes.
+//!
+//! ```
+//! use torc_server::exec::testing::Harness;
+//! let mut t = Harness::new();
+//! assert_eq!(t.run("SET k v"), "+OK\r\n");
+//! t.advance(1000);
+//! assert_eq!(t.run("GET k"), "$1\r\nv\r\n");
+//! ```
+
+use std::sync::Arc;
+
+use torc_cluster::ids::{Incarnation, Member, NodeId, ShardId, Term};
+use torc_cluster::map::ClusterMap;
+use torc_protocol::resp::{OwnedArgs, Version, split_args};
+use torc_protocol::slot::SLOTS;
+
+use super::{Batch, Done, Executor, Now, Session};
+use crate::node::Node;
+use crate::settings::Settings;
+use crate::shard::{Role, View};
+use crate::store::{KeyHasher, hash::DEFAULT_SEED};
+
+/// Where the clock of a harness starts, Unix milliseconds.
+pub const START_MS: u64 = 1_700_000_000_000;
+
+/// Seed of the executor's random numbers.
+const SEED: u64 = 0x5eed;
+
+/// One worker on one node; see the module's text.
+pub struct Harness {
+    /// The process under test.
+    pub node: Arc<Node>,
+    /// The connection that [`Harness::run`] uses.
+    pub session: Session,
+    /// Both clocks; tests move them with [`Harness::advance`].
+    pub now: Now,
+    exec: Executor,
+}
+
+impl Default for Harness {
+    fn default() -> Self {
+        Harness::new()
+    }
+}
+
+impl Harness {
+    /// A plain store with default settings.
+    pub fn new() -> Harness {
+        Harness::with_settings(Settings::default())
+    }
+
+    /// A plain store with these settings.
+    pub fn with_settings(settings: Settings) -> Harness {
+        Harness::build(settings, false)
+    }
+
+    /// The primary of a cluster with one shard, with a lease that does not end: effects are recorded. There is
+    /// no replication: who wants the records takes them with [`Harness::records`].
+    pub fn primary() -> Harness {
+        let t = Harness::build(Settings::default(), true);
+        let me = Member::new(NodeId(1), Incarnation(1));
+        let mut map = ClusterMap::default();
+        for slot in 0..SLOTS {
+            map.slots.set(slot, ShardId(1));
+        }
+        let shard = &t.node.shard;
+        shard.set_view(View { map: Arc::new(map), me, shard: Some(ShardId(1)) });
+        let closed = shard.gate.close();
+        shard.set_role(&closed, Role::Primary, Term(1));
+        drop(closed);
+        shard.extend_lease(Term(1), u64::MAX);
+        t
+    }
+
+    fn build(settings: Settings, cluster: bool) -> Harness {
+        let node = Node::new(settings, 1, cluster, KeyHasher::new(DEFAULT_SEED), START_MS, [7; 20], None);
+        let exec = Executor::new(&node, 0, SEED);
+        let now = Now { unix_ms: START_MS, boottime_ns: 1_000_000_000 };
+        Harness { node, session: Session::new(1, true), now, exec }
+    }
+
+    /// Lets time pass.
+    pub fn advance(&mut self, ms: u64) {
+        self.now.unix_ms += ms;
+        self.now.boottime_ns += ms * 1_000_000;
+    }
+
+    /// From now on replies are written in RESP3.
+    pub fn resp3(&mut self) {
+        self.session.version = Version::Resp3;
+    }
+
+    /// Runs a request written as one line (quotes as in redis-cli); answers the reply's bytes, those that are no
+    /// UTF-8 replaced. A line with unbalanced quotes runs as an empty request.
+    pub fn run(&mut self, line: &str) -> String {
+        let args = split_args(line.as_bytes()).unwrap_or_default();
+        String::from_utf8_lossy(&self.run_args(args)).into_owned()
+    }
+
+    /// Runs a request given as its arguments.
+    pub fn run_args<A: AsRef<[u8]>>(&mut self, args: impl IntoIterator<Item = A>) -> Vec<u8> {
+        self.execute(args).0
+    }
+
+    /// Runs a request; answers the reply and what the connection would do next.
+    pub fn execute<A: AsRef<[u8]>>(&mut self, args: impl IntoIterator<Item = A>) -> (Vec<u8>, Done) {
+        let args = OwnedArgs::new(args);
+        let mut out = Vec::new();
+        let mut batch = Batch::begin(&self.node, &mut self.exec, self.now);
+        let done = batch.run(&mut self.session, args.view(), &mut out);
+        batch.end();
+        (out, done)
+    }
+
+    /// Runs a request on another connection of the same worker.
+    pub fn run_as(&mut self, session: &mut Session, line: &str) -> String {
+        std::mem::swap(&mut self.session, session);
+        let reply = self.run(line);
+        std::mem::swap(&mut self.session, session);
+        reply
+    }
+
+    /// Runs lines one after another and asserts each reply; for tests that read as a dialogue.
+    ///
+    /// # Panics
+    /// When a reply differs.
+    #[track_caller]
+    pub fn expect(&mut self, dialogue: &[(&str, &str)]) {
+        for (line, reply) in dialogue {
+            assert_eq!(self.run(line), *reply, "reply to {line:?}");
+        }
+    }
+
+    /// The records that were made since the last call (primary only).
+    pub fn records(&self) -> Vec<u8> {
+        let mut records = Vec::new();
+        self.node.shard.collect_records(&mut records);
+        records
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_primary_records_what_it_does() {
+        let mut t = Harness::primary();
+        assert_eq!(t.run("SET k v"), "+OK\r\n");
+        assert!(!t.records().is_empty());
+        assert_eq!(t.run("GET k"), "$1\r\nv\r\n");
+        assert!(t.records().is_empty());
+    }
+}
