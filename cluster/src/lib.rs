@@ -13,8 +13,15 @@
 //!   └── lock, fence              lock and fencing rules of one shard
 //! ```
 
+pub mod bugs;
+pub mod controller;
+pub mod history;
 pub mod ids;
+pub mod lease;
 pub mod map;
+pub mod member;
+pub mod message;
+pub mod replica_set;
 pub mod ring;
 
 pub use ids::{Epoch, Incarnation, Member, NodeId, Offset, Position, SetVersion, ShardId, Term};

@@ -1,0 +1,67 @@
+//! Bugs planted on purpose, so that the simulation can show that it finds them. Outside of tests and of the
+//! feature `sim` every one of them is `false` at compile time.
+
+/// One rule each, broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// Renewals are granted without asking a quorum first.
+    GrantWithoutQuorum,
+    /// Promotion does not wait for the old lease.
+    LeaseIgnoredAtPromotion,
+    /// A new controller does not wait for the leases of the one before.
+    NoWaitAfterElection,
+    /// The mark follows the committed set, not the union with the proposed one.
+    CommittedSetOnly,
+    /// The mark moves on while the set is below its minimum.
+    MarkMovesBelowMinimum,
+    /// Candidates are compared by offset alone.
+    OffsetWithoutTerm,
+    /// A replica keeps a tail that is not the primary's.
+    DivergentTailKept,
+    /// A restarted node is taken for the one it was.
+    IncarnationIgnored,
+    /// A candidate reports where it is, but goes on taking records of the old term.
+    ReportWithoutSeal,
+    /// The high-water mark of a new primary starts at its own last offset.
+    MarkStartsAtLast,
+    /// A member that discards what it holds stays in the set meanwhile.
+    DiscardWhileInSet,
+    /// The lease is checked before a write is executed, not again before it is answered.
+    LeaseCheckedOnce,
+    /// A strong read is answered before what it saw is in the in-sync set.
+    StrongReadNotHeld,
+    /// The lease is counted from the grant's arrival.
+    LeaseFromGrant,
+    /// A member in the middle of a full sync says that it holds all of its history.
+    HalfSyncCounts,
+}
+
+#[cfg(any(test, feature = "sim"))]
+mod switch {
+    use super::Bug;
+    use std::cell::Cell;
+
+    thread_local! {
+        static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
+    }
+
+    /// Plants a bug in this thread, or takes it away.
+    pub fn plant(bug: Option<Bug>) {
+        PLANTED.with(|planted| planted.set(bug));
+    }
+
+    pub(crate) fn planted(bug: Bug) -> bool {
+        PLANTED.with(|planted| planted.get() == Some(bug))
+    }
+}
+
+#[cfg(any(test, feature = "sim"))]
+pub use switch::plant;
+#[cfg(any(test, feature = "sim"))]
+pub(crate) use switch::planted;
+
+#[cfg(not(any(test, feature = "sim")))]
+#[inline(always)]
+pub(crate) const fn planted(_: Bug) -> bool {
+    false
+}

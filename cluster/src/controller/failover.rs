@@ -1,0 +1,336 @@
+//! Replacing a primary, one shard at a time, many shards side by side.
+//!
+//! ```text
+//!  lease over ─► AllocateTerm ─► seal the candidates ─► choose ─► Promote (compare-and-set) ─► done
+//!                (pending in the map: no grants for the old term from here on)  │ set changed: seal again
+//!  no candidate is left in the map ──────────────────────► ResetShard ──────────┘
+//! ```
+
+use super::choose::{self, Wishes};
+use super::step::{Controller, Decision};
+use crate::bugs::{Bug, planted};
+use crate::ids::{Member, NodeId, Position, ShardId, Term};
+use crate::map::{MapCommand, MapReply, Refusal, ShardState};
+use crate::message::{SealReply, SealRequest};
+use std::collections::{BTreeMap, BTreeSet};
+
+const NS_PER_MS: u64 = 1_000_000;
+
+/// A failover under way.
+pub(super) struct Failover {
+    began_ns: u64,
+    /// The term that ends.
+    old_term: Term,
+    handed_back: bool,
+    /// Asked for by a person.
+    wish: Option<NodeId>,
+    unclean: Option<Member>,
+    /// Candidates that sealed the pending term, and where they are.
+    sealed: BTreeMap<Member, Position>,
+    first_seal_ns: Option<u64>,
+    asked_ns: Option<u64>,
+    /// The proposal whose outcome is not known yet, and since when.
+    proposal: Option<(u64, u64)>,
+}
+
+/// A wish that a primary steps down.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StepDown {
+    pub(super) term: Term,
+    pub(super) until_ns: u64,
+    to: Option<NodeId>,
+}
+
+/// Leases after which a wish that was not followed is dropped.
+const STEP_DOWN_LEASES: u64 = 4;
+
+impl Controller {
+    pub(super) fn advance_all(&mut self, now_ns: u64) {
+        if self.reign.is_none() {
+            return;
+        }
+        let map = self.map.clone();
+        for shard in map.shards.keys() {
+            self.advance(*shard, now_ns);
+        }
+    }
+
+    /// Begins a failover of the shard when it needs one, or takes the next step of the one under way.
+    pub(super) fn advance(&mut self, shard: ShardId, now_ns: u64) {
+        let map = self.map.clone();
+        let Some(state) = map.shard(shard) else { return };
+        let Some(reign) = &mut self.reign else { return };
+        if let Some(wish) = reign.step_downs.get(&shard)
+            && (wish.term != state.term || (now_ns >= wish.until_ns && !reign.failovers.contains_key(&shard)))
+        {
+            reign.step_downs.remove(&shard);
+        }
+        if let Some(failover) = reign.failovers.get(&shard) {
+            if failover.old_term != state.term {
+                let took_ms = now_ns.saturating_sub(failover.began_ns) / NS_PER_MS;
+                reign.failovers.remove(&shard);
+                if let Some(primary) = state.primary {
+                    self.story(
+                        shard,
+                        format!("{primary} is primary of term {}, after {took_ms} ms", state.term),
+                    );
+                }
+                return;
+            }
+        } else if self.needs_failover(state, now_ns) {
+            self.begin(state, now_ns);
+        } else {
+            return;
+        }
+        self.next_step(state, now_ns);
+    }
+
+    /// Whether the old lease is over and somebody could take over.
+    fn needs_failover(&self, state: &ShardState, now_ns: u64) -> bool {
+        let Some(reign) = &self.reign else { return false };
+        if reign.leases.may_be_valid(state.id, state.term, now_ns) && !planted(Bug::LeaseIgnoredAtPromotion) {
+            return false;
+        }
+        let within = self.map.settings.lease_bound_ns();
+        if planted(Bug::LeaseIgnoredAtPromotion) {
+            let renew_ns = self.map.settings.renew_ms * NS_PER_MS;
+            if state.primary.is_some_and(|p| reign.roster.alive(p, now_ns, renew_ns * 3).is_some()) {
+                return false;
+            }
+        }
+        let alive = |member: &Member| reign.roster.alive(*member, now_ns, within).is_some();
+        let candidates = state.candidates();
+        if candidates.is_empty() {
+            return self.alive_members(state, now_ns).next().is_some();
+        }
+        // The primary alone may simply be granted its lease again, unless it can not be any more.
+        let again = state.pending_term.is_some() || reign.leases.is_handed_back(state.id, state.term);
+        candidates.iter().any(|member| alive(member) && (again || state.primary != Some(*member)))
+    }
+
+    /// Registered incarnations of the shard's nodes that were heard from lately, preferred first.
+    fn alive_members(&self, state: &ShardState, now_ns: u64) -> impl Iterator<Item = Member> {
+        let within = self.map.settings.lease_bound_ns();
+        state.members.iter().filter_map(move |node| {
+            let member = self.map.node(*node)?.member();
+            self.reign.as_ref()?.roster.alive(member, now_ns, within).map(|seen| seen.member)
+        })
+    }
+
+    fn begin(&mut self, state: &ShardState, now_ns: u64) {
+        let Some(reign) = &mut self.reign else { return };
+        let handed_back = reign.leases.is_handed_back(state.id, state.term);
+        let wish = reign.step_downs.get(&state.id).and_then(|wish| wish.to);
+        reign.failovers.insert(
+            state.id,
+            Failover {
+                began_ns: now_ns,
+                old_term: state.term,
+                handed_back,
+                wish,
+                unclean: None,
+                sealed: BTreeMap::new(),
+                first_seal_ns: None,
+                asked_ns: None,
+                proposal: None,
+            },
+        );
+        let text = match state.primary {
+            None => "has no primary yet".to_string(),
+            Some(primary) if handed_back => {
+                format!("{primary} handed term {} back, looking for another", state.term)
+            }
+            Some(primary) => {
+                format!("the lease of {primary} for term {} is over, looking for another", state.term)
+            }
+        };
+        self.story(state.id, text);
+    }
+
+    fn next_step(&mut self, state: &ShardState, now_ns: u64) {
+        let shard = state.id;
+        let map = self.map.clone();
+        let patience_ns = map.settings.lease_bound_ns();
+        let Some(failover) = self.reign.as_mut().and_then(|reign| reign.failovers.get_mut(&shard)) else {
+            return;
+        };
+        if let Some((_, since_ns)) = failover.proposal {
+            if now_ns.saturating_sub(since_ns) < patience_ns {
+                return;
+            }
+            // Its outcome may never come; another one with the same expectations does no harm.
+            failover.proposal = None;
+        }
+        let Some(new_term) = state.pending_term else {
+            self.propose(shard, MapCommand::AllocateTerm { shard, expected_term: state.term }, now_ns);
+            return;
+        };
+        if let Some(primary) = failover.unclean {
+            let command = MapCommand::PromoteUnclean { shard, expected_term: state.term, new_term, primary };
+            self.propose(shard, command, now_ns);
+            return;
+        }
+        let candidates = state.candidates();
+        if candidates.is_empty() {
+            self.reset(state, new_term, now_ns);
+            return;
+        }
+        failover.sealed.retain(|member, _| candidates.contains(member));
+
+        let renew_ns = map.settings.renew_ms * NS_PER_MS;
+        if failover.asked_ns.is_none_or(|asked| now_ns.saturating_sub(asked) >= renew_ns) {
+            failover.asked_ns = Some(now_ns);
+            let request = SealRequest { shard, term: new_term };
+            let unsealed = candidates.iter().filter(|member| !failover.sealed.contains_key(member));
+            self.out.extend(unsealed.map(|member| Decision::Seal { to: *member, request }));
+        }
+        self.promote_when_ready(state, new_term, now_ns);
+    }
+
+    /// Promotes once every candidate that is alive has sealed, or the first seal is `seal_wait_ms` old.
+    fn promote_when_ready(&mut self, state: &ShardState, new_term: Term, now_ns: u64) {
+        let shard = state.id;
+        let map = self.map.clone();
+        let within = map.settings.lease_bound_ns();
+        let Some(reign) = &self.reign else { return };
+        let Some(failover) = reign.failovers.get(&shard) else { return };
+        if failover.sealed.is_empty() {
+            return;
+        }
+        let candidates = state.candidates();
+        let seen = |member: &Member| reign.roster.alive(*member, now_ns, within);
+        let all_sealed =
+            candidates.iter().filter(|m| seen(m).is_some()).all(|m| failover.sealed.contains_key(m));
+        let seal_wait_ns = map.settings.seal_wait_ms * NS_PER_MS;
+        let waited = failover.first_seal_ns.is_some_and(|first| now_ns.saturating_sub(first) >= seal_wait_ns);
+        if !all_sealed && !waited {
+            return;
+        }
+        let fit: BTreeSet<Member> =
+            candidates.iter().filter(|m| seen(m).is_some_and(|seen| seen.fit)).copied().collect();
+        let wishes = Wishes { to: failover.wish, old: state.primary, order: &state.members, fit: &fit };
+        let Some(primary) = choose::primary(&failover.sealed, &wishes) else { return };
+        let in_sync = choose::in_sync(&failover.sealed, primary, &fit);
+        let position = failover.sealed.get(&primary).copied().unwrap_or_default();
+        let text = format!(
+            "{} of {} candidates sealed term {new_term}, {primary} is at {position}",
+            failover.sealed.len(),
+            candidates.len()
+        );
+        let command = MapCommand::Promote {
+            shard,
+            expected_term: state.term,
+            expected_set_version: state.set_version,
+            new_term,
+            primary,
+            in_sync,
+            handed_back: failover.handed_back,
+        };
+        self.story(shard, text);
+        self.propose(shard, command, now_ns);
+    }
+
+    /// Starts the shard empty: on its preferred node, or after a lease's time on any that is there.
+    fn reset(&mut self, state: &ShardState, new_term: Term, now_ns: u64) {
+        let shard = state.id;
+        let lease_ns = self.map.settings.lease_bound_ns();
+        let Some(failover) = self.reign.as_ref().and_then(|reign| reign.failovers.get(&shard)) else {
+            return;
+        };
+        let waited = now_ns.saturating_sub(failover.began_ns) >= lease_ns;
+        let Some(primary) = self.alive_members(state, now_ns).next() else { return };
+        if !waited && state.members.first() != Some(&primary.node) {
+            return;
+        }
+        if state.term != Term::NONE {
+            self.story(shard, format!("nobody remembers term {}: {primary} starts empty", state.term));
+        }
+        let command = MapCommand::ResetShard { shard, expected_term: state.term, new_term, primary };
+        self.propose(shard, command, now_ns);
+    }
+
+    fn propose(&mut self, shard: ShardId, command: MapCommand, now_ns: u64) {
+        self.proposals += 1;
+        let id = self.proposals;
+        if let Some(failover) = self.reign.as_mut().and_then(|reign| reign.failovers.get_mut(&shard)) {
+            failover.proposal = Some((id, now_ns));
+        }
+        self.out.push(Decision::Propose { id, command });
+    }
+
+    pub(super) fn proposed(&mut self, id: u64, outcome: Option<MapReply>, now_ns: u64) {
+        let Some(reign) = &mut self.reign else { return };
+        let of =
+            reign.failovers.iter_mut().find(|(_, failover)| failover.proposal.is_some_and(|p| p.0 == id));
+        let Some((shard, failover)) = of else { return };
+        let shard = *shard;
+        match outcome {
+            Some(MapReply::Refused(refusal)) => {
+                failover.proposal = None;
+                if refusal == Refusal::TermsExhausted {
+                    // Nothing can be done about it here; do not ask again before the patience is over.
+                    failover.proposal = Some((0, now_ns));
+                }
+                self.story(shard, format!("refused: {refusal}"));
+            }
+            // The map that follows tells what comes next.
+            Some(_) => failover.proposal = None,
+            // Kept until the patience is over: it may still commit.
+            None => return,
+        }
+        self.advance(shard, now_ns);
+    }
+
+    pub(super) fn seal_reply(&mut self, reply: SealReply, now_ns: u64) {
+        let Some(pending) = self.map.shard(reply.shard).and_then(|state| state.pending_term) else { return };
+        if reply.term != pending {
+            return;
+        }
+        let Some(failover) = self.reign.as_mut().and_then(|reign| reign.failovers.get_mut(&reply.shard))
+        else {
+            return;
+        };
+        // One per candidate: `next_step` drops whoever is none.
+        if !self.map.shard(reply.shard).is_some_and(|state| state.is_candidate(reply.from)) {
+            return;
+        }
+        failover.sealed.entry(reply.from).or_insert(reply.last);
+        failover.first_seal_ns.get_or_insert(now_ns);
+        self.advance(reply.shard, now_ns);
+    }
+
+    pub(super) fn failover_requested(&mut self, shard: ShardId, to: Option<NodeId>, now_ns: u64) {
+        let map = self.map.clone();
+        let Some(state) = map.shard(shard) else { return };
+        let until_ns = now_ns.saturating_add(map.settings.lease_bound_ns().saturating_mul(STEP_DOWN_LEASES));
+        let Some(reign) = &mut self.reign else { return };
+        let other = state
+            .in_sync
+            .iter()
+            .any(|member| state.primary != Some(*member) && to.is_none_or(|node| node == member.node));
+        if !other {
+            self.story(shard, "no other in-sync member to fail over to".to_string());
+            return;
+        }
+        reign.step_downs.insert(shard, StepDown { term: state.term, until_ns, to });
+        self.story(shard, format!("asked to replace the primary of term {}", state.term));
+    }
+
+    pub(super) fn unclean_requested(&mut self, shard: ShardId, to: Member, now_ns: u64) {
+        let map = self.map.clone();
+        let Some(state) = map.shard(shard) else { return };
+        let Some(reign) = &self.reign else { return };
+        if reign.leases.may_be_valid(shard, state.term, now_ns) {
+            self.story(shard, "an unclean promotion has to wait until the lease is over".to_string());
+            return;
+        }
+        if !reign.failovers.contains_key(&shard) {
+            self.begin(state, now_ns);
+        }
+        if let Some(failover) = self.reign.as_mut().and_then(|reign| reign.failovers.get_mut(&shard)) {
+            failover.unclean = Some(to);
+        }
+        self.story(shard, format!("unclean promotion of {to} asked for: writes may be lost"));
+        self.advance(shard, now_ns);
+    }
+}

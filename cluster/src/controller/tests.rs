@@ -1,0 +1,267 @@
+//! Rules of the controller, stepped by hand. The simulation goes much further.
+
+use super::*;
+use crate::ids::{Incarnation, Member, NodeId, Offset, Position, ShardId, Term};
+use crate::map::{ClusterMap, MapCommand, MapReply, NodeInfo, Settings};
+use crate::message::{Denial, Heartbeat, HeartbeatReply, SealReply, ShardReport};
+use std::sync::Arc;
+
+const S: ShardId = ShardId(0);
+const MS: u64 = 1_000_000;
+
+fn member(id: u64) -> Member {
+    Member::new(NodeId(id), Incarnation(1))
+}
+
+/// A controller with its map; proposals are applied at once.
+struct Bench {
+    map: ClusterMap,
+    controller: Controller,
+    now: u64,
+    replies: Vec<HeartbeatReply>,
+    seals: Vec<(Member, Term)>,
+    commands: Vec<MapCommand>,
+    sent: u64,
+    confirm: bool,
+}
+
+impl Bench {
+    fn new(nodes: u64) -> Bench {
+        let mut map = ClusterMap::default();
+        for id in 1..=nodes {
+            let info = NodeInfo {
+                id: NodeId(id),
+                incarnation: Incarnation(1),
+                host: "h".into(),
+                weight: 1,
+                ..NodeInfo::default()
+            };
+            map.apply(MapCommand::RegisterNode { info });
+        }
+        let replicas = nodes as u8 - 1;
+        map.apply(MapCommand::InitCluster {
+            name: "t".into(),
+            shards: 1,
+            replicas,
+            settings: Settings::default(),
+            hash_seed: 0,
+        });
+        let controller = Controller::new(Arc::new(map.clone()));
+        let mut bench = Bench {
+            map,
+            controller,
+            now: 1_000 * MS,
+            replies: vec![],
+            seals: vec![],
+            commands: vec![],
+            sent: 0,
+            confirm: true,
+        };
+        bench.step(Event::BecameLeader);
+        bench
+    }
+
+    fn step(&mut self, event: Event) {
+        let mut decisions = self.controller.step(self.now, event);
+        while !decisions.is_empty() {
+            let mut next = Vec::new();
+            for decision in decisions {
+                match decision {
+                    Decision::ConfirmLeadership { batch } if self.confirm => {
+                        next.extend(self.controller.step(self.now, Event::Confirmed { batch }));
+                    }
+                    Decision::ConfirmLeadership { .. } | Decision::Story { .. } => {}
+                    Decision::Reply(reply) => self.replies.push(reply),
+                    Decision::Seal { to, request } => self.seals.push((to, request.term)),
+                    Decision::Propose { id, command } => {
+                        self.commands.push(command.clone());
+                        let outcome = Some(self.map.apply(command));
+                        let map = Arc::new(self.map.clone());
+                        next.extend(self.controller.step(self.now, Event::MapChanged(map)));
+                        next.extend(self.controller.step(self.now, Event::Proposed { id, outcome }));
+                    }
+                }
+            }
+            decisions = next;
+        }
+    }
+
+    fn apply(&mut self, command: MapCommand) -> MapReply {
+        let reply = self.map.apply(command);
+        self.step(Event::MapChanged(Arc::new(self.map.clone())));
+        reply
+    }
+
+    fn beat(&mut self, id: u64, wants_lease: bool, handed_back: bool) -> HeartbeatReply {
+        self.sent += 1;
+        let term = self.map.shards[&S].term;
+        let report =
+            ShardReport { shard: S, term, last: Position::ZERO, mark: Offset(0), wants_lease, handed_back };
+        self.step(Event::Heartbeat(Heartbeat {
+            from: member(id),
+            sent_id: self.sent,
+            epoch: self.map.epoch,
+            healthy: true,
+            leaving: false,
+            shards: vec![report],
+        }));
+        self.replies.last().cloned().expect("a reply")
+    }
+
+    fn wait(&mut self, ms: u64) {
+        self.now += ms * MS;
+        self.step(Event::Tick);
+    }
+
+    fn seal(&mut self, id: u64, term: Term, last: (u64, u64)) {
+        let last = Position::new(Term(last.0), Offset(last.1));
+        self.step(Event::SealReply(SealReply { from: member(id), shard: S, term, last }));
+    }
+
+    /// n1 is primary of the first term, all others in-sync.
+    fn started(nodes: u64) -> Bench {
+        let mut bench = Bench::new(nodes);
+        bench.beat(1, false, false);
+        bench.wait(1);
+        assert_eq!(bench.map.shards[&S].primary, Some(member(1)));
+        let shard = &bench.map.shards[&S];
+        let command = MapCommand::ProposeSet {
+            shard: S,
+            term: shard.term,
+            by: member(1),
+            expected_set_version: shard.set_version,
+            in_sync: (1..=nodes).map(member).collect(),
+            discard: Default::default(),
+        };
+        assert_eq!(bench.apply(command), MapReply::Done);
+        bench
+    }
+}
+
+#[test]
+fn a_renewal_needs_a_confirmed_leadership() {
+    let mut bench = Bench::started(2);
+    bench.confirm = false;
+    let before = bench.replies.len();
+    bench.step(Event::Heartbeat(Heartbeat {
+        from: member(1),
+        sent_id: 90,
+        epoch: bench.map.epoch,
+        healthy: true,
+        leaving: false,
+        shards: vec![],
+    }));
+    assert_eq!(bench.replies.len(), before);
+}
+
+#[test]
+fn the_primary_is_granted_and_nobody_else() {
+    let mut bench = Bench::started(2);
+    assert_eq!(bench.beat(1, true, false).grants.len(), 1);
+    assert_eq!(bench.beat(2, true, false).denials, vec![(S, Denial::NotPrimary)]);
+}
+
+#[test]
+fn promotion_waits_for_the_lease_and_takes_the_highest_position() {
+    let mut bench = Bench::started(3);
+    bench.wait(600);
+    bench.beat(1, true, false);
+    for _ in 0..4 {
+        bench.wait(100);
+        bench.beat(2, false, false);
+        bench.beat(3, false, false);
+    }
+    bench.wait(100);
+    assert_eq!(bench.seals, vec![], "the lease may be valid for half a thousandth longer");
+    bench.wait(1);
+    let term = Term(2);
+    assert_eq!(bench.seals, vec![(member(1), term), (member(2), term), (member(3), term)]);
+    assert_eq!(bench.beat(1, true, false).denials, vec![(S, Denial::FailoverPending)]);
+    bench.wait(1);
+    // n1 is back: its answer is awaited as well.
+    bench.seal(2, term, (1, 5));
+    bench.seal(3, term, (1, 7));
+    assert_eq!(bench.map.shards[&S].term, Term(1));
+    bench.seal(1, term, (1, 6));
+    let shard = &bench.map.shards[&S];
+    assert_eq!((shard.term, shard.primary), (term, Some(member(3))));
+    assert_eq!(shard.in_sync.len(), 3, "they hold a part of its history");
+    assert_eq!(bench.controller.failovers(), 0);
+}
+
+#[test]
+fn who_does_not_answer_is_waited_for_a_moment() {
+    let mut bench = Bench::started(3);
+    bench.wait(600);
+    for id in 1..=3 {
+        bench.beat(id, false, false);
+    }
+    bench.wait(0);
+    let term = Term(2);
+    bench.seal(2, term, (1, 5));
+    assert_eq!(bench.map.shards[&S].term, Term(1));
+    bench.wait(100);
+    let shard = &bench.map.shards[&S];
+    assert_eq!((shard.term, shard.primary), (term, Some(member(2))));
+    assert_eq!(shard.eligible.len(), 2, "the others hold everything up to the mark");
+}
+
+#[test]
+fn a_lease_given_back_makes_way_at_once() {
+    let mut bench = Bench::started(2);
+    bench.wait(600);
+    bench.beat(1, true, false);
+    bench.beat(2, false, false);
+    bench.step(Event::FailoverRequested { shard: S, to: None });
+    let reply = bench.beat(1, true, false);
+    assert_eq!(reply.step_down, vec![(S, Term(1))]);
+    bench.beat(1, false, true);
+    bench.seal(1, Term(2), (1, 9));
+    bench.seal(2, Term(2), (1, 9));
+    let shard = &bench.map.shards[&S];
+    assert_eq!((shard.term, shard.primary), (Term(2), Some(member(2))));
+    assert_eq!(shard.in_sync.len(), 2);
+}
+
+#[test]
+fn a_shard_that_nobody_remembers_starts_empty() {
+    let mut bench = Bench::started(2);
+    for id in [1, 2] {
+        let mut info = bench.map.nodes[&NodeId(id)].clone();
+        info.incarnation = Incarnation(2);
+        bench.apply(MapCommand::RegisterNode { info });
+    }
+    bench.wait(600);
+    bench.step(Event::Heartbeat(Heartbeat {
+        from: Member::new(NodeId(1), Incarnation(2)),
+        sent_id: 1,
+        epoch: bench.map.epoch,
+        healthy: true,
+        leaving: false,
+        shards: vec![],
+    }));
+    bench.wait(1);
+    let shard = &bench.map.shards[&S];
+    assert_eq!((shard.term, shard.resets), (Term(2), 1));
+    assert_eq!(shard.primary, Some(Member::new(NodeId(1), Incarnation(2))));
+}
+
+#[test]
+fn a_set_that_changed_meanwhile_is_sealed_again() {
+    let mut bench = Bench::started(3);
+    bench.wait(600);
+    for id in 1..=3 {
+        bench.beat(id, false, false);
+    }
+    bench.wait(0);
+    bench.seal(2, Term(2), (1, 5));
+    // n2 restarts: what it sealed is gone.
+    let mut info = bench.map.nodes[&NodeId(2)].clone();
+    info.incarnation = Incarnation(2);
+    bench.apply(MapCommand::RegisterNode { info });
+    bench.wait(150);
+    assert_eq!(bench.map.shards[&S].term, Term(1), "nobody who counts has sealed");
+    bench.seal(3, Term(2), (1, 4));
+    bench.wait(100);
+    assert_eq!(bench.map.shards[&S].primary, Some(member(3)));
+}

@@ -1,0 +1,372 @@
+//! The in-sync set as the primary of one term keeps it: who holds what, how far the high-water mark may go,
+//! when to propose another set.
+//!
+//! The committed set is the map's. Between a proposal and the knowledge of its outcome either set may be the
+//! committed one, so a record counts as held only when *both* hold it (the union). Below `min_in_sync` the mark
+//! stands still: whoever left the set then stays eligible for promotion and must hold everything up to it.
+//!
+//! Owned by whoever sends and takes the shard's replication; stepped with the time in ns of CLOCK_BOOTTIME.
+
+use crate::bugs::{Bug, planted};
+use crate::history::{History, Lineage};
+use crate::ids::{Member, NodeId, Offset, SetVersion, ShardId, Term};
+use crate::map::{ClusterMap, MapCommand, MapReply, ShardState};
+use crate::message::HelloReply;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Proposals whose outcome is not known; while so many are out no further one is made.
+pub const MAX_OUTSTANDING: usize = 8;
+/// Replicas that may be connected; more are refused (a shard has at most 9 members, some in a life before).
+pub const MAX_CONNECTED: usize = 32;
+
+/// What the primary knows of a replica.
+#[derive(Clone, Debug)]
+struct Replica {
+    /// Holds the primary's history up to here.
+    acked: Offset,
+    /// Lies on the primary's history and is whole. Acknowledgements count only then.
+    verified: bool,
+    /// When it last held everything the primary had (as far as that can be told).
+    caught_up_ns: u64,
+    /// The primary's last offset at the latest acknowledgement, and when that was.
+    seen: (Offset, u64),
+}
+
+/// A proposed set whose outcome is not known.
+#[derive(Clone, Debug)]
+struct Outstanding {
+    id: u64,
+    base: SetVersion,
+    in_sync: BTreeSet<Member>,
+    since_ns: u64,
+}
+
+/// Something to propose to consensus. Try once; tell the outcome to [`ReplicaSet::outcome`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Proposal {
+    pub id: u64,
+    pub command: MapCommand,
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct ReplicaSet {
+    shard: ShardId,
+    me: Member,
+    term: Term,
+    timeout_ns: u64,
+    min_in_sync: usize,
+    version: SetVersion,
+    committed: BTreeSet<Member>,
+    eligible: BTreeSet<Member>,
+    assigned: Vec<NodeId>,
+    /// The map has another term or is about to: nothing counts any more.
+    deposed: bool,
+    outstanding: Vec<Outstanding>,
+    proposals: u64,
+    /// No proposal before: one was refused, the map that tells why is on its way.
+    not_before_ns: u64,
+    replicas: BTreeMap<Member, Replica>,
+    /// Candidates that must leave the sets before they may discard what they hold.
+    to_discard: BTreeSet<Member>,
+    last: Offset,
+    mark: Offset,
+}
+
+impl ReplicaSet {
+    /// For the primary `me` of the shard's term in `map`. `last` is its last offset, `known_mark` the high-water
+    /// mark it learnt as a replica: a mark that every in-sync and eligible member is known to hold.
+    pub fn new(
+        me: Member,
+        map: &ClusterMap,
+        state: &ShardState,
+        last: Offset,
+        known_mark: Offset,
+        now_ns: u64,
+    ) -> Self {
+        let mut set = ReplicaSet {
+            shard: state.id,
+            me,
+            term: state.term,
+            timeout_ns: 0,
+            min_in_sync: 1,
+            version: SetVersion(0),
+            committed: BTreeSet::new(),
+            eligible: BTreeSet::new(),
+            assigned: Vec::new(),
+            deposed: false,
+            outstanding: Vec::new(),
+            proposals: 0,
+            not_before_ns: 0,
+            replicas: BTreeMap::new(),
+            to_discard: BTreeSet::new(),
+            last,
+            mark: if planted(Bug::MarkStartsAtLast) { last } else { known_mark.min(last) },
+        };
+        set.on_map(map, state, now_ns);
+        set
+    }
+
+    /// The map changed. Once the shard has another term this set is of no use any more.
+    pub fn on_map(&mut self, map: &ClusterMap, state: &ShardState, now_ns: u64) {
+        if state.term != self.term || state.primary != Some(self.me) {
+            self.deposed = true;
+            return;
+        }
+        self.timeout_ns = map.settings.replica_timeout_ms.saturating_mul(1_000_000);
+        if state.set_version < self.version {
+            return;
+        }
+        self.version = state.set_version;
+        self.min_in_sync = map.min_in_sync(state);
+        self.committed.clone_from(&state.in_sync);
+        self.eligible.clone_from(&state.eligible);
+        self.assigned.clone_from(&state.members);
+        self.outstanding.retain(|proposal| proposal.base >= state.set_version);
+        self.to_discard.retain(|member| state.is_candidate(*member));
+        for member in &self.committed {
+            self.replicas.entry(*member).or_insert(Replica {
+                acked: Offset(0),
+                verified: false,
+                caught_up_ns: now_ns,
+                seen: (self.last, now_ns),
+            });
+        }
+        let effective = self.effective();
+        self.replicas.retain(|member, _| effective.contains(member) || map.is_current(*member));
+        self.advance_mark();
+    }
+
+    /// Whether the map has gone on without this primary.
+    pub fn is_deposed(&self) -> bool {
+        self.deposed
+    }
+
+    pub fn term(&self) -> Term {
+        self.term
+    }
+
+    /// The committed set, as far as known.
+    pub fn committed(&self) -> &BTreeSet<Member> {
+        &self.committed
+    }
+
+    /// Members whose acknowledgement a record needs: committed, and proposed with the outcome open.
+    pub fn effective(&self) -> BTreeSet<Member> {
+        let mut effective = self.committed.clone();
+        if !planted(Bug::CommittedSetOnly) {
+            effective.extend(self.outstanding.iter().flat_map(|proposal| &proposal.in_sync));
+        }
+        effective
+    }
+
+    /// Whether `in-sync` writes may be executed; otherwise they are refused with NOREPLICAS before.
+    pub fn can_ack_in_sync(&self) -> bool {
+        !self.deposed && self.committed.len() >= self.min_in_sync
+    }
+
+    /// The offset that every in-sync member is known to hold. What is at or below it will be in every later
+    /// primary while one eligible member keeps its memory.
+    pub fn high_water_mark(&self) -> Offset {
+        self.mark
+    }
+
+    /// The primary's last offset.
+    pub fn last(&self) -> Offset {
+        self.last
+    }
+
+    /// Offset up to which a replica acknowledged; `None` for one that does not count.
+    pub fn acked_by(&self, member: Member) -> Option<Offset> {
+        self.replicas.get(&member).filter(|replica| replica.verified).map(|replica| replica.acked)
+    }
+
+    /// How many replicas hold an offset: what `WAIT` asks.
+    pub fn holding(&self, offset: Offset) -> usize {
+        self.replicas
+            .iter()
+            .filter(|(member, replica)| **member != self.me && replica.verified && replica.acked >= offset)
+            .count()
+    }
+
+    /// The primary wrote up to `last`.
+    pub fn appended(&mut self, last: Offset) {
+        self.last = self.last.max(last);
+        self.advance_mark();
+    }
+
+    /// A replica presents itself. `mine` is the primary's history, `backlog_after` the offset after which the
+    /// backlog still has every record.
+    pub fn hello(
+        &mut self,
+        member: Member,
+        theirs: &History,
+        mine: &History,
+        backlog_after: Offset,
+        now_ns: u64,
+    ) -> HelloReply {
+        if self.deposed || member == self.me {
+            return HelloReply::NotPrimary { term: self.term };
+        }
+        if !self.assigned.contains(&member.node)
+            || (self.replicas.len() >= MAX_CONNECTED && !self.replicas.contains_key(&member))
+        {
+            return HelloReply::Wait;
+        }
+        let lineage = mine.lineage_of(theirs);
+        let replica = self.replicas.entry(member).or_insert(Replica {
+            acked: Offset(0),
+            verified: false,
+            caught_up_ns: 0,
+            seen: (self.last, now_ns),
+        });
+        replica.verified = false;
+        match lineage {
+            Lineage::Continue { after } if after >= backlog_after => {
+                replica.verified = true;
+                replica.acked = after;
+                replica.seen = (self.last, now_ns);
+                self.advance_mark();
+                HelloReply::Continue { after }
+            }
+            Lineage::Continue { after: common } | Lineage::Diverged { common } => {
+                if planted(Bug::DivergentTailKept) {
+                    replica.verified = true;
+                    replica.acked = theirs.last().offset.min(self.last);
+                    return HelloReply::Continue { after: theirs.last().offset };
+                }
+                let counts = self.committed.contains(&member)
+                    || self.eligible.contains(&member)
+                    || self.effective().contains(&member);
+                if counts && !planted(Bug::DiscardWhileInSet) {
+                    self.to_discard.insert(member);
+                    return HelloReply::Wait;
+                }
+                self.to_discard.remove(&member);
+                if let Some(replica) = self.replicas.get_mut(&member) {
+                    replica.acked = Offset(0);
+                    replica.caught_up_ns = 0;
+                }
+                HelloReply::Resync { common }
+            }
+        }
+    }
+
+    /// A replica holds the primary's history up to an offset. Without a `hello` before it does not count.
+    pub fn acked(&mut self, member: Member, offset: Offset, now_ns: u64) {
+        let last = self.last;
+        let Some(replica) = self.replicas.get_mut(&member).filter(|replica| replica.verified) else { return };
+        if offset > last {
+            return;
+        }
+        replica.acked = replica.acked.max(offset);
+        if replica.acked >= last {
+            replica.caught_up_ns = replica.caught_up_ns.max(now_ns);
+        } else if replica.acked >= replica.seen.0 {
+            replica.caught_up_ns = replica.caught_up_ns.max(replica.seen.1);
+        }
+        replica.seen = (last, now_ns);
+        self.advance_mark();
+    }
+
+    /// A full sync is done: the replica now holds the primary's history up to `at`, and nothing else.
+    pub fn synced(&mut self, member: Member, at: Offset, now_ns: u64) {
+        let last = self.last;
+        if let Some(replica) = self.replicas.get_mut(&member) {
+            replica.verified = true;
+            replica.acked = at.min(last);
+            replica.seen = (last, now_ns);
+        }
+    }
+
+    /// The connection to a replica is gone: it counts again after another `hello`.
+    pub fn disconnected(&mut self, member: Member) {
+        if let Some(replica) = self.replicas.get_mut(&member) {
+            replica.verified = false;
+        }
+    }
+
+    /// The set to propose now, if another one than the committed is wanted. One proposal at a time, unless the
+    /// outcome of the last is overdue.
+    pub fn propose(&mut self, now_ns: u64) -> Option<Proposal> {
+        if self.deposed || self.outstanding.len() >= MAX_OUTSTANDING || now_ns < self.not_before_ns {
+            return None;
+        }
+        let overdue = self.timeout_ns.saturating_mul(2).max(1);
+        if self.outstanding.iter().any(|proposal| now_ns.saturating_sub(proposal.since_ns) < overdue) {
+            return None;
+        }
+        let in_sync = self.wanted(now_ns);
+        let discard: BTreeSet<Member> = self
+            .to_discard
+            .iter()
+            .filter(|member| self.committed.contains(member) || self.eligible.contains(member))
+            .copied()
+            .collect();
+        // An overdue proposal keeps its members in the union until some proposal settles the version.
+        if in_sync == self.committed && discard.is_empty() && self.outstanding.is_empty() {
+            return None;
+        }
+        self.proposals += 1;
+        let id = self.proposals;
+        self.outstanding.push(Outstanding {
+            id,
+            base: self.version,
+            in_sync: in_sync.clone(),
+            since_ns: now_ns,
+        });
+        let command = MapCommand::ProposeSet {
+            shard: self.shard,
+            term: self.term,
+            by: self.me,
+            expected_set_version: self.version,
+            in_sync,
+            discard,
+        };
+        Some(Proposal { id, command })
+    }
+
+    /// What became of a proposal. A refused one is out; for the others the map settles it.
+    pub fn outcome(&mut self, id: u64, reply: Option<&MapReply>, now_ns: u64) {
+        if let Some(MapReply::Refused(_)) = reply {
+            self.outstanding.retain(|proposal| proposal.id != id);
+            self.not_before_ns = now_ns.saturating_add(self.timeout_ns / 16);
+            self.advance_mark();
+        }
+    }
+
+    fn wanted(&self, now_ns: u64) -> BTreeSet<Member> {
+        let mut wanted = BTreeSet::from([self.me]);
+        for (member, replica) in &self.replicas {
+            if self.to_discard.contains(member) || !self.assigned.contains(&member.node) {
+                continue;
+            }
+            let behind_ns = now_ns.saturating_sub(replica.caught_up_ns);
+            let stays = self.committed.contains(member) && behind_ns <= self.timeout_ns;
+            let joins = replica.verified && replica.acked >= self.mark && behind_ns <= self.timeout_ns / 2;
+            if stays || joins {
+                wanted.insert(*member);
+            }
+        }
+        wanted
+    }
+
+    fn advance_mark(&mut self) {
+        let enough = self.can_ack_in_sync() || planted(Bug::MarkMovesBelowMinimum);
+        if self.deposed || !enough {
+            return;
+        }
+        let held = self.effective().iter().map(|member| self.held_by(*member)).min();
+        if let Some(held) = held {
+            self.mark = self.mark.max(held);
+        }
+    }
+
+    fn held_by(&self, member: Member) -> Offset {
+        if member == self.me {
+            return self.last;
+        }
+        // What it acknowledged it keeps, connected or not: it leaves the sets before it discards anything.
+        self.replicas.get(&member).map_or(Offset(0), |replica| replica.acked)
+    }
+}
