@@ -19,6 +19,5 @@ pub mod command;
 pub mod context;
 pub mod error;
 pub mod handshake;
-pub mod memcached;
 pub mod resp;
 pub mod slot;

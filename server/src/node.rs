@@ -7,6 +7,7 @@ use std::sync::mpsc;
 use arc_swap::ArcSwap;
 
 use torc_protocol::context::Ack;
+use torc_protocol::handshake::Secret;
 
 use crate::clients::Clients;
 use crate::script::ScriptCache;
@@ -45,7 +46,7 @@ pub struct Node {
     /// Fencing tokens given in the current term.
     pub tokens: AtomicU64,
     /// The cluster's secret; without one nobody can do the handshake.
-    pub secret: Option<Arc<[u8]>>,
+    pub secret: Option<Secret>,
     garbage: mpsc::SyncSender<Garbage>,
 }
 
@@ -58,7 +59,7 @@ impl Node {
         hasher: KeyHasher,
         started_ms: u64,
         seed: [u8; 20],
-        secret: Option<Arc<[u8]>>,
+        secret: Option<Secret>,
     ) -> Arc<Node> {
         let (garbage, receiver) = mpsc::sync_channel::<Garbage>(LAZY_FREE_QUEUE);
         let spawned = std::thread::Builder::new().name("torc-free".into()).spawn(move || {

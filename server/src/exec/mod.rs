@@ -229,7 +229,8 @@ impl<'n, 'e> Batch<'n, 'e> {
         if command.spec().is_internal() {
             let handshake =
                 matches!(command, Command::Internal(InternalCommand::TorcHello | InternalCommand::TorcAuth));
-            if !session.trusted && !(handshake && self.node.secret.is_some()) {
+            let may_ask = session.trusted || (handshake && self.node.secret.is_some());
+            if !may_ask {
                 return Err(unknown(&request.args));
             }
             if command == Command::Internal(InternalCommand::Ctx) {
@@ -320,13 +321,7 @@ impl<'n, 'e> Batch<'n, 'e> {
             self.check_in_sync()?;
         }
         if spec.flags.contains(Flags::DENYOOM) {
-            self.node.make_room(
-                &mut self.exec.effects,
-                &mut self.exec.records,
-                &self.exec.stats,
-                self.now.unix_ms,
-                &mut self.exec.rng,
-            )?;
+            self.make_room()?;
         }
         if session.transaction.is_some() {
             return Ok(Access::none());
@@ -336,6 +331,13 @@ impl<'n, 'e> Batch<'n, 'e> {
             [slot] => Ok(self.node.store.access_one(*slot)?),
             many => Ok(self.node.store.access(many.iter().copied())?),
         }
+    }
+
+    /// Evicts what `maxmemory` asks for, or refuses.
+    fn make_room(&mut self) -> Result<(), CommandError> {
+        let exec = &mut *self.exec;
+        let now_ms = self.now.unix_ms;
+        self.node.make_room(&mut exec.effects, &mut exec.records, &exec.stats, now_ms, &mut exec.rng)
     }
 
     fn effective_ack(&self, command: Command, request: &Request<'_>) -> Ack {

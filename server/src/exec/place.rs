@@ -1,7 +1,7 @@
 //! Where a request belongs: its slots, and whether this node serves them.
 
 use smallvec::SmallVec;
-use torc_protocol::command::{Command, CommandSpec, InternalCommand};
+use torc_protocol::command::{Command, CommandSpec, InternalCommand, ScriptingCommand};
 use torc_protocol::error as text;
 use torc_protocol::resp::Args;
 use torc_protocol::slot::{Slot, key_slot};
@@ -15,6 +15,19 @@ pub type Slots = SmallVec<[Slot; 4]>;
 /// Whether a command reads or changes data without naming keys (FLUSHALL, DBSIZE, SCAN …).
 pub fn whole_store(spec: &CommandSpec) -> bool {
     spec.keys.is_none() && (spec.is_write() || spec.is_readonly())
+}
+
+/// Whether a command may turn to keys that it does not name: scripts of clients that know nothing of clusters.
+pub fn may_touch_any_key(command: Command) -> bool {
+    matches!(
+        command,
+        Command::Scripting(
+            ScriptingCommand::Eval
+                | ScriptingCommand::EvalRo
+                | ScriptingCommand::Evalsha
+                | ScriptingCommand::EvalshaRo
+        )
+    )
 }
 
 /// The slots of the keys in `args`.

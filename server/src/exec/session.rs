@@ -2,15 +2,20 @@
 //!
 //! Owned by the connection's task; other threads see only [`super::super::clients`].
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use torc_protocol::command::Command;
 use torc_protocol::context::{Ack, ReadLevel};
+use torc_protocol::handshake::ServerHandshake;
 use torc_protocol::resp::{OwnedArgs, Version};
+
+use crate::store::WatchFlag;
 
 /// Commands that one MULTI may queue.
 pub const MAX_QUEUED: usize = 1 << 20;
+
+/// Keys that one connection may watch.
+pub const MAX_WATCHED: usize = 1 << 16;
 
 /// Bytes that one MULTI may queue.
 pub const MAX_QUEUED_BYTES: usize = 1 << 30;
@@ -47,6 +52,15 @@ pub struct Transaction {
     pub failed: bool,
 }
 
+/// What WATCH has noted.
+#[derive(Debug, Default)]
+pub struct Watching {
+    /// Raised by the stripe when one of the keys changes.
+    pub flag: WatchFlag,
+    /// The keys with their databases: EXEC looks whether one of them has expired unnoticed.
+    pub keys: Vec<(u8, Box<[u8]>)>,
+}
+
 /// See the module's text.
 #[derive(Debug)]
 pub struct Session {
@@ -72,8 +86,10 @@ pub struct Session {
     pub read: Option<ReadLevel>,
     /// An open MULTI.
     pub transaction: Option<Transaction>,
-    /// Raised when a watched key changed; `None` without WATCH.
-    pub watching: Option<Arc<AtomicBool>>,
+    /// The watched keys; `None` without WATCH.
+    pub watching: Option<Box<Watching>>,
+    /// A handshake between its two steps.
+    pub handshake: Option<Box<ServerHandshake>>,
     /// READONLY on a replica.
     pub readonly: bool,
     /// CLIENT NO-TOUCH.
@@ -102,6 +118,7 @@ impl Session {
             read: None,
             transaction: None,
             watching: None,
+            handshake: None,
             readonly: false,
             no_touch: false,
             no_evict: false,
@@ -117,6 +134,6 @@ impl Session {
 
     /// True when a watched key has changed.
     pub fn watch_broken(&self) -> bool {
-        self.watching.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed))
+        self.watching.as_ref().is_some_and(|w| w.flag.load(Ordering::Relaxed))
     }
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use torc_cluster::ids::{Incarnation, Member, NodeId, ShardId, Term};
 use torc_cluster::map::ClusterMap;
+use torc_protocol::handshake::Secret;
 use torc_protocol::resp::{OwnedArgs, Version, split_args};
 use torc_protocol::slot::SLOTS;
 
@@ -73,8 +74,18 @@ impl Harness {
         t
     }
 
+    /// A plain store whose peers can prove this secret.
+    pub fn with_secret(secret: Secret) -> Harness {
+        Harness::build_with(Settings::default(), false, Some(secret))
+    }
+
     fn build(settings: Settings, cluster: bool) -> Harness {
-        let node = Node::new(settings, 1, cluster, KeyHasher::new(DEFAULT_SEED), START_MS, [7; 20], None);
+        Harness::build_with(settings, cluster, None)
+    }
+
+    fn build_with(settings: Settings, cluster: bool, secret: Option<Secret>) -> Harness {
+        let hasher = KeyHasher::new(DEFAULT_SEED);
+        let node = Node::new(settings, 1, cluster, hasher, START_MS, [7; 20], secret);
         let exec = Executor::new(&node, 0, SEED);
         let now = Now { unix_ms: START_MS, boottime_ns: 1_000_000_000 };
         Harness { node, session: Session::new(1, true), now, exec }

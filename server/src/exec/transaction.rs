@@ -1,13 +1,17 @@
 //! MULTI, EXEC and what lies between.
 
+use std::sync::atomic::Ordering;
+
 use torc_protocol::command::{Command, ConnectionCommand, Flags, TransactionCommand};
 use torc_protocol::error as text;
-use torc_protocol::resp::{Args, ReplyWriter};
+use torc_protocol::resp::{Args, OwnedArgs, ReplyWriter};
+use torc_protocol::slot::key_slot;
 
-use super::session::{MAX_QUEUED, MAX_QUEUED_BYTES, Queued, Session, Transaction};
+use super::session::{MAX_QUEUED, MAX_QUEUED_BYTES, Queued, Session, Transaction, Watching};
 use super::{Ack, Batch, CommandError, Done, Request, families, place};
 use crate::exec::{Depth, Flow, ReplyKind};
-use crate::store::Access;
+use crate::shard::Role;
+use crate::store::{Access, Entry};
 
 /// Commands that act at once although a MULTI is open.
 pub fn runs_inside_multi(command: Command) -> bool {
@@ -38,9 +42,28 @@ pub fn queue(session: &mut Session, command: Command, args: &Args<'_>, out: &mut
         return Done::local();
     }
     transaction.bytes += bytes;
-    transaction.queue.push(Queued { command, args: torc_protocol::resp::OwnedArgs::new(args.iter()) });
+    transaction.queue.push(Queued { command, args: OwnedArgs::new(args.iter()) });
     reply.simple("QUEUED");
     Done::local()
+}
+
+/// Why EXEC does not run its queue.
+enum Abort {
+    /// The keys are not this node's: answered as it is.
+    Elsewhere(CommandError),
+    /// Something else: answered as EXECABORT.
+    Because(CommandError),
+}
+
+impl From<Abort> for CommandError {
+    fn from(abort: Abort) -> CommandError {
+        match abort {
+            Abort::Elsewhere(error) => error,
+            Abort::Because(error) => {
+                format!("EXECABORT Transaction discarded because of: {}", error.lossy()).into()
+            }
+        }
+    }
 }
 
 impl<'n> Batch<'n, '_> {
@@ -54,27 +77,25 @@ impl<'n> Batch<'n, '_> {
         let Some(transaction) = session.transaction.take() else {
             return Err((text::EXEC_WITHOUT_MULTI.into(), false));
         };
-        let broken = session.watch_broken();
+        let watching = session.watching.take();
         if transaction.failed {
-            session.watching = None;
             return Err((text::EXECABORT.into(), false));
         }
-        let (access, writes) = match self.transaction_access(session, &transaction, &request) {
-            Ok(found) => found,
-            Err(error) => {
-                session.watching = None;
-                return Err((
-                    CommandError::from(format!(
-                        "EXECABORT Transaction discarded because of: {}",
-                        error.lossy()
-                    )),
-                    false,
-                ));
+        if watching.as_ref().is_some_and(|w| w.flag.load(Ordering::Relaxed)) {
+            ReplyWriter::new(out, session.version).null_array();
+            return Ok(Done::local());
+        }
+        let (mut access, writes) = self
+            .transaction_access(session, &transaction, watching.as_deref(), &request)
+            .map_err(|abort| (abort.into(), false))?;
+        // A watched key may have changed between the look above and the locks, or have expired unnoticed.
+        let broken = watching.is_some_and(|w| {
+            let broken = w.flag.load(Ordering::Relaxed) || self.watched_expired(&mut access, &w);
+            for (db, key) in &w.keys {
+                access.stripe(key_slot(key)).unwatch(*db, key, &w.flag);
             }
-        };
-        // A watched key may have changed between the check above and the locks: look again under them.
-        let broken = broken || session.watch_broken();
-        session.watching = None;
+            broken
+        });
         if broken {
             ReplyWriter::new(out, session.version).null_array();
             return Ok(Done::local());
@@ -82,35 +103,58 @@ impl<'n> Batch<'n, '_> {
         self.run_queue(session, &transaction, request, access, writes, out)
     }
 
+    /// Whether the time of a watched key has come since WATCH, which removed those that had expired then.
+    fn watched_expired(&self, access: &mut Access<'n>, watching: &Watching) -> bool {
+        watching.keys.iter().any(|(db, bytes)| {
+            let key = self.node.store.key(bytes);
+            let expire = access.stripe(key.slot).peek(*db, &key).and_then(Entry::expire_ms);
+            self.node.may_expire() && expire.is_some_and(|at| at <= self.now.unix_ms)
+        })
+    }
+
+    /// Checks the queue as a whole and locks what it needs. The acknowledgement is that of its writes, if any.
     fn transaction_access(
         &mut self,
         session: &Session,
         transaction: &Transaction,
+        watching: Option<&Watching>,
         request: &Request<'_>,
-    ) -> Result<(Access<'n>, Option<Ack>), CommandError> {
+    ) -> Result<(Access<'n>, Option<Ack>), Abort> {
         let mut all = place::Slots::new();
-        let (mut whole, mut writes) = (false, None);
+        let (mut whole, mut writes, mut grows) = (false, None, false);
         for queued in &transaction.queue {
             let spec = queued.command.spec();
             let args = queued.args.view();
-            let slots = place::slots(queued.command, spec, &args)?;
-            if self.role != crate::shard::Role::Plain {
-                self.check_place(session, spec, request, &slots)?;
+            let slots = place::slots(queued.command, spec, &args).map_err(Abort::Because)?;
+            if self.role != Role::Plain {
+                self.check_place(session, spec, request, &slots).map_err(Abort::Elsewhere)?;
             }
-            if spec.is_write() {
+            let may_write = spec.is_write() || spec.flags.contains(Flags::MAY_REPLICATE);
+            if may_write {
                 let ack = self.effective_ack(queued.command, request);
                 if ack == Ack::InSync {
-                    self.check_in_sync()?;
+                    self.check_in_sync().map_err(Abort::Because)?;
                 }
+                // An in-sync member makes the whole transaction in-sync: it is one record.
                 if writes != Some(Ack::InSync) {
                     writes = Some(ack);
                 }
             }
             all.extend(slots);
-            whole |= place::whole_store(spec);
+            whole |= place::whole_store(spec)
+                || (self.role == Role::Plain && place::may_touch_any_key(queued.command));
+            grows |= spec.flags.contains(Flags::DENYOOM);
         }
-        let access = if whole { self.node.store.access_all()? } else { self.node.store.access(all)? };
-        Ok((access, writes))
+        if self.role != Role::Plain && !request.proxied && all.iter().any(|s| *s != all[0]) {
+            return Err(Abort::Elsewhere(text::CROSSSLOT.into()));
+        }
+        if grows {
+            self.make_room().map_err(Abort::Because)?;
+        }
+        all.extend(watching.into_iter().flat_map(|w| &w.keys).map(|(_, key)| key_slot(key)));
+        let store = &self.node.store;
+        let access = if whole { store.access_all() } else { store.access(all) };
+        Ok((access.map_err(|busy| Abort::Because(busy.into()))?, writes))
     }
 
     fn run_queue(
@@ -125,7 +169,6 @@ impl<'n> Batch<'n, '_> {
         ReplyWriter::new(out, session.version).array(transaction.queue.len());
         let commands = transaction.queue.iter().map(|q| (q.command, q.args.view()));
         let stats = self.exec.stats.clone();
-        // An in-sync member of the transaction makes the whole of it in-sync.
         let kind = if writes.is_some() { ReplyKind::Write } else { ReplyKind::Read };
         self.apply_with(session, request, access, out, (kind, writes.unwrap_or(Ack::Primary)), |cx| {
             cx.depth = Depth::Transaction;
@@ -144,10 +187,12 @@ impl<'n> Batch<'n, '_> {
                     }
                 }
                 // Nothing waits inside a transaction: a command that would is answered as if its time were over.
-                cx.flow = match std::mem::replace(&mut cx.flow, Flow::Continue) {
-                    Flow::Close => Flow::Close,
-                    _ => Flow::Continue,
-                };
+                if matches!(cx.flow, Flow::Park(_)) {
+                    cx.flow = Flow::Continue;
+                    if cx.out.len() == at {
+                        cx.reply().null();
+                    }
+                }
             }
             Ok(())
         })

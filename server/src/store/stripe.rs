@@ -34,6 +34,9 @@ pub type WatchFlag = Arc<AtomicBool>;
 /// Connections that watch one key may not exceed this; the oldest flag is raised (its transaction aborts) instead.
 const MAX_WATCHERS_PER_KEY: usize = 10_000;
 
+/// Below this many watched keys nobody looks for closed connections among their watchers.
+const SWEEP_MIN: usize = 64;
+
 /// See the module's text.
 #[derive(Debug)]
 pub struct Stripe {
@@ -41,6 +44,8 @@ pub struct Stripe {
     tables: Vec<Table<Entry>>,
     expiry: ExpiryIndex,
     watchers: AHashMap<(u8, Box<[u8]>), Vec<WatchFlag>>,
+    /// Number of watched keys at which those of closed connections are looked for.
+    sweep_at: usize,
     entry_bytes: usize,
     reported_bytes: usize,
     version: u32,
@@ -53,6 +58,7 @@ impl Stripe {
             tables: Vec::new(),
             expiry: ExpiryIndex::default(),
             watchers: AHashMap::new(),
+            sweep_at: SWEEP_MIN,
             entry_bytes: 0,
             reported_bytes: 0,
             version: 0,
@@ -192,21 +198,54 @@ impl Stripe {
         }
     }
 
-    /// From now on `flag` is raised when the key changes. Flags nobody holds any more are dropped.
-    pub fn watch(&mut self, db: u8, key: &[u8], flag: &WatchFlag) {
+    /// From now on `flag` is raised when the key changes. False when it would be already.
+    pub fn watch(&mut self, db: u8, key: &[u8], flag: &WatchFlag) -> bool {
+        if self.watchers.len() >= self.sweep_at {
+            self.sweep_watchers();
+            self.sweep_at = (2 * self.watchers.len()).max(SWEEP_MIN);
+        }
         let flags = self.watchers.entry((db, key.into())).or_default();
+        if flags.iter().any(|f| Arc::ptr_eq(f, flag)) {
+            return false;
+        }
         flags.retain(|f| Arc::strong_count(f) > 1);
         if flags.len() >= MAX_WATCHERS_PER_KEY {
             flags.remove(0).store(true, Ordering::Relaxed);
         }
         flags.push(flag.clone());
+        true
     }
 
-    /// Drops watchers whose connection is gone; called now and then.
-    pub fn sweep_watchers(&mut self) {
+    /// `flag` has nothing to do with the key any more.
+    pub fn unwatch(&mut self, db: u8, key: &[u8], flag: &WatchFlag) {
+        let Some(flags) = self.watchers.get_mut(&(db, Box::from(key))) else { return };
+        flags.retain(|f| !Arc::ptr_eq(f, flag));
+        if flags.is_empty() {
+            self.watchers.remove(&(db, Box::from(key)));
+        }
+    }
+
+    /// Drops watchers whose connection is gone.
+    fn sweep_watchers(&mut self) {
         self.watchers.retain(|_, flags| {
             flags.retain(|f| Arc::strong_count(f) > 1);
             !flags.is_empty()
+        });
+    }
+
+    /// Tells those who watch a key of `db` that holds something, in this database or in `replaced_by`.
+    fn changed_all(&mut self, db: u8, replaced_by: Option<u8>) {
+        let (tables, hasher) = (&self.tables, self.hasher);
+        let holds = |db: u8, key: &[u8]| {
+            tables.get(db as usize).is_some_and(|t| t.get(hasher.hash(key), key).is_some())
+        };
+        self.watchers.retain(|(watched, key), flags| {
+            let hit =
+                *watched == db && (holds(db, key) || replaced_by.is_some_and(|other| holds(other, key)));
+            if hit {
+                flags.iter().for_each(|f| f.store(true, Ordering::Relaxed));
+            }
+            !hit
         });
     }
 
@@ -273,18 +312,16 @@ impl Stripe {
     pub fn flush(&mut self, db: Option<u8>) -> Vec<Table<Entry>> {
         let hasher = self.hasher;
         let mut taken = Vec::new();
+        if !self.watchers.is_empty() {
+            (0..DATABASES as u8)
+                .filter(|n| db.is_none_or(|db| db == *n))
+                .for_each(|n| self.changed_all(n, None));
+        }
         for (index, table) in self.tables.iter_mut().enumerate() {
             if db.is_none_or(|db| db as usize == index) && !table.is_empty() {
                 taken.push(std::mem::replace(table, Table::new(hasher)));
             }
         }
-        self.watchers.retain(|(watched_db, _), flags| {
-            let hit = db.is_none_or(|db| db == *watched_db);
-            if hit {
-                flags.iter().for_each(|f| f.store(true, Ordering::Relaxed));
-            }
-            !hit
-        });
         self.recount();
         taken
     }
@@ -295,10 +332,9 @@ impl Stripe {
         while self.tables.len() <= most {
             self.tables.push(Table::new(self.hasher));
         }
+        self.changed_all(a, Some(b));
+        self.changed_all(b, Some(a));
         self.tables.swap(a as usize, b as usize);
-        for flags in self.watchers.iter().filter(|((db, _), _)| *db == a || *db == b).map(|(_, f)| f) {
-            flags.iter().for_each(|f| f.store(true, Ordering::Relaxed));
-        }
         self.recount();
     }
 

@@ -1,17 +1,136 @@
-//! Handlers of the internal family.
+//! Handlers of the internal family: what only other parts of Torc may say.
 
+use rand::TryRngCore;
+use rand::rngs::OsRng;
 use torc_protocol::command::InternalCommand;
-use torc_protocol::resp::Args;
+use torc_protocol::error as text;
+use torc_protocol::handshake::{HandshakeError, Nonce, ServerHandshake};
+use torc_protocol::resp::{Args, Version};
 
-use crate::exec::{CommandResult, Cx};
+use crate::exec::{CommandError, CommandResult, Cx, Flow};
 
 /// Runs one command of the family.
 pub fn run(cx: &mut Cx<'_, '_>, command: InternalCommand, args: &Args<'_>) -> CommandResult {
-    let _ = (&cx, args);
     match command {
-        InternalCommand::Ctx => Err("ERR 'ctx' is not served yet".into()),
+        InternalCommand::TorcHello => closing(cx, |cx| hello(cx, args)),
+        InternalCommand::TorcAuth => closing(cx, |cx| auth(cx, args)),
+        // The executor has unwrapped the prefix; one inside another says nothing.
+        InternalCommand::Ctx => Err(text::SYNTAX.into()),
         InternalCommand::Mc => Err("ERR 'mc' is not served yet".into()),
-        InternalCommand::TorcAuth => Err("ERR 'torc.auth' is not served yet".into()),
-        InternalCommand::TorcHello => Err("ERR 'torc.hello' is not served yet".into()),
+    }
+}
+
+/// Whoever fails the handshake is answered and hung up on.
+fn closing(
+    cx: &mut Cx<'_, '_>,
+    step: impl FnOnce(&mut Cx<'_, '_>) -> Result<(), HandshakeError>,
+) -> CommandResult {
+    if let Err(error) = step(cx) {
+        tracing::warn!(client = cx.session.id, %error, "a peer failed the handshake");
+        cx.session.handshake = None;
+        CommandError::from(format!("ERR {error}")).write(&mut cx.reply());
+        cx.flow = Flow::Close;
+    }
+    Ok(())
+}
+
+/// TORC.HELLO: this side proves the secret first.
+fn hello(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> Result<(), HandshakeError> {
+    if cx.session.trusted || cx.session.handshake.is_some() {
+        return Err(HandshakeError::OutOfOrder);
+    }
+    let hello = ServerHandshake::parse_hello(args)?;
+    let Some(secret) = cx.node.secret.clone() else {
+        return Err(HandshakeError::Malformed("this node has no cluster secret"));
+    };
+    let mut nonce = Nonce::default();
+    OsRng
+        .try_fill_bytes(&mut nonce)
+        .map_err(|_| HandshakeError::Malformed("the system gave no random bytes"))?;
+    let (handshake, reply) = ServerHandshake::accept(secret, hello, nonce)?;
+    reply.write(&mut cx.reply());
+    cx.session.handshake = Some(Box::new(handshake));
+    Ok(())
+}
+
+/// TORC.AUTH: from here on the peer is trusted, and the connection speaks RESP3.
+fn auth(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> Result<(), HandshakeError> {
+    let handshake = cx.session.handshake.take().ok_or(HandshakeError::OutOfOrder)?;
+    let peer = handshake.finish(&ServerHandshake::parse_auth(args)?)?;
+    tracing::debug!(client = cx.session.id, role = %peer.role, name = peer.name, "a peer proved the secret");
+    cx.session.trusted = true;
+    cx.session.authenticated = true;
+    cx.session.version = Version::Resp3;
+    cx.session.name = Some(peer.name.into_bytes().into());
+    cx.reply().ok();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use torc_protocol::context::Context;
+    use torc_protocol::handshake::{ClientHandshake, HelloReply, Role, Secret};
+    use torc_protocol::resp::{Args, Limits, RequestParser, Value};
+
+    use crate::exec::Flow;
+    use crate::exec::testing::Harness;
+
+    fn secret(byte: u8) -> Secret {
+        Secret::new(&[byte; 32]).expect("long enough")
+    }
+
+    fn send(t: &mut Harness, request: &[u8]) -> (Vec<u8>, Flow) {
+        let frame = RequestParser::new(Limits::default()).next(request).expect("sound").expect("whole");
+        let args = Args::new(request, &frame.args);
+        let (reply, done) = t.execute(args.iter());
+        (reply, done.flow)
+    }
+
+    fn shake(t: &mut Harness, secret: Secret) -> Result<Flow, String> {
+        let client = ClientHandshake::new(secret, Role::Proxy, "edge", [1; 16]);
+        let mut request = Vec::new();
+        client.hello_request(&mut request);
+        let (reply, _) = send(t, &request);
+        let (value, _) = Value::decode(&reply).expect("sound").expect("whole");
+        let reply = HelloReply::from_value(&value).map_err(|e| e.to_string())?;
+        let proof = client.prove(&reply).map_err(|e| e.to_string())?;
+        request.clear();
+        ClientHandshake::auth_request(&mut request, &proof);
+        Ok(send(t, &request).1)
+    }
+
+    #[test]
+    fn the_context_is_for_those_who_proved_the_secret() {
+        let mut t = Harness::with_secret(secret(1));
+        let mut context = Vec::new();
+        Context { db: 3, ..Context::default() }.encode(&mut context);
+        let ask = |t: &mut Harness, line: [&[u8]; 3]| {
+            String::from_utf8_lossy(&t.run_args([b"CTX", &context[..], line[0], line[1], line[2]]))
+                .into_owned()
+        };
+        assert!(ask(&mut t, [b"SET", b"k", b"v"]).starts_with("-ERR unknown command 'CTX'"));
+        assert!(matches!(shake(&mut t, secret(1)), Ok(Flow::Continue)));
+        assert!(t.session.trusted && t.session.authenticated);
+        assert_eq!(ask(&mut t, [b"SET", b"k", b"v"]), "+OK\r\n");
+        assert_eq!(t.run("GET k"), "_\r\n");
+        t.session.db = 3;
+        assert_eq!(t.run("GET k"), "$1\r\nv\r\n");
+        assert!(matches!(shake(&mut t, secret(1)), Err(e) if e.contains("out of order")));
+    }
+
+    #[test]
+    fn who_has_another_secret_is_hung_up_on() {
+        let mut t = Harness::with_secret(secret(1));
+        // An honest client sees it first; a dishonest one is seen by the server.
+        assert!(shake(&mut t, secret(2)).is_err());
+        let (_, flow) = send(&mut t, b"*2\r\n$9\r\nTORC.AUTH\r\n$2\r\nxx\r\n");
+        assert!(matches!(flow, Flow::Close));
+        assert!(!t.session.trusted);
+    }
+
+    #[test]
+    fn without_a_secret_nobody_knows_the_handshake() {
+        let mut t = Harness::new();
+        assert!(shake(&mut t, secret(1)).is_err_and(|e| e.contains("unknown command")));
     }
 }
