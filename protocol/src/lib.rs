@@ -19,5 +19,6 @@ pub mod command;
 pub mod context;
 pub mod error;
 pub mod handshake;
+pub mod memcached;
 pub mod resp;
 pub mod slot;

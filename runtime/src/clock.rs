@@ -26,6 +26,7 @@ pub fn boottime_ms() -> u64 {
 
 /// Milliseconds of wall time since 1970-01-01 UTC; 0 when the wall clock stands before that.
 #[inline]
+#[expect(clippy::disallowed_methods, reason = "this is the edge that others are sent to")]
 pub fn unix_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }

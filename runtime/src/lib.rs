@@ -11,6 +11,7 @@
 //! | [`http`] | `/metrics`, `/healthz`, `/readyz` and status pages; a tiny client |
 //! | [`metrics`] | collectors over plain counters, latency histograms |
 //! | [`datadir`], [`lockfile`] | the data folder: mode, atomic writes, secret, node id, lock |
+//! | [`raft`] | consensus over `openraft`: storage, transport, the handle |
 
 pub mod clock;
 pub mod datadir;
@@ -19,4 +20,5 @@ pub mod listen;
 pub mod lockfile;
 pub mod logging;
 pub mod metrics;
+pub mod raft;
 pub mod shutdown;

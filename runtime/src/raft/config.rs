@@ -1,0 +1,109 @@
+//! Timings and bounds of consensus.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::SnapshotPolicy;
+
+use super::error::OpenError;
+
+/// Entries of one append request at most.
+const ENTRIES_PER_APPEND: u64 = 64;
+/// Entries a follower may lag behind before it is sent a snapshot instead, if the log still has
+/// them.
+const LAG_BEFORE_SNAPSHOT: u64 = 2000;
+/// Time to install a snapshot, sending included.
+const SNAPSHOT_TIME: Duration = Duration::from_secs(10);
+
+/// Timings and bounds. The defaults fit one data centre and a lease of 500 ms.
+///
+/// A follower votes for nobody while its leader's lease (`election_max_ms` since the last
+/// heartbeat) runs, and then waits its own election time-out: a dead leader is replaced after
+/// about `2 × election_max_ms`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsensusConfig {
+    /// Name of the cluster, for logs.
+    pub cluster_name: String,
+    /// Interval of heartbeats, and time-out of one append request (ms).
+    pub heartbeat_ms: u64,
+    /// Shortest wait before a follower stands for election (ms).
+    pub election_min_ms: u64,
+    /// Longest wait before a follower stands for election (ms).
+    pub election_max_ms: u64,
+    /// How long a proposal waits for its outcome (ms).
+    pub propose_timeout_ms: u64,
+    /// Entries after which a snapshot is taken and older entries are dropped.
+    pub snapshot_entries: u64,
+    /// Entries kept below a snapshot, for followers that lag a little.
+    pub keep_entries: u64,
+}
+
+impl Default for ConsensusConfig {
+    fn default() -> Self {
+        Self {
+            cluster_name: "torc".to_owned(),
+            heartbeat_ms: 50,
+            election_min_ms: 150,
+            election_max_ms: 250,
+            propose_timeout_ms: 2000,
+            snapshot_entries: 1000,
+            keep_entries: 200,
+        }
+    }
+}
+
+impl ConsensusConfig {
+    /// The defaults with heartbeat and election scaled to a lease: a tenth, three tenths and half
+    /// of it.
+    pub fn for_lease_ms(lease_ms: u64) -> Self {
+        Self {
+            heartbeat_ms: (lease_ms / 10).max(1),
+            election_min_ms: (lease_ms * 3 / 10).max(3),
+            election_max_ms: (lease_ms / 2).max(5),
+            ..Self::default()
+        }
+    }
+
+    /// How long a proposal waits.
+    pub(super) fn propose_timeout(&self) -> Duration {
+        Duration::from_millis(self.propose_timeout_ms)
+    }
+
+    /// How long a confirmation of leadership waits: no answer of a quorum by then means that
+    /// another leader may stand.
+    pub(super) fn confirm_timeout(&self) -> Duration {
+        Duration::from_millis(self.election_max_ms)
+    }
+
+    pub(super) fn to_openraft(&self) -> Result<Arc<openraft::Config>, OpenError> {
+        let config = openraft::Config {
+            cluster_name: self.cluster_name.clone(),
+            heartbeat_interval: self.heartbeat_ms,
+            election_timeout_min: self.election_min_ms,
+            election_timeout_max: self.election_max_ms,
+            install_snapshot_timeout: SNAPSHOT_TIME.as_millis() as u64,
+            max_payload_entries: ENTRIES_PER_APPEND,
+            replication_lag_threshold: LAG_BEFORE_SNAPSHOT,
+            snapshot_policy: SnapshotPolicy::LogsSinceLast(self.snapshot_entries),
+            max_in_snapshot_log_to_keep: self.keep_entries,
+            ..openraft::Config::default()
+        };
+        config.validate().map(Arc::new).map_err(|cause| OpenError::Config(cause.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timings_scale_with_the_lease() {
+        let defaults = ConsensusConfig::default();
+        assert_eq!(ConsensusConfig::for_lease_ms(500), defaults);
+        defaults.to_openraft().unwrap();
+        ConsensusConfig::for_lease_ms(5000).to_openraft().unwrap();
+        ConsensusConfig::for_lease_ms(1).to_openraft().unwrap();
+        let bad = ConsensusConfig { heartbeat_ms: 300, ..defaults };
+        assert!(matches!(bad.to_openraft(), Err(OpenError::Config(_))));
+    }
+}

@@ -1,0 +1,181 @@
+//! The thread that owns the file (`torc-raft-disk`), and the handle to it.
+//!
+//! Changes reach it through a bounded channel, are committed in order, several to a commit when
+//! several wait, and are answered after the commit is durable. The first failed commit is final:
+//! every later change is refused with the same error, because after a failed sync nobody knows
+//! what the disk holds.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::StoreError;
+use super::file::{Change, Contents, ControlFile};
+use crate::clock::boottime_ns;
+use crate::metrics::LatencyHistogram;
+
+/// Changes that may wait for the thread.
+const QUEUE: usize = 256;
+/// Changes of one commit.
+const BATCH: usize = 64;
+
+/// Told once the change is durable, or that it never will be.
+pub(super) type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+
+enum Job {
+    Change(Change, Done),
+    Close(oneshot::Sender<()>),
+}
+
+/// A handle to the disk thread. Clones share it.
+#[derive(Clone)]
+pub(in crate::raft) struct Disk {
+    jobs: mpsc::Sender<Job>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// The newest committed id, written along with the next change or at the end. It is only a
+    /// hint of how far the log may be applied at the next start, so it is worth no sync.
+    committed: Mutex<Option<Vec<u8>>>,
+    failure: watch::Sender<Option<StoreError>>,
+    commit_ns: LatencyHistogram,
+}
+
+type Opener = Box<dyn FnOnce() -> Result<(ControlFile, Contents), StoreError> + Send>;
+
+impl Disk {
+    /// Starts the thread, which opens (or makes) and reads the file.
+    pub(in crate::raft) async fn open(path: PathBuf, node_id: u64) -> Result<(Self, Contents), StoreError> {
+        let file = path.clone();
+        Self::start(path, Box::new(move || ControlFile::open(&file, node_id))).await
+    }
+
+    pub(super) async fn start(path: PathBuf, open: Opener) -> Result<(Self, Contents), StoreError> {
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        let (opened, wait) = oneshot::channel();
+        let shared = Arc::new(Shared {
+            committed: Mutex::new(None),
+            failure: watch::Sender::new(None),
+            commit_ns: LatencyHistogram::new(),
+        });
+        let thread = Arc::clone(&shared);
+        std::thread::Builder::new()
+            .name("torc-raft-disk".to_owned())
+            .spawn(move || match open() {
+                Ok((file, contents)) => {
+                    if opened.send(Ok(contents)).is_ok() {
+                        run(file, queue, &thread);
+                    }
+                }
+                Err(error) => {
+                    let _ = opened.send(Err(error));
+                }
+            })
+            .map_err(|cause| StoreError::Io { path, what: cause.to_string() })?;
+        let contents = wait.await.map_err(|_| StoreError::Closed)??;
+        Ok((Self { jobs, shared }, contents))
+    }
+
+    /// Hands a change over; `done` is called from the disk thread.
+    pub(super) async fn submit(&self, change: Change, done: Done) {
+        if let Err(mpsc::error::SendError(Job::Change(_, done))) =
+            self.jobs.send(Job::Change(change, done)).await
+        {
+            done(Err(StoreError::Closed));
+        }
+    }
+
+    /// Makes a change durable.
+    pub(super) async fn write(&self, change: Change) -> Result<(), StoreError> {
+        let (done, wait) = oneshot::channel();
+        let answer = move |result| {
+            let _ = done.send(result);
+        };
+        self.submit(change, Box::new(answer)).await;
+        wait.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Notes how far the log is committed.
+    pub(super) fn note_committed(&self, log_id: Option<Vec<u8>>) {
+        *self.shared.committed.lock() = log_id;
+    }
+
+    /// The error that ended storage, once there is one.
+    pub(in crate::raft) fn failure(&self) -> watch::Receiver<Option<StoreError>> {
+        self.shared.failure.subscribe()
+    }
+
+    /// How long commits took.
+    pub(in crate::raft) fn commit_latency(&self) -> crate::metrics::HistogramSnapshot {
+        self.shared.commit_ns.snapshot()
+    }
+
+    /// Ends the thread after what waits, and returns once the file is closed.
+    pub(in crate::raft) async fn close(&self) {
+        let (done, wait) = oneshot::channel();
+        if self.jobs.send(Job::Close(done)).await.is_ok() {
+            let _ = wait.await;
+        }
+    }
+}
+
+fn run(mut file: ControlFile, mut queue: mpsc::Receiver<Job>, shared: &Shared) {
+    let mut closed = None;
+    let mut failure: Option<StoreError> = None;
+    while closed.is_none() {
+        let Some(first) = queue.blocking_recv() else {
+            break;
+        };
+        let (mut changes, mut waiting) = (Vec::new(), Vec::new());
+        let mut next = Some(first);
+        while let Some(job) = next {
+            match job {
+                Job::Change(change, done) => {
+                    changes.push(change);
+                    waiting.push(done);
+                }
+                Job::Close(done) => closed = Some(done),
+            }
+            next = if changes.len() < BATCH && closed.is_none() { queue.try_recv().ok() } else { None };
+        }
+        if !changes.is_empty() {
+            let result = commit(&mut file, changes, shared, &mut failure);
+            for done in waiting {
+                done(result.clone());
+            }
+        }
+    }
+    if failure.is_none() && shared.committed.lock().is_some() {
+        let _ = commit(&mut file, Vec::new(), shared, &mut failure);
+    }
+    // The file must be closed before the waiter hears of it: it may open it again at once.
+    drop(file);
+    if let Some(done) = closed {
+        let _ = done.send(());
+    }
+}
+
+fn commit(
+    file: &mut ControlFile,
+    mut changes: Vec<Change>,
+    shared: &Shared,
+    failure: &mut Option<StoreError>,
+) -> Result<(), StoreError> {
+    if let Some(error) = failure {
+        return Err(error.clone());
+    }
+    let committed = shared.committed.lock().take();
+    changes.extend(committed.map(Change::Committed));
+    let started = boottime_ns();
+    let result = file.commit(&changes);
+    shared.commit_ns.record(boottime_ns().saturating_sub(started));
+    if let Err(error) = &result {
+        tracing::error!(%error, "consensus storage failed: this voter stops");
+        *failure = Some(error.clone());
+        shared.failure.send_replace(Some(error.clone()));
+    }
+    result
+}
