@@ -18,6 +18,7 @@ pub mod controller;
 pub mod history;
 pub mod ids;
 pub mod lease;
+pub mod lock;
 pub mod map;
 pub mod member;
 pub mod message;
@@ -27,7 +28,4 @@ pub mod ring;
 pub use ids::{Epoch, Incarnation, Member, NodeId, Offset, Position, SetVersion, ShardId, Term};
 pub use map::{ClusterMap, MapCommand, MapReply, NodeInfo, Refusal, Settings, ShardState, SlotTable};
 
-/// A slot number, `0..SLOTS`.
-pub type Slot = u16;
-/// Slots of the key space, as in Redis Cluster.
-pub const SLOTS: u16 = 16_384;
+pub use torc_protocol::slot::{SLOTS, Slot};

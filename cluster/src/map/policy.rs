@@ -1,35 +1,16 @@
 //! Choices by key prefix, and the users, as the map keeps them.
 
 use serde::{Deserialize, Serialize};
+pub use torc_protocol::context::{Ack, ReadLevel};
 
-/// When a write is answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum AckLevel {
-    /// Not waited for.
-    None,
-    /// The primary has executed it.
-    Primary,
-    /// Every member of the in-sync set has it.
-    InSync,
-}
-
-/// What a read may show.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ReadLevel {
-    Any,
-    /// Held until all it saw is in the in-sync set.
-    Strong,
-}
-
-/// `[[policy]]`: what holds for keys with a prefix. `None` leaves the choice to the connection.
+/// `[[policy]]`: what holds for keys with a prefix. `None` leaves the choice to the connection. The levels are
+/// written as in `CLIENT ACK` and `CLIENT READ`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
     pub prefix: String,
-    #[serde(default)]
-    pub ack: Option<AckLevel>,
-    #[serde(default)]
+    #[serde(default, with = "as_text", skip_serializing_if = "Option::is_none")]
+    pub ack: Option<Ack>,
+    #[serde(default, with = "as_text", skip_serializing_if = "Option::is_none")]
     pub read: Option<ReadLevel>,
     /// Never evicted (locks are not anyway).
     #[serde(default)]
@@ -45,4 +26,38 @@ pub struct User {
     /// SHA-256 of each password, in hex.
     pub password_sha256: Vec<String>,
     pub rules: Vec<String>,
+}
+
+/// A word where it travels, an enum in memory.
+mod as_text {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    pub(super) fn serialize<T: Display, S: Serializer>(value: &Option<T>, to: S) -> Result<S::Ok, S::Error> {
+        value.as_ref().map(T::to_string).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, T, D>(from: D) -> Result<Option<T>, D::Error>
+    where
+        T: FromStr,
+        T::Err: Display,
+        D: Deserializer<'de>,
+    {
+        Option::<String>::deserialize(from)?.map(|word| word.parse().map_err(de::Error::custom)).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_are_written_as_words() {
+        let policy = Policy { prefix: "lock:".into(), ack: Some(Ack::InSync), ..Policy::default() };
+        let text = serde_json::to_string(&policy).expect("serializes");
+        assert_eq!(text, r#"{"prefix":"lock:","ack":"in-sync","no_evict":false}"#);
+        assert_eq!(serde_json::from_str::<Policy>(&text).expect("parses"), policy);
+        assert!(serde_json::from_str::<Policy>(r#"{"prefix":"","ack":"maybe"}"#).is_err());
+    }
 }
