@@ -35,6 +35,10 @@ pub const MSET_ARITY: &str = "ERR wrong number of arguments for 'mset' command";
 pub const EXPIRE_NX_OR_XX: &str = "ERR NX and XX, GT or LT options at the same time are not compatible";
 pub const EXPIRE_GT_OR_LT: &str = "ERR GT and LT options at the same time are not compatible";
 
+pub const GETKEYS_ARITY: &str = "ERR Invalid number of arguments specified for command";
+pub const GETKEYS_UNKNOWN: &str = "ERR Invalid command specified";
+pub const GETKEYS_NONE: &str = "ERR The command has no key arguments";
+
 pub const DB_OUT_OF_RANGE: &str = "ERR DB index is out of range";
 pub const INVALID_DB: &str = "ERR invalid DB index";
 pub const INVALID_FIRST_DB: &str = "ERR invalid first DB index";

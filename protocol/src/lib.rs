@@ -11,6 +11,7 @@
 //! | [`slot`] | keys to slots |
 //! | [`error`] | every error text that a client can see |
 //! | [`context`] | the record that a proxy puts before each request |
+//! | [`glob`] | patterns over keys and names |
 //! | [`handshake`] | how two parts prove the cluster secret to each other |
 //! | [`bus`] | frames between nodes |
 
@@ -18,6 +19,7 @@ pub mod bus;
 pub mod command;
 pub mod context;
 pub mod error;
+pub mod glob;
 pub mod handshake;
 pub mod memcached;
 pub mod resp;

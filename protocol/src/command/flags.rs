@@ -81,18 +81,18 @@ bit_set! {
         FAST = 12, "fast";
         /// Also before authentication.
         NO_AUTH = 13, "no_auth";
-        /// May be refused in contexts where effects must not be replicated.
-        MAY_REPLICATE = 14, "may_replicate";
         /// May have no key at all, whatever the key specification says.
-        NO_MANDATORY_KEYS = 15, "no_mandatory_keys";
+        NO_MANDATORY_KEYS = 14, "no_mandatory_keys";
         /// Not while data are loaded in the background.
-        NO_ASYNC_LOADING = 16, "no_async_loading";
+        NO_ASYNC_LOADING = 15, "no_async_loading";
         /// Not inside MULTI.
-        NO_MULTI = 17, "no_multi";
+        NO_MULTI = 16, "no_multi";
         /// Keys are not at fixed places.
-        MOVABLEKEYS = 18, "movablekeys";
+        MOVABLEKEYS = 17, "movablekeys";
         /// Also while a script keeps the server busy.
-        ALLOW_BUSY = 19, "allow_busy";
+        ALLOW_BUSY = 18, "allow_busy";
+        /// Its effects reach replicas although it is no write by itself: scripts. Redis does not show this one.
+        MAY_REPLICATE = 23, "may_replicate";
         /// Only between parts of Torc, after the handshake; for everybody else unknown, and hidden from `COMMAND`.
         INTERNAL = 24, "internal";
         /// Sent twice it does what it does sent once: safe to retry when a reply is lost.
@@ -108,7 +108,7 @@ bit_set! {
 
 impl Flags {
     /// The flags that `COMMAND` of Redis knows.
-    pub const PUBLIC: Flags = Flags((1 << 20) - 1);
+    pub const PUBLIC: Flags = Flags((1 << 19) - 1);
 
     /// The flags of `self` that `COMMAND` shows.
     pub const fn public(self) -> Flags {

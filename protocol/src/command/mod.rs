@@ -15,8 +15,10 @@
 //! assert_eq!(command.spec().find_keys(&args.view()).expect("keys").as_slice(), [1, 3]);
 //! ```
 
+pub mod docs;
 mod families;
 mod flags;
+mod introspect;
 mod keys;
 mod lookup;
 mod retry;
@@ -24,6 +26,7 @@ mod spec;
 
 pub use families::*;
 pub use flags::{Acl, Flags};
+pub use introspect::{answer_command, help};
 pub use keys::{KeyError, KeyIndexes, KeySpec};
 pub use lookup::{ResolveError, lookup, lookup_full, lookup_sub, resolve, resolve_internal};
 pub use retry::retry_is_safe;

@@ -156,7 +156,10 @@ impl CommandSpec {
         if self.group.is_empty() {
             self.group = group;
         }
-        self.categories = self.categories.or(categories);
+        // A container by itself does nothing that a category could stand for.
+        if !self.flags.contains(Flags::CONTAINER) {
+            self.categories = self.categories.or(categories);
+        }
         let name = self.name.as_bytes();
         let mut at = 0;
         while at < name.len() {

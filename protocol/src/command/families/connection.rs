@@ -35,7 +35,7 @@ family! {
         .summary("Exempts the connection from client eviction.");
     ClientNoTouch = row("client|no-touch", 3).flags(SESSION).since("7.2.0").usage("ON | OFF")
         .summary("Lets the connection read keys without marking them as used.");
-    ClientPause = row("client|pause", -3).flags(CLIENT_ADMIN).since("3.0.0")
+    ClientPause = row("client|pause", -3).flags(CLIENT_ADMIN).since("2.9.50")
         .usage("milliseconds [WRITE | ALL]").summary("Holds the commands of clients for a while.");
     ClientRead = row("client|read", 3).flags(SESSION.or(Flags::TORC)).since("torc 0.1.0")
         .usage("any | strong | default")
@@ -54,7 +54,7 @@ family! {
     Hello = row("hello", -1).flags(DOOR).since("6.0.0")
         .usage("[protover [AUTH username password] [SETNAME name]]")
         .summary("Describes the server and chooses the version of the protocol.");
-    Ping = row("ping", -1).flags(ALWAYS.or(Flags::FAST)).since("1.0.0").usage("[message]")
+    Ping = row("ping", -1).flags(Flags::FAST).since("1.0.0").usage("[message]")
         .summary("Says whether the server answers.");
     Quit = row("quit", -1).flags(DOOR).since("1.0.0").summary("Closes the connection.");
     Reset = row("reset", 1).flags(DOOR).since("6.2.0").summary("Makes the connection as good as new.");
