@@ -11,8 +11,10 @@
 //! | [`http`] | `/metrics`, `/healthz`, `/readyz` and status pages; a tiny client |
 //! | [`metrics`] | collectors over plain counters, latency histograms |
 //! | [`datadir`], [`lockfile`] | the data folder: mode, atomic writes, secret, node id, lock |
+//! | [`bus`] | connections between nodes: handshake, frames, calls |
 //! | [`raft`] | consensus over `openraft`: storage, transport, the handle |
 
+pub mod bus;
 pub mod clock;
 pub mod datadir;
 pub mod http;
@@ -22,3 +24,9 @@ pub mod logging;
 pub mod metrics;
 pub mod raft;
 pub mod shutdown;
+
+use std::future::Future;
+use std::pin::Pin;
+
+/// A boxed future, for traits that are used as objects.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -14,6 +14,7 @@
 //! voter answers nothing any more, [`ConsensusStatus::failure`] says why, and the process should
 //! stop. The others go on while they are a majority.
 
+mod bus_transport;
 mod config;
 mod consensus;
 mod error;
@@ -23,9 +24,12 @@ mod network;
 mod rpc;
 mod status;
 mod store;
+#[cfg(test)]
+mod tests;
 mod transport;
 mod types;
 
+pub use bus_transport::BusTransport;
 pub use config::ConsensusConfig;
 pub use consensus::Consensus;
 pub use error::{ConfirmError, InitError, MembershipError, OpenError, ProposeError, RpcError};
@@ -36,8 +40,4 @@ pub use store::{CONTROL_FILE, StoreError};
 pub use transport::{RaftTransport, TransportError};
 pub use types::{RaftApp, VoterId};
 
-use std::future::Future;
-use std::pin::Pin;
-
-/// A boxed future, for traits that are used as objects.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+use crate::BoxFuture;
