@@ -1,0 +1,43 @@
+# Recipes for working on Torc; `just --list` shows them. CI runs `just ci`.
+
+# Formats the sources.
+fmt:
+    cargo fmt --all
+
+# Format and lints, as CI checks them.
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# Every test; missing peers are skipped, loudly.
+test *args:
+    cargo test --workspace {{ args }}
+
+# All that CI runs: installs the peers, then format, lints, tests.
+ci:
+    bash .ci/run
+
+# Compares with other servers on this machine, e.g. `just bench --mode memcached`.
+bench *args:
+    cargo build --release -p torc
+    bench/compare {{ args }}
+
+# Random commands against redis-server from another seed, e.g. `just differential 7 100000`.
+differential seed="1" commands="20000":
+    TORC_DIFF_SEED={{ seed }} TORC_DIFF_COMMANDS={{ commands }} cargo test -p torc-tests --test differential_redis random_
+
+# The simulation of the cluster over more seeds.
+sim seed="1" seeds="5000":
+    TORC_SIM_SEED={{ seed }} TORC_SIM_SEEDS={{ seeds }} cargo test --release -p torc-cluster --test simulation -- --nocapture
+
+# The container image.
+docker:
+    docker build -f deploy/Dockerfile -t torc .
+
+# One fuzz target of protocol/fuzz (needs a nightly toolchain and cargo-fuzz).
+fuzz target seconds="60":
+    cd protocol && cargo +nightly fuzz run {{ target }} -- -max_total_time={{ seconds }}
+
+# Licences, duplicates and sources of the dependencies (needs cargo-deny).
+deny:
+    cargo deny check licenses bans sources
