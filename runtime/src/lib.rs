@@ -9,6 +9,7 @@
 //! | [`shutdown`] | the token that SIGTERM and SIGINT trip |
 //! | [`listen`] | addresses, listeners, the `Stream` of TCP and unix sockets, the acceptor |
 //! | [`http`] | `/metrics`, `/healthz`, `/readyz` and status pages; a tiny client |
+//! | [`map_watch`] | following the cluster map over the bus |
 //! | [`metrics`] | collectors over plain counters, latency histograms |
 //! | [`datadir`], [`lockfile`] | the data folder: mode, atomic writes, secret, node id, lock |
 //! | [`bus`] | connections between nodes: handshake, frames, calls |
@@ -21,6 +22,7 @@ pub mod http;
 pub mod listen;
 pub mod lockfile;
 pub mod logging;
+pub mod map_watch;
 pub mod metrics;
 pub mod raft;
 pub mod shutdown;
