@@ -10,6 +10,7 @@ use torc_protocol::context::Ack;
 use torc_protocol::handshake::Secret;
 
 use crate::clients::Clients;
+use crate::memcached::PendingFlush;
 use crate::script::ScriptCache;
 use crate::settings::{EvictionClock, Settings};
 use crate::shard::{Role, Shard};
@@ -39,6 +40,8 @@ pub struct Node {
     pub clients: Clients,
     /// Script bodies by their SHA1.
     pub scripts: ScriptCache,
+    /// memcached's delayed flush.
+    pub memcached: PendingFlush,
     /// Unix milliseconds of the start.
     pub started_ms: u64,
     /// Forty hex digits, new at each start.
@@ -77,6 +80,7 @@ impl Node {
             stats: (0..workers).map(|_| Arc::new(WorkerStats::default())).collect(),
             clients: Clients::default(),
             scripts: ScriptCache::default(),
+            memcached: PendingFlush::default(),
             started_ms,
             run_id: seed.iter().map(|b| format!("{b:02x}")).collect(),
             tokens: AtomicU64::new(0),

@@ -82,6 +82,8 @@ pub struct WorkerStats {
     pub redirected: Counter,
     /// Connections closed for a protocol error.
     pub protocol_errors: Counter,
+    /// memcached's own counters.
+    pub memcached: crate::memcached::Counters,
     commands: Box<[CommandStats]>,
 }
 
@@ -99,6 +101,7 @@ impl Default for WorkerStats {
             no_replicas: Counter::default(),
             redirected: Counter::default(),
             protocol_errors: Counter::default(),
+            memcached: crate::memcached::Counters::default(),
             commands: (0..Command::COUNT).map(|_| CommandStats::default()).collect(),
         }
     }

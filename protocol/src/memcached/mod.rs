@@ -14,6 +14,7 @@ mod reply;
 mod request;
 
 pub use exptime::{Expiry, MAX_RELATIVE_S, exptime, exptime_ms};
+pub use number::parse_u64;
 pub use parser::{Frame, Item, ParseError, RequestParser};
 pub use reply::{text, write_line, write_value};
 pub use request::{Rejection, Request, RequestError, Verb};

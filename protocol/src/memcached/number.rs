@@ -30,7 +30,7 @@ fn read(text: &[u8]) -> Option<Number> {
 }
 
 /// An unsigned number of 64 bits. One with a minus wraps, unless the outcome looks negative.
-pub(super) fn parse_u64(text: &[u8]) -> Option<u64> {
+pub fn parse_u64(text: &[u8]) -> Option<u64> {
     let number = read(text)?;
     let value = if number.negative { number.magnitude.wrapping_neg() } else { number.magnitude };
     if (value as i64) < 0 && text.contains(&b'-') { None } else { Some(value) }

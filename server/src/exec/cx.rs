@@ -238,6 +238,22 @@ impl Cx<'_, '_> {
         }
     }
 
+    /// Sets or clears the expiry of a live entry whose version stays (memcached's touch): nothing else changed.
+    pub fn keep_version_set_expiry(&mut self, key: &Key<'_>, at_ms: Option<u64>) {
+        let access = self.node.eviction_clock(self.now_ms);
+        let stripe = self.access.stripe(key.slot);
+        let version = stripe.update(self.db, key, |e| {
+            e.set_access(access.touched(e.access()));
+            e.set_expire_ms(at_ms);
+            e.version()
+        });
+        if let Some(version) = version {
+            stripe.changed(self.db, key.bytes);
+            self.dirty += 1;
+            self.effects.expire(self.db, key.bytes, version, at_ms);
+        }
+    }
+
     /// Calls `visit` with each stripe, one after another: commands over the whole store. Inside a transaction
     /// or script only those that were locked before can be visited; its admission has locked them all.
     pub fn for_each_stripe(&mut self, mut visit: impl FnMut(&mut Self, u16)) -> CommandResult {

@@ -10,6 +10,7 @@
 pub mod cx;
 pub mod error;
 pub mod families;
+mod memcached;
 mod parse;
 mod place;
 pub mod session;
@@ -177,7 +178,7 @@ impl<'n, 'e> Batch<'n, 'e> {
             Role::Replica | Role::Joining => false,
         };
         exec.effects.set_enabled(role == Role::Primary);
-        Batch {
+        let mut batch = Batch {
             node,
             exec,
             now,
@@ -187,7 +188,9 @@ impl<'n, 'e> Batch<'n, 'e> {
             view: node.shard.view(),
             growth: 0,
             _gate: gate,
-        }
+        };
+        batch.flush_if_due();
+        batch
     }
 
     /// Executes one request and appends its reply to `out`.
@@ -281,6 +284,8 @@ impl<'n, 'e> Batch<'n, 'e> {
         }
         let result = if command == Command::Transactions(TransactionCommand::Exec) {
             self.exec_transaction(session, request, out)
+        } else if command == Command::Internal(InternalCommand::Mc) {
+            self.run_mc(session, request, out)
         } else {
             match self.check(session, command, spec, &request) {
                 Ok(access) => self.apply(session, command, request, access, out),
@@ -314,8 +319,20 @@ impl<'n, 'e> Batch<'n, 'e> {
         request: &Request<'_>,
     ) -> Result<Access<'n>, CommandError> {
         let slots = place::slots(command, spec, &request.args)?;
+        self.check_slots(session, command, spec, request, &slots)
+    }
+
+    /// As [`Batch::check`], for keys that were found already.
+    fn check_slots(
+        &mut self,
+        session: &Session,
+        command: Command,
+        spec: &CommandSpec,
+        request: &Request<'_>,
+        slots: &Slots,
+    ) -> Result<Access<'n>, CommandError> {
         if self.role != Role::Plain {
-            self.check_place(session, spec, request, &slots)?;
+            self.check_place(session, spec, request, slots)?;
         }
         if spec.flags.contains(Flags::WRITE) && self.effective_ack(command, request) == Ack::InSync {
             self.check_in_sync()?;

@@ -16,7 +16,8 @@ use torc_protocol::handshake::Secret;
 use torc_protocol::resp::{OwnedArgs, Version, split_args};
 use torc_protocol::slot::SLOTS;
 
-use super::{Batch, Done, Executor, Now, Session};
+use super::{Batch, Done, Executor, Flow, Now, Session};
+use crate::memcached::{Connection, Step};
 use crate::node::Node;
 use crate::settings::Settings;
 use crate::shard::{Role, View};
@@ -130,6 +131,24 @@ impl Harness {
         let reply = self.run(line);
         std::mem::swap(&mut self.session, session);
         reply
+    }
+
+    /// Feeds bytes to a new memcached connection until it asks for more; answers what it wrote.
+    pub fn memcached(&mut self, bytes: impl AsRef<[u8]>) -> String {
+        let (mut rest, mut out) = (bytes.as_ref(), Vec::new());
+        let mut connection = Connection::new();
+        let mut batch = Batch::begin(&self.node, &mut self.exec, self.now);
+        while let Step::Done { consumed, done } =
+            connection.next(&mut batch, &mut self.session, rest, &mut out)
+        {
+            rest = &rest[consumed..];
+            if matches!(done.flow, Flow::Close) {
+                out.extend_from_slice(b"<closed>");
+                break;
+            }
+        }
+        batch.end();
+        String::from_utf8_lossy(&out).into_owned()
     }
 
     /// Runs lines one after another and asserts each reply; for tests that read as a dialogue.

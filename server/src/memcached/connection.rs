@@ -2,8 +2,19 @@
 //!
 //! Owned by the connection's task, beside its [`Session`]. It touches no socket: who owns the socket feeds the
 //! buffer and drops what was consumed.
+//!
+//! With a password set, the first command must be a `set` whose data are "user password" (memcached's ASCII
+//! authentication); the user may be any, the password is that of the default user.
 
-use crate::exec::{Batch, Done, Session};
+use subtle::ConstantTimeEq;
+use torc_protocol::memcached::{
+    Item, Limits, Rejection, Request, RequestError, RequestParser, Verb, text, write_line,
+};
+
+use crate::exec::{Batch, Done, Flow, Session};
+
+/// Data that authenticate may not be longer.
+const MAX_CREDENTIALS_BYTES: usize = 2048;
 
 /// What one call of [`Connection::next`] did.
 #[derive(Debug)]
@@ -24,13 +35,23 @@ pub enum Step {
 }
 
 /// See the module's text.
-#[derive(Debug, Default)]
-pub struct Connection {}
+#[derive(Debug)]
+pub struct Connection {
+    parser: RequestParser,
+    max_value_bytes: usize,
+}
+
+impl Default for Connection {
+    fn default() -> Self {
+        Connection::new()
+    }
+}
 
 impl Connection {
     /// A fresh connection.
     pub fn new() -> Connection {
-        Connection {}
+        let limits = Limits::default();
+        Connection { parser: RequestParser::new(limits), max_value_bytes: limits.max_value_bytes }
     }
 
     /// Executes the first request of `buf` and appends its reply to `out`. Call it until it asks for more.
@@ -41,11 +62,89 @@ impl Connection {
         buf: &[u8],
         out: &mut Vec<u8>,
     ) -> Step {
-        let _ = (batch, session);
-        if buf.is_empty() {
-            return Step::More { hint: 0 };
-        }
-        out.extend_from_slice(b"SERVER_ERROR memcached is not served yet\r\n");
-        Step::Done { consumed: buf.len(), done: Done { flow: crate::exec::Flow::Close, ..Done::local() } }
+        self.follow_limits(batch);
+        let frame = match self.parser.next(buf) {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return Step::More { hint: self.parser.need_hint() },
+            Err(error) => {
+                if let Some(line) = error.reply() {
+                    write_line(out, &line);
+                }
+                return Step::Done { consumed: buf.len(), done: Done { flow: Flow::Close, ..Done::local() } };
+            }
+        };
+        let done = match frame.item {
+            Item::Swallowed => Done::local(),
+            Item::Request(request) if session.authenticated => batch.run_memcached(session, &request, out),
+            Item::Request(request) => authenticate(batch, session, &request, out),
+            Item::Rejected(rejection) => reject(batch, session, &rejection, out),
+        };
+        Step::Done { consumed: frame.len, done }
     }
+
+    /// Whether a request has begun that is not whole yet.
+    pub fn is_partial(&self) -> bool {
+        self.parser.is_partial()
+    }
+
+    fn follow_limits(&mut self, batch: &Batch<'_, '_>) {
+        let max = usize::try_from(batch.node().settings.load().max_item_bytes).unwrap_or(usize::MAX);
+        if max != self.max_value_bytes && !self.parser.is_partial() {
+            self.max_value_bytes = max;
+            self.parser.set_limits(Limits { max_value_bytes: max, ..Limits::default() });
+        }
+    }
+}
+
+fn authenticate(
+    batch: &mut Batch<'_, '_>,
+    session: &mut Session,
+    request: &Request<'_>,
+    out: &mut Vec<u8>,
+) -> Done {
+    let known = request.verb == Verb::Set
+        && request.data.len() <= MAX_CREDENTIALS_BYTES
+        && request.data.iter().position(|b| *b == b' ').is_some_and(|space| {
+            let wanted = batch.node().settings.load();
+            bool::from(request.data[space + 1..].ct_eq(wanted.requirepass.as_bytes()))
+        });
+    session.authenticated = known;
+    let stats = &batch.stats().memcached;
+    stats.auth_cmds.add(1);
+    if known {
+        // As memcached: answered even when the line says noreply.
+        write_line(out, text::STORED);
+    } else {
+        stats.auth_errors.add(1);
+        write_line(out, text::UNAUTHENTICATED);
+    }
+    Done::local()
+}
+
+fn reject(
+    batch: &mut Batch<'_, '_>,
+    session: &mut Session,
+    rejection: &Rejection<'_>,
+    out: &mut Vec<u8>,
+) -> Done {
+    if !session.authenticated {
+        write_line(out, text::UNAUTHENTICATED);
+        return Done::local();
+    }
+    if rejection.error == RequestError::TooLarge {
+        batch.stats().memcached.store_too_large.add(1);
+    }
+    let mut done = Done::local();
+    if let Some(key) = rejection.unlink {
+        let line = [b"delete ", key].concat();
+        if let Ok(request) = Request::from_parts(&line, &[]) {
+            let start = out.len();
+            done = batch.run_memcached(session, &request, out);
+            out.truncate(start);
+        }
+    }
+    if !rejection.noreply {
+        write_line(out, &rejection.error.to_string());
+    }
+    done
 }

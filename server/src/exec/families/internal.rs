@@ -16,7 +16,8 @@ pub fn run(cx: &mut Cx<'_, '_>, command: InternalCommand, args: &Args<'_>) -> Co
         InternalCommand::TorcAuth => closing(cx, |cx| auth(cx, args)),
         // The executor has unwrapped the prefix; one inside another says nothing.
         InternalCommand::Ctx => Err(text::SYNTAX.into()),
-        InternalCommand::Mc => Err("ERR 'mc' is not served yet".into()),
+        // The executor runs it itself, unless it was queued.
+        InternalCommand::Mc => Err(text::NOT_IN_TRANSACTION.into()),
     }
 }
 

@@ -1,0 +1,184 @@
+//! memcached requests under the same checks, locks and records as commands.
+
+use torc_protocol::command::{
+    Command, ConnectionCommand, GenericCommand, InternalCommand, ServerCommand, StringCommand,
+};
+use torc_protocol::memcached::{Request as McRequest, Verb, write_line};
+use torc_protocol::resp::Args;
+
+use super::{Batch, CommandError, Done, ReplyKind, Request, Session};
+use crate::memcached;
+use crate::node::Node;
+use crate::stats::WorkerStats;
+
+const MC: Command = Command::Internal(InternalCommand::Mc);
+
+/// The command whose row says what a verb needs: whether it writes, grows, reads.
+fn stand_in(verb: Verb) -> Command {
+    match verb {
+        Verb::Get | Verb::Gets => StringCommand::Get.into(),
+        Verb::Gat | Verb::Gats => StringCommand::Getex.into(),
+        Verb::Set | Verb::Add | Verb::Replace | Verb::Append | Verb::Prepend | Verb::Cas => {
+            StringCommand::Set.into()
+        }
+        Verb::Incr | Verb::Decr => StringCommand::Incr.into(),
+        Verb::Delete => GenericCommand::Del.into(),
+        Verb::Touch => GenericCommand::Expire.into(),
+        Verb::FlushAll => ServerCommand::Flushall.into(),
+        Verb::Version | Verb::Verbosity | Verb::Stats | Verb::CacheMemlimit | Verb::Shutdown | Verb::Quit => {
+            ConnectionCommand::Ping.into()
+        }
+    }
+}
+
+impl<'n> Batch<'n, '_> {
+    /// The process.
+    pub fn node(&self) -> &'n Node {
+        self.node
+    }
+
+    /// The worker's counters.
+    pub fn stats(&self) -> &WorkerStats {
+        &self.exec.stats
+    }
+
+    /// One request of a connection that speaks memcached.
+    pub fn run_memcached(
+        &mut self,
+        session: &mut Session,
+        request: &McRequest<'_>,
+        out: &mut Vec<u8>,
+    ) -> Done {
+        let start = out.len();
+        let envelope = Request {
+            args: Args::new(&[], &[]),
+            db: session.db,
+            ack: session.ack,
+            read: session.read,
+            want_position: false,
+            deadline_ms: 0,
+            // Not a proxy's, but likewise free to name keys of several slots.
+            proxied: true,
+        };
+        let done = match self.memcached(session, envelope, request, out, false) {
+            Ok(done) => {
+                self.exec.stats.command(MC).calls.add(1);
+                done
+            }
+            Err((error, executed)) => {
+                out.truncate(start);
+                memcached::write_error(&error, out);
+                let stats = self.exec.stats.command(MC);
+                if executed {
+                    stats.failed.add(1)
+                } else {
+                    stats.rejected.add(1)
+                }
+                Done { kind: if executed { ReplyKind::Read } else { ReplyKind::Local }, ..Done::local() }
+            }
+        };
+        if request.noreply {
+            out.truncate(start);
+        }
+        done
+    }
+
+    /// `MC line [data]` of a proxy: the reply is one bulk string with memcached's words. What this node may not or
+    /// cannot execute is a RESP error, so that the proxy can go elsewhere with it.
+    pub(super) fn run_mc(
+        &mut self,
+        session: &mut Session,
+        envelope: Request<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<Done, (CommandError, bool)> {
+        let (line, data) = (envelope.args.get(1), envelope.args.get(2));
+        match McRequest::from_parts(line.unwrap_or_default(), data.unwrap_or_default()) {
+            Ok(request) => self.memcached(session, envelope, &request, out, true),
+            Err(rejection) => {
+                let at = out.len();
+                write_line(out, &rejection.error.to_string());
+                wrap(out, at);
+                Ok(Done::local())
+            }
+        }
+    }
+
+    fn memcached(
+        &mut self,
+        session: &mut Session,
+        envelope: Request<'_>,
+        request: &McRequest<'_>,
+        out: &mut Vec<u8>,
+        bulk: bool,
+    ) -> Result<Done, (CommandError, bool)> {
+        let command = stand_in(request.verb);
+        let spec = command.spec();
+        let slots = memcached::slots(request);
+        let access = match self.check_slots(session, command, spec, &envelope, &slots) {
+            Err(error) if error == CommandError::from(torc_protocol::error::OOM) => {
+                self.exec.stats.memcached.store_no_memory.add(1);
+                if !bulk {
+                    return Err((error, false));
+                }
+                let at = out.len();
+                memcached::write_error(&error, out);
+                wrap(out, at);
+                return Ok(Done::local());
+            }
+            checked => checked.map_err(|error| (error, false))?,
+        };
+        let kind = match (spec.is_write(), spec.is_readonly()) {
+            (true, _) => ReplyKind::Write,
+            (_, true) => ReplyKind::Read,
+            _ => ReplyKind::Local,
+        };
+        let ack = self.effective_ack(command, &envelope);
+        self.apply_with(session, envelope, access, out, (kind, ack), |cx| {
+            let at = cx.out.len();
+            let result = memcached::execute(cx, request, !bulk);
+            if !bulk {
+                return result;
+            }
+            if let Err(error) = result {
+                cx.out.truncate(at);
+                memcached::write_error(&error, cx.out);
+            }
+            if request.noreply {
+                cx.out.truncate(at);
+            }
+            wrap(cx.out, at);
+            Ok(())
+        })
+    }
+
+    /// Carries out a delayed `flush_all` whose moment has come. A node that may not write now leaves it to its
+    /// successor, which has nothing to flush.
+    #[inline]
+    pub(super) fn flush_if_due(&mut self) {
+        if let Some(db) = self.node.memcached.take_due(self.now.unix_ms)
+            && self.lease_valid
+        {
+            self.flush_late(db);
+        }
+    }
+
+    #[cold]
+    fn flush_late(&mut self, db: u8) {
+        let mut session = Session::new(0, true);
+        let mut out = Vec::new();
+        session.db = db;
+        if let Ok(request) = McRequest::from_parts(b"flush_all", &[]) {
+            self.run_memcached(&mut session, &request, &mut out);
+        }
+        if out.starts_with(b"SERVER_ERROR") {
+            tracing::warn!(reply = %String::from_utf8_lossy(&out), "a delayed flush_all failed");
+        }
+    }
+}
+
+/// Turns what was written from `at` on into one bulk string.
+fn wrap(out: &mut Vec<u8>, at: usize) {
+    let header = format!("${}\r\n", out.len() - at);
+    out.splice(at..at, header.into_bytes());
+    out.extend_from_slice(b"\r\n");
+}
