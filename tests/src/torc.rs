@@ -3,7 +3,7 @@
 //! [`binary`] finds `target/<profile>/torc` beside the test's own executable and has cargo build it when
 //! it is missing or older than a source file. `TORC_BIN` names another one, which is taken as it is.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -177,7 +177,7 @@ impl Server {
     }
 }
 
-/// The addresses that a process writes into its folder once it listens.
+/// The addresses that a server writes into its folder once it listens.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Addresses {
     resp: Option<SocketAddr>,
@@ -193,8 +193,13 @@ impl Addresses {
 
     fn parse(text: &[u8]) -> Option<Self> {
         let json: serde_json::Value = serde_json::from_slice(text).ok()?;
-        let address = |name: &str| json.get(name)?.as_str()?.parse().ok();
-        Some(Self { resp: address("resp"), memcached: address("memcached"), http: address("http") })
+        let host: IpAddr = json.get("host")?.as_str()?.parse().ok()?;
+        // Port 0 stands for no listener.
+        let address = |name: &str| {
+            let port = json.get(name)?.as_u64().and_then(|port| u16::try_from(port).ok())?;
+            (port != 0).then(|| SocketAddr::new(host, port))
+        };
+        Some(Self { resp: address("port"), memcached: address("memcached_port"), http: address("http_port") })
     }
 }
 
@@ -204,7 +209,7 @@ mod tests {
 
     #[test]
     fn addresses_are_read_from_whole_files_only() {
-        let whole = br#"{"pid": 7, "resp": "127.0.0.1:7000", "memcached": "127.0.0.1:7001", "http": null}"#;
+        let whole = br#"{"pid":7,"host":"127.0.0.1","port":7000,"memcached_port":7001,"http_port":0}"#;
         let read = Addresses::parse(whole).expect("whole");
         assert_eq!(read.resp.map(|a| a.port()), Some(7000));
         assert_eq!(read.memcached.map(|a| a.port()), Some(7001));

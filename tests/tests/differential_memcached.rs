@@ -1,7 +1,7 @@
 //! Torc and Debian's `memcached` answer the same to the text protocol.
 
 use torc_tests::client::Endpoint;
-use torc_tests::differential::{Pair, files, folder, memcached};
+use torc_tests::differential::{Pair, files, folder, memcached, random};
 use torc_tests::peer::Peer;
 use torc_tests::torc::Server;
 
@@ -22,6 +22,16 @@ fn classic() {
 #[ignore = "the server does not answer yet"]
 fn malformed() {
     against_memcached("malformed.cmds");
+}
+
+#[test]
+#[ignore = "the server does not answer yet"]
+fn random_requests() {
+    let Some(peer) = Peer::memcached() else { return };
+    let server = Server::start();
+    let pair = Pair::new(Endpoint::Tcp(server.memcached()), peer.endpoint().clone());
+    let (seed, count) = random::settings();
+    memcached::run_random(&pair, seed, count).finish("random requests");
 }
 
 #[test]

@@ -3,10 +3,13 @@
 //! Every file under `differential/redis` and `differential/random` is a test of its own here;
 //! [`every_file_is_a_test`] says when one is missing.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use torc_tests::client::{Connection, Endpoint};
 use torc_tests::differential::list::List;
 use torc_tests::differential::{Pair, Report, files, folder, random, raw, redis};
+use torc_tests::frame::Node;
 use torc_tests::peer::Peer;
 use torc_tests::torc::Server;
 
@@ -70,6 +73,41 @@ fn against_redis(what: &str, run: impl FnOnce(&Pair) -> Report) {
     let Some(peer) = Peer::redis() else { return };
     let server = Server::start();
     run(&Pair::new(server.endpoint(), peer.endpoint().clone())).finish(what);
+}
+
+/// What a command table says of a command: arity, key positions, and the flags that clients act on.
+fn table(endpoint: &Endpoint) -> BTreeMap<String, String> {
+    const FLAGS: [&str; 7] = ["write", "readonly", "denyoom", "noscript", "blocking", "movablekeys", "fast"];
+    let reply = Connection::open(endpoint).and_then(|mut c| c.call(&["COMMAND"])).expect("COMMAND answers");
+    let mut table = BTreeMap::new();
+    for row in reply.children().expect("an array").iter().filter_map(Node::children) {
+        let integer = |at: usize| row.get(at).and_then(Node::integer).expect("an integer");
+        let mut flags: Vec<_> = row[2].children().expect("flags").iter().filter_map(Node::text).collect();
+        flags.retain(|flag| FLAGS.contains(&flag.as_str()));
+        flags.sort();
+        let line =
+            format!("arity {}, keys {}..{} by {}, {flags:?}", integer(1), integer(3), integer(4), integer(5));
+        table.insert(row[0].text().expect("a name"), line);
+    }
+    table
+}
+
+#[test]
+#[ignore = "the server does not answer yet"]
+fn command_table() {
+    against_redis("the command table", |pair| {
+        let (ours, theirs) = (table(&pair.ours), table(&pair.theirs));
+        let mut report = Report::default();
+        for (name, right) in &theirs {
+            if let Some(found) = ours.get(name) {
+                report.compared += 1;
+                if found != right {
+                    report.differences.push(format!("{name}\n    ours:   {found}\n    theirs: {right}"));
+                }
+            }
+        }
+        report
+    });
 }
 
 /// Runs one more list: `TORC_DIFF_FILE=<file>`, such as the random tests write for a difference.

@@ -30,6 +30,7 @@ fn memcached_agrees_with_itself() {
     for file in files(&folder("memcached"), "cmds") {
         report.merge(memcached::run(&pair, &file));
     }
+    report.merge(memcached::run_random(&pair, 1, 4_000));
     report.finish("memcached and memcached");
 }
 

@@ -11,9 +11,14 @@
 //! `<cas>` in a request stands for the last unique number that this server gave in a `gets`; in answers
 //! unique numbers are compared only as being there.
 
+mod random;
+
 use std::io;
 use std::path::Path;
 use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 
 use super::compare;
 use super::{Pair, Report};
@@ -22,6 +27,8 @@ use crate::quote;
 
 /// Steps that failed in one run before it is given up.
 const MAX_BROKEN: usize = 3;
+/// Random requests sent at once.
+const MAX_BATCH: usize = 8;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Ending {
@@ -186,11 +193,30 @@ fn mask_cas(answer: &[u8]) -> (Vec<u8>, Option<Vec<u8>>) {
 pub fn run(pair: &Pair, file: &Path) -> Report {
     let name = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let text = std::fs::read_to_string(file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+    run_steps(pair, &name, parse(&name, &text))
+}
+
+/// Runs `count` random requests in small pipelined batches.
+pub fn run_random(pair: &Pair, seed: u64, count: usize) -> Report {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut done = 0;
+    let mut steps = Vec::new();
+    while done < count {
+        let mut step = Step { line: done, ..Step::default() };
+        for _ in 0..rng.random_range(1..=MAX_BATCH) {
+            step.bytes.extend(random::request(&mut rng));
+            done += 1;
+        }
+        steps.push(step);
+    }
+    run_steps(pair, &format!("random seed {seed}"), steps)
+}
+
+fn run_steps(pair: &Pair, name: &str, mut steps: Vec<Step>) -> Report {
     let mut report = Report::default();
     let mut theirs = Side { endpoint: &pair.theirs, connection: None, cas: b"0".to_vec() };
     let mut ours = Side { endpoint: &pair.ours, connection: None, cas: b"0".to_vec() };
     let mut broken = 0;
-    let mut steps = parse(&name, &text);
     if let Some(first) = steps.first_mut() {
         first.reset = true;
     }
@@ -209,18 +235,15 @@ pub fn run(pair: &Pair, file: &Path) -> Report {
                 (view(&step, &found) != view(&step, wanted))
                     .then(|| compare::describe(&place, &request, "the answers differ", &found, wanted))
             }
-            (Ok(right), Err(error)) => {
+            (right, found) => {
                 broken += 1;
                 ours.connection = None;
                 theirs.connection = None;
-                let right = quote::show(&right, super::SHOWN_BYTES);
-                Some(format!("{place}: {request}\n    ours: {error}\n    theirs: {right}"))
-            }
-            (Err(error), _) => {
-                broken += 1;
-                ours.connection = None;
-                theirs.connection = None;
-                Some(format!("{place}: {request}\n    theirs: {error}"))
+                let text = |result: io::Result<Vec<u8>>| match result {
+                    Ok(bytes) => quote::show(&bytes, super::SHOWN_BYTES),
+                    Err(error) => format!("({error})"),
+                };
+                Some(format!("{place}: {request}\n    ours:   {}\n    theirs: {}", text(found), text(right)))
             }
         };
         match difference {

@@ -1,0 +1,81 @@
+//! Random memcached requests: few keys, sound and damaged ones.
+//!
+//! A data block is never shorter than its stated length: what follows would be swallowed as data, and
+//! with it the request whose answer tells where the step ends.
+
+use rand::Rng;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+
+const FLAGS: [&str; 8] = ["0", "0", "1", "65535", "4294967295", "4294967296", "-1", "x"];
+const TIMES: [&str; 7] = ["0", "0", "100", "-1", "2592001", "4000000000", "x"];
+const DELTAS: [&str; 9] =
+    ["1", "2", "10", "0", "18446744073709551615", "18446744073709551616", "-1", "x", ""];
+
+fn pick<'a>(rng: &mut StdRng, choices: &[&'a str]) -> &'a str {
+    choices.choose(rng).copied().unwrap_or_default()
+}
+
+fn key(rng: &mut StdRng) -> String {
+    match rng.random_range(0..40) {
+        0 => "k".repeat(250),
+        1 => "k".repeat(251),
+        2 => "\u{1}".into(),
+        n => format!("k{}", n % 6),
+    }
+}
+
+fn value(rng: &mut StdRng) -> Vec<u8> {
+    match rng.random_range(0..8) {
+        0 => Vec::new(),
+        1 => b"abc\r\nEND\r\nx".to_vec(),
+        2 => (0..rng.random_range(1..300)).map(|_| rng.random()).collect(),
+        3 => b"18446744073709551615".to_vec(),
+        4 => b"12 ".to_vec(),
+        _ => rng.random_range(0..2000).to_string().into_bytes(),
+    }
+}
+
+/// One request with its data block.
+pub fn request(rng: &mut StdRng) -> Vec<u8> {
+    let mut data = None;
+    let mut words: Vec<String> = match rng.random_range(0..20) {
+        0..=6 => {
+            let verb = pick(rng, &["set", "set", "set", "add", "replace", "append", "prepend", "cas"]);
+            let value = value(rng);
+            let (flags, time) = (pick(rng, &FLAGS), pick(rng, &TIMES));
+            let mut words = vec![verb.into(), key(rng), flags.into(), time.into(), value.len().to_string()];
+            if verb == "cas" {
+                words.push(pick(rng, &["<cas>", "<cas>", "1", "x"]).into());
+            }
+            data = Some(value);
+            words
+        }
+        7..=9 => {
+            let count = rng.random_range(1..5);
+            [pick(rng, &["get", "gets"]).to_owned()].into_iter().chain((0..count).map(|_| key(rng))).collect()
+        }
+        10..=13 => vec![pick(rng, &["incr", "decr"]).into(), key(rng), pick(rng, &DELTAS).into()],
+        14 | 15 => vec!["delete".into(), key(rng)],
+        16 => vec!["touch".into(), key(rng), pick(rng, &TIMES).into()],
+        17 => vec![pick(rng, &["gat", "gats"]).into(), pick(rng, &TIMES).into(), key(rng), key(rng)],
+        18 => vec![pick(rng, &["nosuch", "", "GET k1", "verbosity 0"]).into()],
+        _ => vec!["gets".into(), key(rng)],
+    };
+    match rng.random_range(0..30) {
+        0 if words.len() > 1 => {
+            let at = rng.random_range(1..words.len());
+            words.remove(at);
+        }
+        1 => words.push(pick(rng, &["0", "x", "5"]).into()),
+        2..=4 if !words[0].starts_with('g') => words.push("noreply".into()),
+        _ => {}
+    }
+    let mut out = words.join(" ").into_bytes();
+    out.extend(b"\r\n");
+    if let Some(data) = data {
+        out.extend(data);
+        out.extend(b"\r\n");
+    }
+    out
+}
