@@ -5,14 +5,18 @@
 //!                                └── effect records → shard (sequence, outboxes) → replication
 //! ```
 
+pub mod agent;
 pub mod clients;
 pub mod effect;
+pub mod effect_apply;
 pub mod exec;
 pub mod memcached;
 pub mod node;
+pub mod replication;
 pub mod script;
 pub mod settings;
 pub mod shard;
+mod side_state;
 pub mod stats;
 pub mod store;
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 
 use arc_swap::ArcSwap;
+use crossbeam_utils::CachePadded;
 
 use torc_protocol::context::Ack;
 use torc_protocol::handshake::Secret;
@@ -50,6 +51,8 @@ pub struct Node {
     pub tokens: AtomicU64,
     /// The cluster's secret; without one nobody can do the handshake.
     pub secret: Option<Secret>,
+    /// CLOCK_BOOTTIME at which each worker last went round its loop; 0 before the first time.
+    progress: Box<[CachePadded<AtomicU64>]>,
     garbage: mpsc::SyncSender<Garbage>,
 }
 
@@ -85,6 +88,7 @@ impl Node {
             run_id: seed.iter().map(|b| format!("{b:02x}")).collect(),
             tokens: AtomicU64::new(0),
             secret,
+            progress: (0..workers).map(|_| CachePadded::new(AtomicU64::new(0))).collect(),
             garbage,
         })
     }
@@ -102,6 +106,20 @@ impl Node {
     pub fn free(&self, garbage: Garbage) {
         // A full or closed channel gives the item back, and it is dropped here.
         let _ = self.garbage.try_send(garbage);
+    }
+
+    /// A worker says that it makes progress; at least once a second.
+    pub fn stamp_progress(&self, worker: usize, now_ns: u64) {
+        self.progress[worker].store(now_ns, Ordering::Relaxed);
+    }
+
+    /// Whether every worker has made progress within `stall_ms`: one that has not is a hang, and its node must
+    /// not keep a lease.
+    pub fn workers_progress(&self, now_ns: u64, stall_ms: u64) -> bool {
+        self.progress
+            .iter()
+            .map(|p| p.load(Ordering::Relaxed))
+            .all(|stamp| stamp == 0 || now_ns.saturating_sub(stamp) < stall_ms.saturating_mul(1_000_000))
     }
 
     /// Whether this node decides that a key has expired: replicas wait for their primary's word.

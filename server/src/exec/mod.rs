@@ -174,7 +174,7 @@ impl<'n, 'e> Batch<'n, 'e> {
         let role = node.shard.role();
         let lease_valid = match role {
             Role::Plain => true,
-            Role::Primary => now.boottime_ns < node.shard.lease_until_ns(),
+            Role::Primary => node.shard.may_execute(now.boottime_ns),
             Role::Replica | Role::Joining => false,
         };
         exec.effects.set_enabled(role == Role::Primary);
