@@ -1,14 +1,16 @@
 //! Voters in one process over real loopback connections.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use torc_protocol::handshake::Secret;
 
+use super::store::fallible::fallible_disk;
 use super::*;
 use crate::bus::{BusIdentity, BusLimits, BusServer};
 use crate::listen::{Address, Listener, SocketOptions, bind};
@@ -253,4 +255,89 @@ async fn what_is_no_request_is_refused() {
     for (_, voter) in group.voters {
         voter.stop().await;
     }
+}
+
+fn transport(id: VoterId) -> Arc<BusTransport> {
+    Arc::new(BusTransport::new(BusIdentity::node(Secret::new(b"0123456789abcdef").unwrap(), id, 1)))
+}
+
+#[tokio::test]
+async fn a_full_disk_ends_the_voter() {
+    let broken = Arc::new(AtomicBool::new(false));
+    let (disk, contents) = fallible_disk(1, Arc::clone(&broken)).await;
+    let path = PathBuf::from("in-memory.redb");
+    let started = Consensus::<Register>::start(path, 1, config(), transport(1), disk, contents).await;
+    let consensus = started.unwrap();
+    consensus.init(BTreeMap::from([(1, "127.0.0.1:1".to_owned())])).await.unwrap();
+    let mut leader = consensus.leader();
+    tokio::time::timeout(WAIT, leader.wait_for(|leader| leader.is_self)).await.unwrap().unwrap();
+    consensus.propose(Set { expected: 0, value: 1 }).await.unwrap().unwrap();
+
+    broken.store(true, Ordering::SeqCst);
+    match consensus.propose(Set { expected: 1, value: 2 }).await {
+        Err(ProposeError::Stopped(reason)) => assert!(reason.contains("in-memory.redb"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    let reason = tokio::time::timeout(WAIT, consensus.failed()).await.unwrap();
+    assert!(reason.contains("storage of in-memory.redb failed"), "{reason}");
+    assert_eq!(consensus.state().value, 1);
+    assert_eq!(consensus.status().borrow().role, Role::Stopped);
+    assert!(!consensus.leader().borrow().is_self);
+    // It stays down although the disk works again.
+    broken.store(false, Ordering::SeqCst);
+    assert!(matches!(consensus.confirm_leadership().await, Err(ConfirmError::Stopped(_))));
+    assert!(consensus.propose(Set { expected: 1, value: 3 }).await.is_err());
+    consensus.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_map_survives_snapshot_and_restart() {
+    use torc_cluster::map::{ClusterMap, MapCommand, MapReply, NodeInfo, Settings};
+    use torc_cluster::{Incarnation, NodeId};
+
+    async fn open(dir: &Path) -> Consensus<ClusterMap> {
+        let consensus = Consensus::open(dir, 1, config(), transport(1)).await.unwrap();
+        if !consensus.is_initialised().await {
+            consensus.init(BTreeMap::from([(1, "127.0.0.1:1".to_owned())])).await.unwrap();
+        }
+        let mut leader = consensus.leader();
+        tokio::time::timeout(WAIT, leader.wait_for(|leader| leader.is_self)).await.unwrap().unwrap();
+        consensus
+    }
+
+    let dir = tempfile::tempdir().unwrap();
+    let consensus = open(dir.path()).await;
+    let store: &dyn MapStore = &consensus;
+    for id in 1..=4 {
+        let info = NodeInfo {
+            id: NodeId(id),
+            incarnation: Incarnation(1 << 52),
+            host: "127.0.0.1".to_owned(),
+            port: 7000 + id as u16,
+            bus_port: 17000 + id as u16,
+            weight: 1,
+            ..NodeInfo::default()
+        };
+        let reply = store.propose(MapCommand::RegisterNode { info }).await.unwrap();
+        assert!(!matches!(reply, MapReply::Refused(_)), "{reply:?}");
+    }
+    let name = "test".to_owned();
+    let settings = Settings::default();
+    let init = MapCommand::InitCluster { name, shards: 2, replicas: 1, settings, hash_seed: u64::MAX };
+    let reply = store.propose(init).await.unwrap();
+    assert!(!matches!(reply, MapReply::Refused(_)), "{reply:?}");
+    store.confirm().await.unwrap();
+    let map = ClusterMap::clone(&store.watch().borrow());
+    assert_eq!(map.shards.len(), 2);
+
+    consensus.snapshot_now().await.unwrap();
+    let mut status = consensus.status();
+    let taken = status.wait_for(|status| status.snapshot.is_some());
+    tokio::time::timeout(WAIT, taken).await.unwrap().unwrap();
+    consensus.shutdown().await;
+
+    let consensus = open(dir.path()).await;
+    consensus.confirm_leadership().await.unwrap();
+    assert_eq!(*consensus.state(), map);
+    consensus.shutdown().await;
 }
