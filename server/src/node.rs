@@ -1,20 +1,22 @@
 //! The process: what workers, control and replication share.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use crossbeam_utils::CachePadded;
 
 use torc_protocol::context::Ack;
 use torc_protocol::handshake::Secret;
+use torc_runtime::shutdown::Shutdown;
 
 use crate::clients::Clients;
 use crate::memcached::PendingFlush;
 use crate::script::ScriptCache;
 use crate::settings::{EvictionClock, Settings};
 use crate::shard::{Role, Shard};
+use crate::slow::SlowLog;
 use crate::stats::WorkerStats;
 use crate::store::{Entry, KeyHasher, Store};
 
@@ -39,6 +41,10 @@ pub struct Node {
     pub stats: Box<[Arc<WorkerStats>]>,
     /// Connections of all workers.
     pub clients: Clients,
+    /// What took long.
+    pub slow: SlowLog,
+    /// Trips when the process is to end; set once by who runs the node.
+    pub shutdown: OnceLock<Shutdown>,
     /// Script bodies by their SHA1.
     pub scripts: ScriptCache,
     /// memcached's delayed flush.
@@ -53,6 +59,8 @@ pub struct Node {
     pub secret: Option<Secret>,
     /// CLOCK_BOOTTIME at which each worker last went round its loop; 0 before the first time.
     progress: Box<[CachePadded<AtomicU64>]>,
+    /// Whether keys that have expired are looked for (DEBUG SET-ACTIVE-EXPIRE).
+    pub active_expiry: AtomicBool,
     garbage: mpsc::SyncSender<Garbage>,
 }
 
@@ -76,12 +84,15 @@ impl Node {
         if let Err(error) = spawned {
             tracing::warn!(%error, "no thread for freeing big values: they are freed in place");
         }
+        let slow = SlowLog::new(&settings);
         Arc::new(Node {
             store: Store::new(hasher),
             shard: Shard::new(workers, cluster),
             settings: ArcSwap::from_pointee(settings),
             stats: (0..workers).map(|_| Arc::new(WorkerStats::default())).collect(),
             clients: Clients::default(),
+            slow,
+            shutdown: OnceLock::new(),
             scripts: ScriptCache::default(),
             memcached: PendingFlush::default(),
             started_ms,
@@ -89,6 +100,7 @@ impl Node {
             tokens: AtomicU64::new(0),
             secret,
             progress: (0..workers).map(|_| CachePadded::new(AtomicU64::new(0))).collect(),
+            active_expiry: AtomicBool::new(true),
             garbage,
         })
     }

@@ -76,6 +76,31 @@ pub struct Settings {
     pub enable_debug: bool,
     /// Milliseconds after which scripts may be killed and others are answered BUSY.
     pub busy_reply_ms: u64,
+    /// Commands above this many microseconds enter the slow log; negative: none does.
+    pub slowlog_slower_than_us: i64,
+    /// Entries of the slow log.
+    pub slowlog_max_len: usize,
+    /// Events above this many milliseconds enter the latency monitor; 0: none does.
+    pub latency_threshold_ms: u64,
+    /// Seconds of silence after which a client is closed; 0: never.
+    pub timeout_s: u64,
+    /// Seconds of silence after which TCP asks whether the peer still lives; 0: never.
+    pub tcp_keepalive_s: u64,
+    /// Connections that may be open at a time.
+    pub max_clients: usize,
+    /// Bytes of replies that a client may leave unread before it is closed; 0: no limit but
+    /// [`Settings::client_unread_bound`].
+    pub output_hard_bytes: u64,
+    /// Bytes of replies that a client may leave unread for `output_soft_s`; 0: no limit.
+    pub output_soft_bytes: u64,
+    /// See above.
+    pub output_soft_s: u64,
+    /// Bytes of unread replies above which no further requests of a client are read.
+    pub client_unread_bound: usize,
+    /// Without a password only clients on this machine are served.
+    pub protected_mode: bool,
+    /// How long a reply may wait for its acknowledgement when the request does not say, milliseconds.
+    pub ack_timeout_ms: u32,
     /// Options of Redis that have no meaning here, kept as they were set: name → value.
     pub kept: std::collections::BTreeMap<String, String>,
 }
@@ -93,9 +118,38 @@ impl Default for Settings {
             default_ack: Ack::Primary,
             enable_debug: false,
             busy_reply_ms: 5000,
+            slowlog_slower_than_us: 10_000,
+            slowlog_max_len: 128,
+            latency_threshold_ms: 0,
+            timeout_s: 0,
+            tcp_keepalive_s: 300,
+            max_clients: crate::clients::DEFAULT_MAX_CLIENTS,
+            output_hard_bytes: 0,
+            output_soft_bytes: 0,
+            output_soft_s: 0,
+            client_unread_bound: 256 << 20,
+            protected_mode: true,
+            ack_timeout_ms: 5000,
             kept: std::collections::BTreeMap::new(),
         }
     }
+}
+
+/// Reads a size as Redis does: a number with an optional unit (b, k, kb, m, mb, g, gb; `k` is 1000, `kb` 1024).
+pub fn parse_memory(text: &str) -> Option<u64> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let number: u64 = text[..digits].parse().ok()?;
+    let unit: u64 = match text[digits..].to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" => 1_000,
+        "kb" => 1 << 10,
+        "m" => 1_000_000,
+        "mb" => 1 << 20,
+        "g" => 1_000_000_000,
+        "gb" => 1 << 30,
+        _ => return None,
+    };
+    number.checked_mul(unit)
 }
 
 /// How uses of keys are noted for eviction: seconds of the clock, wrapping after 136 years.

@@ -17,6 +17,7 @@ use torc_protocol::resp::{OwnedArgs, Version, split_args};
 use torc_protocol::slot::SLOTS;
 
 use super::{Batch, Done, Executor, Flow, Now, Session};
+use crate::clients::Client;
 use crate::memcached::{Connection, Step};
 use crate::node::Node;
 use crate::settings::Settings;
@@ -89,7 +90,11 @@ impl Harness {
         let node = Node::new(settings, 1, cluster, hasher, START_MS, [7; 20], secret);
         let exec = Executor::new(&node, 0, SEED);
         let now = Now { unix_ms: START_MS, boottime_ns: 1_000_000_000 };
-        Harness { node, session: Session::new(1, true), now, exec }
+        let client =
+            Client::new(node.clients.next_id(), "test:0".into(), "test:1".into(), 3, false, 2, START_MS);
+        let client = node.clients.add(client);
+        let session = Session { client: Some(client.clone()), ..Session::new(client.id, true) };
+        Harness { node, session, now, exec }
     }
 
     /// Lets time pass.

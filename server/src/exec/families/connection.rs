@@ -3,7 +3,7 @@
 use torc_protocol::command::ConnectionCommand;
 use torc_protocol::resp::Args;
 
-use crate::exec::{CommandResult, Cx};
+use crate::exec::{CommandError, CommandResult, Cx, Flow};
 
 /// Runs one command of the family.
 pub fn run(cx: &mut Cx<'_, '_>, command: ConnectionCommand, args: &Args<'_>) -> CommandResult {
@@ -27,11 +27,27 @@ pub fn run(cx: &mut Cx<'_, '_>, command: ConnectionCommand, args: &Args<'_>) -> 
         ConnectionCommand::ClientSetname => Err("ERR 'client|setname' is not served yet".into()),
         ConnectionCommand::ClientUnblock => Err("ERR 'client|unblock' is not served yet".into()),
         ConnectionCommand::ClientUnpause => Err("ERR 'client|unpause' is not served yet".into()),
-        ConnectionCommand::Echo => Err("ERR 'echo' is not served yet".into()),
+        ConnectionCommand::Echo => {
+            cx.reply().bulk(&args[1]);
+            Ok(())
+        }
         ConnectionCommand::Hello => Err("ERR 'hello' is not served yet".into()),
-        ConnectionCommand::Ping => Err("ERR 'ping' is not served yet".into()),
-        ConnectionCommand::Quit => Err("ERR 'quit' is not served yet".into()),
+        ConnectionCommand::Ping => ping(cx, args),
+        ConnectionCommand::Quit => {
+            cx.reply().ok();
+            cx.flow = Flow::Close;
+            Ok(())
+        }
         ConnectionCommand::Reset => Err("ERR 'reset' is not served yet".into()),
         ConnectionCommand::Select => Err("ERR 'select' is not served yet".into()),
     }
+}
+
+fn ping(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
+    match (args.len(), args.get(1)) {
+        (1, _) => cx.reply().simple("PONG"),
+        (2, Some(message)) => cx.reply().bulk(message),
+        _ => return Err(CommandError::from(torc_protocol::error::wrong_arity("ping"))),
+    }
+    Ok(())
 }
