@@ -61,10 +61,10 @@ fn config() -> ConsensusConfig {
     ConsensusConfig { snapshot_entries: 20, keep_entries: 5, ..ConsensusConfig::for_lease_ms(2000) }
 }
 
-async fn start(dir: &Path, id: VoterId, listener: Listener) -> Voter {
+async fn start(dir: &Path, id: VoterId, config: ConsensusConfig, listener: Listener) -> Voter {
     let identity = BusIdentity::node(Secret::new(b"0123456789abcdef").unwrap(), id, 1);
     let transport = Arc::new(BusTransport::new(identity.clone()));
-    let consensus = Consensus::<Register>::open(dir, id, config(), transport).await.unwrap();
+    let consensus = Consensus::<Register>::open(dir, id, config, transport).await.unwrap();
     let server = consensus.serve_on(BusServer::new(identity, BusLimits::default()));
     let shutdown = Shutdown::new();
     let serving = tokio::spawn(server.serve(listener, shutdown.clone()));
@@ -87,12 +87,16 @@ struct Group {
 
 impl Group {
     async fn new(size: u64) -> Self {
+        Self::with_config(size, config()).await
+    }
+
+    async fn with_config(size: u64, config: ConsensusConfig) -> Self {
         let listeners: Vec<Listener> = (0..size).map(|_| listener(0)).collect();
         let ports: Vec<u16> = listeners.iter().map(|listener| listener.port().unwrap()).collect();
         let dirs: Vec<TempDir> = (0..size).map(|_| tempfile::tempdir().unwrap()).collect();
         let mut voters = BTreeMap::new();
         for (id, listener) in (1..).zip(listeners) {
-            voters.insert(id, start(dirs[id as usize - 1].path(), id, listener).await);
+            voters.insert(id, start(dirs[id as usize - 1].path(), id, config.clone(), listener).await);
         }
         Self { dirs, ports, voters }
     }
@@ -103,7 +107,7 @@ impl Group {
 
     async fn restart(&mut self, id: VoterId) {
         let at = id as usize - 1;
-        let voter = start(self.dirs[at].path(), id, listener(self.ports[at])).await;
+        let voter = start(self.dirs[at].path(), id, config(), listener(self.ports[at])).await;
         self.voters.insert(id, voter);
     }
 
@@ -340,4 +344,58 @@ async fn the_map_survives_snapshot_and_restart() {
     consensus.confirm_leadership().await.unwrap();
     assert_eq!(*consensus.state(), map);
     consensus.shutdown().await;
+}
+
+/// Prints how long things take with the default timings: `cargo test -p torc-runtime -- --ignored
+/// --nocapture timings`. Asserts nothing, because that depends on the machine.
+#[tokio::test]
+#[ignore = "measures, and asserts nothing"]
+async fn timings_of_three_voters() {
+    use crate::clock::boottime_ns;
+    fn show(what: &str, mut times_ns: Vec<u64>) {
+        times_ns.sort_unstable();
+        let ms = |at: usize| times_ns[at.min(times_ns.len() - 1)] as f64 / 1e6;
+        let (half, most) = (times_ns.len() / 2, times_ns.len() * 99 / 100);
+        println!(
+            "{what}: median {:.2} ms, p99 {:.2} ms, longest {:.2} ms",
+            ms(half),
+            ms(most),
+            ms(usize::MAX)
+        );
+    }
+
+    let mut failovers = Vec::new();
+    for round in 0..5 {
+        let mut group = Group::with_config(3, ConsensusConfig::default()).await;
+        group.init(&[1, 2, 3]).await;
+        let leader = group.leader().await;
+        if round == 0 {
+            let (mut proposals, mut confirmations) = (Vec::new(), Vec::new());
+            for value in 0..300 {
+                let started = boottime_ns();
+                let _ = leader.propose(Set { expected: value, value: value + 1 }).await;
+                proposals.push(boottime_ns() - started);
+                let started = boottime_ns();
+                let _ = leader.confirm_leadership().await;
+                confirmations.push(boottime_ns() - started);
+            }
+            show("propose", proposals);
+            show("confirm", confirmations);
+            let commits = leader.commit_latency();
+            let ms = |q: f64| commits.quantile_ns(q) as f64 / 1e6;
+            println!("disk commit: median {:.2} ms, p99 {:.2} ms", ms(0.5), ms(0.99));
+        }
+        let id = leader.id();
+        let voter = group.voters.remove(&id).unwrap();
+        let started = boottime_ns();
+        voter.serving.abort();
+        voter.shutdown.trigger();
+        voter.consensus.shutdown().await;
+        group.leader().await;
+        failovers.push(boottime_ns() - started);
+        for (_, voter) in group.voters {
+            voter.stop().await;
+        }
+    }
+    show("failover (leader stopped to next one confirmed)", failovers);
 }
