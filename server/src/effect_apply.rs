@@ -45,6 +45,20 @@ pub fn apply(node: &Node, effect: &Effect<'_>, now_ns: u64) {
             stripe.saw_version(version);
             stripe.changed(db, key.bytes);
         }),
+        Effect::Patch { db, key, version, offset, value } => on_key(node, key, |stripe, key| {
+            // The decoder has bounded the offset.
+            let offset = offset as usize;
+            if stripe.peek(db, key).is_none() {
+                let meta = Meta { version, ..Meta::default() };
+                stripe.insert(db, key, Entry::string(key.bytes, b"", &meta));
+            }
+            stripe.update(db, key, |entry| {
+                entry.set_version(version);
+                entry.patch(offset, value);
+            });
+            stripe.saw_version(version);
+            stripe.changed(db, key.bytes);
+        }),
         Effect::HashSet { db, key, version, items } => {
             let limits = node.settings.load().hash_packed;
             let hasher = node.store.hasher();

@@ -62,6 +62,8 @@ pub struct Node {
     /// Whether keys that have expired are looked for (DEBUG SET-ACTIVE-EXPIRE).
     pub active_expiry: AtomicBool,
     garbage: mpsc::SyncSender<Garbage>,
+    /// The policy of `settings` counts uses; see [`Node::refresh_policy`].
+    lfu: AtomicBool,
 }
 
 impl Node {
@@ -102,6 +104,7 @@ impl Node {
             progress: (0..workers).map(|_| CachePadded::new(AtomicU64::new(0))).collect(),
             active_expiry: AtomicBool::new(true),
             garbage,
+            lfu: AtomicBool::new(false),
         })
     }
 
@@ -148,7 +151,16 @@ impl Node {
     /// How uses of a key are noted at this time.
     #[inline]
     pub fn eviction_clock(&self, now_ms: u64) -> EvictionClock {
-        EvictionClock::at(now_ms)
+        EvictionClock::at(now_ms, self.lfu.load(Ordering::Relaxed))
+    }
+
+    /// Workers call this at the start of a batch: what they look at for each key is kept aside of the settings.
+    #[inline]
+    pub fn refresh_policy(&self) {
+        let lfu = self.settings.load().maxmemory_policy.is_lfu();
+        if self.lfu.load(Ordering::Relaxed) != lfu {
+            self.lfu.store(lfu, Ordering::Relaxed);
+        }
     }
 
     /// The sum of one counter over all workers.

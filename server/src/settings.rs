@@ -47,6 +47,11 @@ impl EvictionPolicy {
         Self::NAMES.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, p)| *p)
     }
 
+    /// Whether uses of keys are counted rather than their times kept.
+    pub fn is_lfu(self) -> bool {
+        matches!(self, EvictionPolicy::AllKeysLfu | EvictionPolicy::VolatileLfu)
+    }
+
     /// Its name.
     pub fn name(self) -> &'static str {
         Self::NAMES.iter().find(|(_, p)| *p == self).map_or("noeviction", |(n, _)| n)
@@ -152,32 +157,89 @@ pub fn parse_memory(text: &str) -> Option<u64> {
     number.checked_mul(unit)
 }
 
-/// How uses of keys are noted for eviction: seconds of the clock, wrapping after 136 years.
+/// How uses of keys are noted for eviction, in an entry's four access bytes: under an LRU policy the second of the
+/// last use; under an LFU policy its minute (24 bits) and a counter (8 bits) that grows ever more slowly with each
+/// use and falls by one each minute. When the policy changes, old notes are misread until they are renewed.
 #[derive(Clone, Copy, Debug)]
 pub struct EvictionClock {
     now_s: u32,
+    lfu: bool,
+    noise: u64,
 }
+
+/// The counter of a new key, so that it is not removed at once.
+const LFU_START: u32 = 5;
+
+/// How many uses it takes, about, times the counter, to raise the counter by one.
+const LFU_FACTOR: u32 = 10;
 
 impl EvictionClock {
     /// The clock at this time.
     #[inline]
-    pub fn at(now_ms: u64) -> EvictionClock {
-        EvictionClock { now_s: (now_ms / 1000) as u32 }
+    pub fn at(now_ms: u64, lfu: bool) -> EvictionClock {
+        EvictionClock { now_s: (now_ms / 1000) as u32, lfu, noise: now_ms }
+    }
+
+    /// Whether uses are counted; then [`EvictionClock::with_noise`] is worth its while.
+    #[inline]
+    pub fn is_lfu(self) -> bool {
+        self.lfu
+    }
+
+    /// The clock with a random number for the next use.
+    pub fn with_noise(self, noise: u64) -> EvictionClock {
+        EvictionClock { noise, ..self }
+    }
+
+    fn counted(self, counter: u32) -> u32 {
+        (self.now_s / 60) << 8 | counter
     }
 
     /// The access field of a key that is used now and had `old` before.
     #[inline]
-    pub fn touched(self, _old: u32) -> u32 {
-        self.now_s
+    pub fn touched(self, old: u32) -> u32 {
+        if !self.lfu {
+            return self.now_s;
+        }
+        let counter = self.frequency(old);
+        let grows = self.noise.is_multiple_of(u64::from(counter.saturating_sub(LFU_START) * LFU_FACTOR + 1));
+        self.counted((counter + u32::from(grows)).min(255))
     }
 
     /// The access field of a new key.
+    #[inline]
     pub fn fresh(self) -> u32 {
-        self.now_s
+        if self.lfu { self.counted(LFU_START) } else { self.now_s }
     }
 
-    /// Seconds since the last use.
+    /// Seconds since the last use (LRU).
     pub fn idle_s(self, access: u32) -> u32 {
         self.now_s.saturating_sub(access)
+    }
+
+    /// The counter of uses as it is by now, 0 to 255 (LFU).
+    pub fn frequency(self, access: u32) -> u32 {
+        let minutes = (self.now_s / 60).wrapping_sub(access >> 8) & 0xff_ffff;
+        (access & 0xff).saturating_sub(minutes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uses_are_counted_and_forgotten() {
+        let minute = 60_000;
+        let mut access = EvictionClock::at(minute, true).fresh();
+        for noise in 0..100_000u64 {
+            let clock =
+                EvictionClock::at(minute, true).with_noise(noise.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 7);
+            access = clock.touched(access);
+        }
+        let now = EvictionClock::at(minute, true).frequency(access);
+        assert!((80..255).contains(&now), "{now}");
+        assert_eq!(EvictionClock::at(11 * minute, true).frequency(access), now - 10);
+        assert_eq!(EvictionClock::at(1000 * minute, true).frequency(access), 0);
     }
 }

@@ -10,6 +10,7 @@
 pub mod cx;
 pub mod error;
 pub mod families;
+pub mod keyspace;
 mod memcached;
 mod parse;
 mod place;
@@ -202,6 +203,7 @@ impl<'n, 'e> Batch<'n, 'e> {
             Role::Replica | Role::Joining => false,
         };
         exec.effects.set_enabled(role == Role::Primary);
+        node.refresh_policy();
         let mut batch = Batch {
             node,
             exec,

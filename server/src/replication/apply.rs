@@ -42,6 +42,7 @@ fn stripe(effect: &Effect<'_>) -> Option<u16> {
         | Effect::Delete { key, .. }
         | Effect::Expire { key, .. }
         | Effect::Append { key, .. }
+        | Effect::Patch { key, .. }
         | Effect::HashSet { key, .. }
         | Effect::HashDelete { key, .. } => Some(stripe_of(key_slot(key))),
         Effect::FlushStripe { stripe } => Some(*stripe),
