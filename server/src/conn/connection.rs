@@ -401,38 +401,10 @@ impl Connection {
         batch.end_at(ended_ns);
         node.stamp_progress(worker.index, ended_ns);
         drop(exec);
-        self.publish(now.unix_ms, last);
+        self.session.publish(now.unix_ms, last);
+        self.client.input_bytes.store(self.input.len() - self.at, Ordering::Relaxed);
         self.drop_consumed();
         more
-    }
-
-    /// Tells others how the connection stands.
-    fn publish(&self, now_ms: u64, last: Option<torc_protocol::command::Command>) {
-        let (client, session) = (&*self.client, &self.session);
-        client.last_active_ms.store(now_ms, Ordering::Relaxed);
-        if let Some(last) = last {
-            client.last_command.store(last.index() as u16, Ordering::Relaxed);
-        }
-        client.db.store(session.db, Ordering::Relaxed);
-        client.input_bytes.store(self.input.len() - self.at, Ordering::Relaxed);
-        let mut flags = client.flags.load(Ordering::Relaxed) & flag::BLOCKED;
-        if let Some(transaction) = &session.transaction {
-            flags |= flag::MULTI;
-            client.multi.store(transaction.queue.len() as i64, Ordering::Relaxed);
-        } else if client.multi.load(Ordering::Relaxed) >= 0 {
-            client.multi.store(-1, Ordering::Relaxed);
-        }
-        for (on, bit) in [
-            (session.readonly, flag::READONLY),
-            (session.no_evict, flag::NO_EVICT),
-            (session.no_touch, flag::NO_TOUCH),
-            (session.watch_broken(), flag::DIRTY_CAS),
-        ] {
-            if on {
-                flags |= bit;
-            }
-        }
-        client.flags.store(flags, Ordering::Release);
     }
 
     /// Drops the bytes of executed requests.

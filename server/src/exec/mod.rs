@@ -12,7 +12,7 @@ pub mod error;
 pub mod families;
 pub mod keyspace;
 mod memcached;
-mod parse;
+pub(crate) mod parse;
 mod place;
 pub mod session;
 pub mod testing;

@@ -10,7 +10,7 @@ use torc_protocol::context::{Ack, ReadLevel};
 use torc_protocol::handshake::ServerHandshake;
 use torc_protocol::resp::{OwnedArgs, Version};
 
-use crate::clients::Client;
+use crate::clients::{Client, flag};
 use crate::store::WatchFlag;
 
 /// Commands that one MULTI may queue.
@@ -127,6 +127,37 @@ impl Session {
     pub fn reset(&mut self, authenticated: bool) {
         let client = self.client.take();
         *self = Session { trusted: self.trusted, client, ..Session::new(self.id, authenticated) };
+    }
+
+    /// Tells others how the connection stands; `last` is the command that was executed last.
+    pub fn publish(&self, now_ms: u64, last: Option<Command>) {
+        let Some(client) = &self.client else { return };
+        client.last_active_ms.store(now_ms, Ordering::Relaxed);
+        if let Some(last) = last {
+            client.last_command.store(last.index() as u16, Ordering::Relaxed);
+        }
+        client.db.store(self.db, Ordering::Relaxed);
+        if client.resp.load(Ordering::Relaxed) != 0 {
+            client.set_version(self.version);
+        }
+        let mut flags = client.flags.load(Ordering::Relaxed) & flag::BLOCKED;
+        if let Some(transaction) = &self.transaction {
+            flags |= flag::MULTI;
+            client.multi.store(transaction.queue.len() as i64, Ordering::Relaxed);
+        } else {
+            client.multi.store(-1, Ordering::Relaxed);
+        }
+        for (on, bit) in [
+            (self.readonly, flag::READONLY),
+            (self.no_evict, flag::NO_EVICT),
+            (self.no_touch, flag::NO_TOUCH),
+            (self.watch_broken(), flag::DIRTY_CAS),
+        ] {
+            if on {
+                flags |= bit;
+            }
+        }
+        client.flags.store(flags, Ordering::Release);
     }
 
     /// CLIENT SETNAME, or the name that a part of Torc gave in the handshake.
