@@ -1,1 +1,31 @@
 //! The consistent-hashing proxy of Torc.
+//!
+//! ```text
+//!              acceptor (torc-control) ──▶ torc-worker-0 … N
+//!  clients ══▶ downstream: task per client ─▶ dispatch ─▶ upstream: connections ══▶ nodes
+//!          ◀══ outbox, in the order of requests ◀── replies ◀──┘
+//! ```
+//! A worker owns its clients and has its own connections to the nodes: a request never changes threads. The
+//! control thread accepts connections, watches the cluster map, makes routing tables from it, and serves HTTP.
+
+mod buffer;
+mod collect;
+pub mod config;
+mod dispatch;
+mod downstream;
+mod info;
+mod join;
+mod local;
+mod metrics;
+mod scan;
+mod shared;
+mod start;
+mod table;
+mod text;
+mod transaction;
+mod upstream;
+mod worker;
+
+pub use config::{ConfigError, ProxyConfig};
+pub use shared::Addresses;
+pub use start::{Listeners, MapSource, ProxyError, ProxyHandle, Setup, start};

@@ -182,7 +182,6 @@ impl CommandSpec {
     }
 
     /// The indexes of the arguments that are keys.
-    #[inline]
     pub fn find_keys(&self, args: &Args<'_>) -> Result<KeyIndexes, KeyError> {
         self.keys.find(args)
     }

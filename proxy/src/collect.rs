@@ -1,0 +1,214 @@
+//! The proxy's families on `/metrics`: summed over the workers when somebody scrapes.
+
+use std::sync::Arc;
+
+use prometheus::Registry;
+use prometheus::proto::MetricFamily;
+use torc_protocol::command::Command;
+use torc_runtime::metrics::{DEFAULT_BOUNDS_NS, FamilyBuilder, HistogramSnapshot, register};
+
+use crate::info::{resident_bytes, sum};
+use crate::metrics::{Counter, NodeMetrics, WorkerMetrics};
+use crate::shared::Shared;
+
+/// A plain number of the workers.
+struct Plain {
+    name: &'static str,
+    help: &'static str,
+    gauge: bool,
+    of: fn(&WorkerMetrics) -> &Counter,
+}
+
+const PLAIN: [Plain; 12] = [
+    counter("torc_proxy_bytes_in_total", "Bytes read from clients.", |w| &w.bytes_in),
+    counter("torc_proxy_bytes_out_total", "Bytes written to clients.", |w| &w.bytes_out),
+    counter("torc_proxy_downgraded_total", "Replies translated from RESP3 to RESP2.", |w| &w.downgraded),
+    counter("torc_proxy_retries_total", "Requests sent to a node again.", |w| &w.retries),
+    counter("torc_proxy_held_total", "Requests that had to wait for their shard.", |w| &w.held_total),
+    counter("torc_proxy_uncertain_total", "Requests answered UNCERTAIN by the proxy.", |w| &w.uncertain),
+    counter("torc_proxy_timeouts_total", "Requests whose deadline passed.", |w| &w.timeouts),
+    counter("torc_proxy_protocol_errors_total", "Clients closed for malformed requests.", |w| {
+        &w.protocol_errors
+    }),
+    counter("torc_proxy_output_closed_total", "Clients closed for unread replies.", |w| &w.output_closed),
+    counter("torc_proxy_orphaned_replies_total", "Replies whose client was gone.", |w| &w.orphaned),
+    gauge("torc_proxy_held_requests", "Requests that wait for their shard now.", |w| &w.held),
+    gauge("torc_proxy_buffered_bytes", "Bytes in the buffers of requests and replies.", |w| &w.buffered),
+];
+
+const fn counter(name: &'static str, help: &'static str, of: fn(&WorkerMetrics) -> &Counter) -> Plain {
+    Plain { name, help, gauge: false, of }
+}
+
+const fn gauge(name: &'static str, help: &'static str, of: fn(&WorkerMetrics) -> &Counter) -> Plain {
+    Plain { name, help, gauge: true, of }
+}
+
+/// A number that is counted per node.
+struct PerNode {
+    name: &'static str,
+    help: &'static str,
+    gauge: bool,
+    of: fn(&NodeMetrics) -> &Counter,
+}
+
+const PER_NODE: [PerNode; 7] = [
+    per_node("torc_proxy_upstream_requests_total", "Requests sent to the node.", false, |n| &n.requests),
+    per_node("torc_proxy_upstream_errors_total", "Error replies of the node.", false, |n| &n.errors),
+    per_node("torc_proxy_upstream_refused_total", "Requests that the node refused to execute.", false, |n| {
+        &n.refused
+    }),
+    per_node("torc_proxy_upstream_connects_total", "Connections opened to the node.", false, |n| &n.connects),
+    per_node("torc_proxy_upstream_failures_total", "Connections that failed or broke.", false, |n| {
+        &n.failures
+    }),
+    per_node("torc_proxy_upstream_in_flight", "Requests that the node has not answered.", true, |n| {
+        &n.in_flight
+    }),
+    per_node("torc_proxy_upstream_connections", "Open connections to the node.", true, |n| &n.connections),
+];
+
+const fn per_node(
+    name: &'static str,
+    help: &'static str,
+    gauge: bool,
+    of: fn(&NodeMetrics) -> &Counter,
+) -> PerNode {
+    PerNode { name, help, gauge, of }
+}
+
+const REQUESTS: (&str, &str) = ("torc_proxy_requests_total", "Requests of clients, by command.");
+const ERRORS: (&str, &str) = ("torc_proxy_errors_total", "Error replies to clients, by command.");
+const SECONDS: (&str, &str) =
+    ("torc_proxy_request_seconds", "From a request's arrival to its answer, by command.");
+const UPSTREAM_SECONDS: (&str, &str) = ("torc_proxy_upstream_seconds", "From sending to the node's answer.");
+const CLIENTS: (&str, &str) = ("torc_proxy_clients", "Open client connections, by protocol.");
+const ACCEPTED: (&str, &str) = ("torc_proxy_connections_total", "Client connections accepted.");
+const REFUSED: (&str, &str) =
+    ("torc_proxy_connections_refused_total", "Client connections refused: too many.");
+const EPOCH: (&str, &str) = ("torc_proxy_map_epoch", "Version of the map in use.");
+const SHARDS: (&str, &str) = ("torc_proxy_shards", "Shards of the map.");
+const SERVED: (&str, &str) = ("torc_proxy_shards_with_primary", "Shards that have a primary.");
+const RESIDENT: (&str, &str) = ("torc_proxy_resident_bytes", "Resident memory of the process.");
+
+/// Puts the proxy's families into a registry.
+pub fn install(registry: &Registry, shared: Arc<Shared>) -> prometheus::Result<()> {
+    let mut families: Vec<(&str, &str)> = vec![
+        REQUESTS,
+        ERRORS,
+        SECONDS,
+        UPSTREAM_SECONDS,
+        CLIENTS,
+        ACCEPTED,
+        REFUSED,
+        EPOCH,
+        SHARDS,
+        SERVED,
+        RESIDENT,
+    ];
+    families.extend(PLAIN.iter().map(|plain| (plain.name, plain.help)));
+    families.extend(PER_NODE.iter().map(|node| (node.name, node.help)));
+    register(registry, &families, move || gather(&shared))
+}
+
+fn gather(shared: &Shared) -> Vec<MetricFamily> {
+    let mut families = Vec::new();
+    for plain in &PLAIN {
+        let family = if plain.gauge {
+            FamilyBuilder::gauge(plain.name, plain.help)
+        } else {
+            FamilyBuilder::counter(plain.name, plain.help)
+        };
+        families.push(family.sample(&[], sum(shared, plain.of) as f64).build());
+    }
+    commands(shared, &mut families);
+    nodes(shared, &mut families);
+    let clients = FamilyBuilder::gauge(CLIENTS.0, CLIENTS.1)
+        .sample(&[("protocol", "resp")], sum(shared, |w| &w.resp_clients) as f64)
+        .sample(&[("protocol", "memcached")], sum(shared, |w| &w.memcached_clients) as f64);
+    families.push(clients.build());
+    let table = Arc::clone(&shared.tables.borrow());
+    let served = table.shards.iter().filter(|shard| shard.primary.is_some()).count();
+    let one = |(name, help): (&str, &str), counter: bool, value: f64| {
+        let family =
+            if counter { FamilyBuilder::counter(name, help) } else { FamilyBuilder::gauge(name, help) };
+        family.sample(&[], value).build()
+    };
+    families.push(one(ACCEPTED, true, shared.limit.accepted() as f64));
+    families.push(one(REFUSED, true, shared.limit.refused() as f64));
+    families.push(one(EPOCH, false, table.epoch as f64));
+    families.push(one(SHARDS, false, table.shards.len() as f64));
+    families.push(one(SERVED, false, served as f64));
+    families.push(one(RESIDENT, false, resident_bytes() as f64));
+    families
+}
+
+fn commands(shared: &Shared, families: &mut Vec<MetricFamily>) {
+    let mut requests = FamilyBuilder::counter(REQUESTS.0, REQUESTS.1);
+    let mut errors = FamilyBuilder::counter(ERRORS.0, ERRORS.1);
+    let mut seconds = FamilyBuilder::histogram(SECONDS.0, SECONDS.1);
+    for command in Command::ALL {
+        let of = |counter: fn(&crate::metrics::CommandMetrics) -> &Counter| -> u64 {
+            shared.workers.iter().map(|worker| counter(worker.command(command)).get()).sum()
+        };
+        let (count, failed) = (of(|c| &c.requests), of(|c| &c.errors));
+        if count == 0 && failed == 0 {
+            continue;
+        }
+        let labels = [("command", command.spec().name)];
+        requests.add(&labels, count as f64);
+        errors.add(&labels, failed as f64);
+        let mut times = HistogramSnapshot::default();
+        for latency in shared.workers.iter().filter_map(|worker| worker.command(command).latency.get()) {
+            times.merge(&latency.snapshot());
+        }
+        if times.count() > 0 {
+            seconds.add_histogram(&labels, &times, &DEFAULT_BOUNDS_NS);
+        }
+    }
+    families.extend([requests.build(), errors.build(), seconds.build()]);
+}
+
+fn nodes(shared: &Shared, families: &mut Vec<MetricFamily>) {
+    let all = shared.all_node_metrics();
+    let table = Arc::clone(&shared.tables.borrow());
+    let mut known: Vec<(u64, Arc<str>)> =
+        all.iter().map(|node| (node.node, Arc::clone(&node.address))).collect();
+    known.sort();
+    known.dedup();
+    // A node's shards are those that it leads now.
+    let shards = |node: u64| -> String {
+        let led =
+            table.shards.iter().filter(|shard| shard.primary.as_ref().is_some_and(|to| to.node.0 == node));
+        led.map(|shard| shard.id.0.to_string()).collect::<Vec<_>>().join(",")
+    };
+    let mut labelled = Vec::new();
+    for (node, address) in known {
+        let mine: Vec<_> =
+            all.iter().filter(|metrics| metrics.node == node && metrics.address == address).collect();
+        labelled.push((node.to_string(), address, shards(node), mine));
+    }
+    for per_node in &PER_NODE {
+        let mut family = if per_node.gauge {
+            FamilyBuilder::gauge(per_node.name, per_node.help)
+        } else {
+            FamilyBuilder::counter(per_node.name, per_node.help)
+        };
+        for (node, address, shard, mine) in &labelled {
+            let total: u64 = mine.iter().map(|metrics| (per_node.of)(metrics).get()).sum();
+            family.add(&[("node", node), ("address", address), ("shard", shard)], total as f64);
+        }
+        families.push(family.build());
+    }
+    let mut seconds = FamilyBuilder::histogram(UPSTREAM_SECONDS.0, UPSTREAM_SECONDS.1);
+    for (node, address, shard, mine) in &labelled {
+        let mut times = HistogramSnapshot::default();
+        mine.iter().for_each(|metrics| times.merge(&metrics.latency.snapshot()));
+        seconds.add_histogram(
+            &[("node", node), ("address", address), ("shard", shard)],
+            &times,
+            &DEFAULT_BOUNDS_NS,
+        );
+    }
+    families.push(seconds.build());
+}

@@ -1,0 +1,147 @@
+//! The proxy's settings: every field documented, with a default, and named in the configuration file as here.
+
+use serde::{Deserialize, Serialize};
+use torc_cluster::map::Policy;
+
+/// Settings of a proxy. Sizes are in bytes, times in milliseconds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProxyConfig {
+    /// Threads that serve connections. Each has its own connections to the nodes.
+    pub threads: usize,
+    /// What the proxy calls itself in handshakes and `CLUSTER NODES`.
+    pub name: String,
+    /// The host that `CLUSTER SLOTS` and its like tell clients to connect to; empty: the address that the client
+    /// itself connected to.
+    pub advertise: String,
+    /// Password that clients must give (`AUTH`, memcached's first `set`); empty: none.
+    pub requirepass: String,
+    /// Most client connections at a time.
+    pub max_clients: usize,
+    /// A client that sends nothing for this long is closed; 0: never.
+    pub idle_timeout_ms: u64,
+    /// How long a request may take, held back and sent again included.
+    pub request_timeout_ms: u32,
+    /// How long opening a connection to a node, handshake included, may take.
+    pub connect_timeout_ms: u64,
+    /// Multiplexed connections per thread and node.
+    pub connections_per_node: usize,
+    /// Connections per thread and node for requests that wait (`LOCK.ACQUIRE … WAIT`, `WAIT`) and for `WATCH`.
+    pub dedicated_connections: usize,
+    /// Requests of one client that may be under way; then the proxy stops reading from it.
+    pub max_pending_per_client: usize,
+    /// Bytes under way on one connection to a node; then clients that need it are not read from.
+    pub upstream_buffer_bytes: usize,
+    /// Bytes of unread replies after which no further requests of a client are taken.
+    pub client_output_soft_bytes: usize,
+    /// Bytes of unread replies after which a client is closed.
+    pub client_output_hard_bytes: usize,
+    /// Bytes that all buffers of one thread may hold; above it requests are taken only as replies leave.
+    pub max_buffer_bytes: usize,
+    /// Requests per thread that may wait for a shard to get a primary.
+    pub max_held_requests: usize,
+    /// Bytes per thread of requests that wait for a shard to get a primary.
+    pub max_held_bytes: usize,
+    /// Bytes of one argument of a request.
+    pub max_bulk_bytes: usize,
+    /// Bytes of one whole request.
+    pub max_request_bytes: usize,
+    /// Bytes of a value that memcached clients may store; a node's own limit applies as well.
+    pub memcached_item_bytes: usize,
+    /// Commands that one MULTI may queue.
+    pub max_queued_commands: usize,
+    /// How long the proxy lets requests end when it is stopped.
+    pub drain_ms: u64,
+    /// Acknowledgement and read level by key prefix; for a prefix that the map names too, these hold.
+    pub policy: Vec<Policy>,
+}
+
+impl Default for ProxyConfig {
+    fn default() -> Self {
+        ProxyConfig {
+            threads: 1,
+            name: String::from("proxy"),
+            advertise: String::new(),
+            requirepass: String::new(),
+            max_clients: 10_000,
+            idle_timeout_ms: 0,
+            request_timeout_ms: 5_000,
+            connect_timeout_ms: 1_000,
+            connections_per_node: 1,
+            dedicated_connections: 256,
+            max_pending_per_client: 1_024,
+            upstream_buffer_bytes: 32 * MIB,
+            client_output_soft_bytes: 4 * MIB,
+            client_output_hard_bytes: 1024 * MIB,
+            max_buffer_bytes: 1024 * MIB,
+            max_held_requests: 10_000,
+            max_held_bytes: 64 * MIB,
+            max_bulk_bytes: torc_protocol::resp::Limits::default().max_bulk_bytes,
+            max_request_bytes: torc_protocol::resp::Limits::default().max_frame_bytes,
+            memcached_item_bytes: MIB,
+            max_queued_commands: 100_000,
+            drain_ms: 5_000,
+            policy: Vec::new(),
+        }
+    }
+}
+
+const MIB: usize = 1024 * 1024;
+/// Most threads of a proxy.
+pub const MAX_THREADS: usize = 256;
+/// Most multiplexed connections per thread and node.
+pub const MAX_CONNECTIONS_PER_NODE: usize = 64;
+/// The longest request time-out: a day.
+const MAX_TIMEOUT_MS: u32 = 86_400_000;
+
+/// A setting that cannot be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{setting}: {problem}")]
+pub struct ConfigError {
+    /// The field's name.
+    pub setting: &'static str,
+    /// What is wrong with its value.
+    pub problem: String,
+}
+
+impl ProxyConfig {
+    /// Checks that the values can work; the error names the setting.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let within = |setting, value: usize, least: usize, most: usize| {
+            if (least..=most).contains(&value) {
+                return Ok(());
+            }
+            Err(ConfigError { setting, problem: format!("{value} is not between {least} and {most}") })
+        };
+        within("threads", self.threads, 1, MAX_THREADS)?;
+        within("max_clients", self.max_clients, 1, 10_000_000)?;
+        within("connections_per_node", self.connections_per_node, 1, MAX_CONNECTIONS_PER_NODE)?;
+        within("dedicated_connections", self.dedicated_connections, 1, 65_536)?;
+        within("max_pending_per_client", self.max_pending_per_client, 1, 1 << 20)?;
+        within("request_timeout_ms", self.request_timeout_ms as usize, 10, MAX_TIMEOUT_MS as usize)?;
+        within("upstream_buffer_bytes", self.upstream_buffer_bytes, 1024, usize::MAX)?;
+        within("max_request_bytes", self.max_request_bytes, 1024, u32::MAX as usize)?;
+        within("max_bulk_bytes", self.max_bulk_bytes, 1024, self.max_request_bytes)?;
+        within("client_output_hard_bytes", self.client_output_hard_bytes, 1024, usize::MAX)?;
+        within("client_output_soft_bytes", self.client_output_soft_bytes, 1, self.client_output_hard_bytes)?;
+        within("name", self.name.len(), 1, 64)?;
+        if self.name.bytes().any(|byte| !byte.is_ascii_graphic()) {
+            return Err(ConfigError { setting: "name", problem: "has spaces or control characters".into() });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_fine_and_mistakes_are_named() {
+        ProxyConfig::default().check().expect("defaults");
+        let wrong = ProxyConfig { threads: 0, ..ProxyConfig::default() };
+        assert_eq!(wrong.check().expect_err("no threads").setting, "threads");
+        let wrong = ProxyConfig { name: "a b".into(), ..ProxyConfig::default() };
+        assert_eq!(wrong.check().expect_err("a space").setting, "name");
+    }
+}

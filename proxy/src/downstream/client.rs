@@ -1,0 +1,244 @@
+//! A connected client as its worker knows it, and what the other threads may see of it.
+//!
+//! ```text
+//! client's task ──── reads the socket, owns the session ──┐
+//! connections to nodes ── deliver replies ────────────────┼──▶ Client (outbox, socket)
+//! flusher ── writes what is ready ────────────────────────┘
+//! ```
+//! All of them run on the worker's thread. [`ClientInfo`] is what `CLIENT LIST` of another thread reads.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU16, AtomicU64, Ordering};
+use std::task::{Context, Waker};
+
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+use torc_cluster::ShardId;
+use torc_runtime::listen::acceptor::Permit;
+use torc_runtime::listen::{PeerAddr, Stream};
+
+use super::outbox::Outbox;
+use crate::upstream::connection::Connection;
+
+/// Names and library versions as the client gave them. Locked only by CLIENT commands.
+#[derive(Debug, Default)]
+pub struct Labels {
+    /// `CLIENT SETNAME`.
+    pub name: Vec<u8>,
+    /// `CLIENT SETINFO LIB-NAME`.
+    pub lib_name: Vec<u8>,
+    /// `CLIENT SETINFO LIB-VER`.
+    pub lib_version: Vec<u8>,
+}
+
+/// What any thread may see of a client.
+#[derive(Debug)]
+pub struct ClientInfo {
+    /// Its number, from 1; never used again.
+    pub id: u64,
+    /// Which worker serves it.
+    pub worker: usize,
+    /// The client's end.
+    pub address: String,
+    /// Our end.
+    pub local: String,
+    /// Whether it speaks memcached.
+    pub memcached: bool,
+    /// Unix milliseconds of its arrival.
+    pub since_ms: u64,
+    /// Unix milliseconds of its latest request (by batches).
+    pub active_ms: AtomicU64,
+    /// Its database.
+    pub db: AtomicU8,
+    /// 2 or 3.
+    pub resp: AtomicU8,
+    /// Index of its latest command; `u16::MAX`: none yet.
+    pub command: AtomicU16,
+    /// Commands queued by MULTI; -1 without.
+    pub multi: AtomicI64,
+    /// `CLIENT NO-EVICT`.
+    pub no_evict: AtomicBool,
+    /// `CLIENT NO-TOUCH`.
+    pub no_touch: AtomicBool,
+    /// Requests so far.
+    pub requests: AtomicU64,
+    /// Bytes that wait to leave (by batches).
+    pub output: AtomicU64,
+    /// What it calls itself.
+    pub labels: Mutex<Labels>,
+}
+
+/// All clients of the proxy.
+#[derive(Debug, Default)]
+pub struct Registry {
+    next: AtomicU64,
+    clients: Mutex<BTreeMap<u64, Arc<ClientInfo>>>,
+}
+
+impl Registry {
+    /// A new number.
+    pub fn next_id(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// A client has come.
+    pub fn insert(&self, client: &Arc<ClientInfo>) {
+        self.clients.lock().insert(client.id, Arc::clone(client));
+    }
+
+    /// A client has gone.
+    pub fn remove(&self, id: u64) {
+        self.clients.lock().remove(&id);
+    }
+
+    /// All clients, by number.
+    pub fn all(&self) -> Vec<Arc<ClientInfo>> {
+        self.clients.lock().values().cloned().collect()
+    }
+}
+
+/// In `resume_at`: the task does not wait for answers.
+const NOT_WAITING: usize = usize::MAX;
+/// Shards whose last positions a client remembers without an allocation.
+type Positions = SmallVec<[(ShardId, u64, u64); 2]>;
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Client {
+    /// What other threads see.
+    pub info: Arc<ClientInfo>,
+    /// The socket. Borrowed only within one poll.
+    pub stream: RefCell<Stream>,
+    /// The replies. Borrowed only within one call.
+    pub outbox: RefCell<Outbox>,
+    /// Whether it is gone: nothing may be delivered any more.
+    pub closed: Cell<bool>,
+    /// Whether it is in the worker's list of clients to flush.
+    pub queued: Cell<bool>,
+    /// Whether the socket took no more bytes: the task waits until it does.
+    pub blocked: Cell<bool>,
+    /// Whether the task waits for its output to leave.
+    pub paused: Cell<bool>,
+    /// Whether its dedicated connection watches keys for it.
+    pub watching: Cell<bool>,
+    /// Whether somebody ordered it closed.
+    pub killed: Cell<bool>,
+    /// Positions of its last write per shard: shard, term, offset.
+    pub positions: RefCell<Positions>,
+    /// Connections of its own: for WATCH, or while it waits.
+    pub dedicated: RefCell<SmallVec<[Rc<Connection>; 1]>>,
+    /// The task is woken when so many (or fewer) requests are pending.
+    resume_at: Cell<usize>,
+    waker: RefCell<Option<Waker>>,
+    /// Its place under `max_clients`.
+    _permit: Permit,
+}
+
+impl Client {
+    /// A client that has just been accepted.
+    pub fn new(info: Arc<ClientInfo>, stream: Stream, permit: Permit) -> Rc<Client> {
+        Rc::new(Client {
+            info,
+            stream: RefCell::new(stream),
+            outbox: RefCell::default(),
+            closed: Cell::new(false),
+            queued: Cell::new(false),
+            blocked: Cell::new(false),
+            paused: Cell::new(false),
+            watching: Cell::new(false),
+            killed: Cell::new(false),
+            positions: RefCell::default(),
+            dedicated: RefCell::default(),
+            resume_at: Cell::new(NOT_WAITING),
+            waker: RefCell::new(None),
+            _permit: permit,
+        })
+    }
+
+    /// Its number.
+    #[inline]
+    pub fn id(&self) -> u64 {
+        self.info.id
+    }
+
+    /// Remembers the task.
+    pub fn set_waker(&self, context: &Context<'_>) {
+        let mut waker = self.waker.borrow_mut();
+        match &mut *waker {
+            Some(known) if known.will_wake(context.waker()) => {}
+            place => *place = Some(context.waker().clone()),
+        }
+    }
+
+    /// Lets the task run.
+    pub fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// The task waits until at most `pending` requests are unanswered.
+    pub fn resume_at(&self, pending: usize) {
+        self.resume_at.set(pending);
+    }
+
+    /// The task waits for no answers.
+    pub fn resume_never(&self) {
+        self.resume_at.set(NOT_WAITING);
+    }
+
+    /// An answer has come: wakes the task if it waits for that.
+    #[inline]
+    pub fn answered(&self, pending: usize) {
+        let at = self.resume_at.get();
+        if at != NOT_WAITING && pending <= at {
+            self.resume_at.set(NOT_WAITING);
+            self.wake();
+        }
+    }
+
+    /// Orders it closed, its unsent replies dropped.
+    pub fn kill(&self) {
+        self.killed.set(true);
+        self.wake();
+    }
+
+    /// Remembers the position of a write.
+    pub fn note_position(&self, shard: ShardId, term: u64, offset: u64) {
+        let mut positions = self.positions.borrow_mut();
+        match positions.iter_mut().find(|(known, ..)| *known == shard) {
+            Some(place) if (place.1, place.2) < (term, offset) => *place = (shard, term, offset),
+            Some(_) => {}
+            None => positions.push((shard, term, offset)),
+        }
+    }
+
+    /// Writes what the socket takes now. True when everything has left.
+    pub fn write_out(&self, pool: &crate::buffer::Pool) -> io::Result<(usize, bool)> {
+        let stream = self.stream.borrow();
+        let mut outbox = self.outbox.borrow_mut();
+        let mut written = 0;
+        while outbox.unsent() > 0 {
+            match stream.try_write(outbox.to_send()) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    written += count;
+                    outbox.sent(count, pool);
+                }
+                Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => return Ok((written, false)),
+                Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+                Err(cause) => return Err(cause),
+            }
+        }
+        Ok((written, true))
+    }
+}
+
+/// What a client's CLIENT LIST shows of its peer.
+pub fn address_text(peer: &PeerAddr) -> String {
+    peer.to_string()
+}

@@ -1,0 +1,347 @@
+//! memcached's text protocol towards clients. Keys decide which shard executes; what needs no key is answered here
+//! or asked of all shards.
+
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+
+use smallvec::SmallVec;
+use torc_protocol::command::{Command, InternalCommand};
+use torc_protocol::memcached::{
+    Item, Limits, Rejection, Request, RequestParser, Verb, text as words, write_line,
+};
+use torc_protocol::resp::request_arg;
+use torc_protocol::slot::{Slot, key_slot};
+
+use super::client::Client;
+use super::render::Render;
+use super::resp::Step;
+use super::session::Session;
+use super::task::{Stop, Taker};
+use crate::buffer::InBuffer;
+use crate::dispatch::has_room;
+use crate::info::TORC_VERSION;
+use crate::join::{How, Join};
+use crate::text;
+use crate::upstream::body::Body;
+use crate::upstream::pending::{Dest, Pending, Way};
+use crate::worker::{Routes, Worker};
+
+/// All requests of memcached clients are this command to the nodes.
+const MC: Command = Command::Internal(InternalCommand::Mc);
+
+/// A memcached client's protocol state.
+#[derive(Debug)]
+pub struct MemcachedSession {
+    parser: RequestParser,
+    session: Session,
+    scratch: Vec<u8>,
+}
+
+impl MemcachedSession {
+    /// For a client that has just connected.
+    pub fn new(worker: &Worker) -> Self {
+        let tunable = worker.shared.tunable.load();
+        let limits =
+            Limits { max_value_bytes: worker.shared.config.memcached_item_bytes, ..Limits::default() };
+        MemcachedSession {
+            parser: RequestParser::new(limits),
+            session: Session::new(tunable.requirepass.is_empty(), tunable.request_timeout_ms),
+            scratch: Vec::new(),
+        }
+    }
+}
+
+impl Taker for MemcachedSession {
+    fn take(&mut self, worker: &Rc<Worker>, client: &Rc<Client>, input: &mut InBuffer) -> Stop {
+        let routes = worker.routes();
+        let config = &worker.shared.config;
+        loop {
+            let (pending, held) = {
+                let outbox = client.outbox.borrow();
+                (outbox.pending(), outbox.held_bytes())
+            };
+            if pending >= config.max_pending_per_client {
+                client.resume_at(config.max_pending_per_client / 2);
+                return Stop::Wait;
+            }
+            if held > config.client_output_soft_bytes || (worker.is_crowded() && pending > 0) {
+                client.paused.set(true);
+                client.resume_at(pending / 2);
+                return Stop::Wait;
+            }
+            let frame = match self.parser.next(input.unread()) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => return Stop::Input(self.parser.need_hint()),
+                Err(violation) => {
+                    worker.metrics.protocol_errors.add(1);
+                    if let Some(line) = violation.reply() {
+                        answer(worker, client, Render::Memcached, &line);
+                    }
+                    return Stop::Close;
+                }
+            };
+            let length = frame.len;
+            let mut door = Door { worker, client, session: &mut self.session, routes: &routes };
+            let step = match &frame.item {
+                Item::Request(request) => door.request(request, &mut self.scratch),
+                Item::Rejected(rejection) => door.reject(rejection, &mut self.scratch),
+                Item::Swallowed => Step::Done,
+            };
+            drop(frame);
+            match step {
+                // The parser keeps nothing of a whole request: it will find it again.
+                Step::NotYet => return Stop::Wait,
+                Step::Close => {
+                    input.consume(length);
+                    return Stop::Close;
+                }
+                Step::Done | Step::DoneAlone => input.consume(length),
+            }
+        }
+    }
+}
+
+/// Answers the latest request with a line, in its order.
+fn answer(worker: &Worker, client: &Rc<Client>, render: Render, line: &str) {
+    let mut outbox = client.outbox.borrow_mut();
+    outbox.reply(render, &worker.pool, |out| write_line(out, line));
+    let unsent = outbox.unsent();
+    drop(outbox);
+    if unsent > 0 {
+        worker.mark_client(client);
+    }
+}
+
+/// What one request needs.
+struct Door<'a> {
+    worker: &'a Rc<Worker>,
+    client: &'a Rc<Client>,
+    session: &'a mut Session,
+    routes: &'a Routes,
+}
+
+impl Door<'_> {
+    fn answer(&self, request: &Request<'_>, line: &str) -> Step {
+        answer(self.worker, self.client, render(request), line);
+        Step::Done
+    }
+
+    fn request(&mut self, request: &Request<'_>, scratch: &mut Vec<u8>) -> Step {
+        if !self.session.authenticated && request.verb != Verb::Quit {
+            self.authenticate(request);
+            return Step::Done;
+        }
+        let step = match request.verb {
+            Verb::Get | Verb::Gets | Verb::Gat | Verb::Gats => self.retrieve(request, scratch),
+            Verb::Set
+            | Verb::Add
+            | Verb::Replace
+            | Verb::Append
+            | Verb::Prepend
+            | Verb::Cas
+            | Verb::Delete
+            | Verb::Incr
+            | Verb::Decr
+            | Verb::Touch => self.one(request, render(request), scratch),
+            Verb::FlushAll | Verb::CacheMemlimit => self.all(request, How::First, scratch),
+            Verb::Stats => self.statistics(request, scratch),
+            Verb::Version => self.answer(request, &format!("VERSION 1.6.18-torc-{TORC_VERSION}")),
+            Verb::Verbosity => self.answer(request, words::OK),
+            Verb::Shutdown => self.answer(request, words::SHUTDOWN_DISABLED),
+            Verb::Quit => Step::Close,
+        };
+        if step != Step::NotYet {
+            self.worker.metrics.command(MC).requests.add(1);
+            let info = &self.client.info;
+            info.command.store(MC.index() as u16, Ordering::Relaxed);
+            info.requests.store(info.requests.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        }
+        step
+    }
+
+    /// With a password the first request must be a `set` of any key, whose data are "user password".
+    fn authenticate(&mut self, request: &Request<'_>) {
+        if request.verb != Verb::Set {
+            answer(self.worker, self.client, Render::Memcached, words::UNAUTHENTICATED);
+            return;
+        }
+        let mut parts = request.data.splitn(2, |byte| *byte == b' ');
+        let (user, password) = (parts.next().unwrap_or_default(), parts.next());
+        // Any user name will do, as long as there is only one user.
+        let known = !user.is_empty()
+            && password.is_some_and(|password| crate::local::may_enter(self.worker, b"default", password));
+        self.session.authenticated = known;
+        let line = if known { words::STORED } else { words::AUTHENTICATION_FAILURE };
+        answer(self.worker, self.client, Render::Memcached, line);
+    }
+
+    fn reject(&mut self, rejection: &Rejection<'_>, scratch: &mut Vec<u8>) -> Step {
+        if !self.session.authenticated {
+            answer(self.worker, self.client, Render::Memcached, words::UNAUTHENTICATED);
+            return Step::Done;
+        }
+        if let Some(key) = rejection.unlink {
+            // The old value must not be read any more where a new one was refused.
+            scratch.clear();
+            request_arg(scratch, b"MC");
+            request_arg(scratch, &[b"delete ", key].concat());
+            self.submit(key_slot(key), key, true, Render::Silent, 2, scratch);
+        }
+        let render = if rejection.noreply { Render::Silent } else { Render::Memcached };
+        answer(self.worker, self.client, render, &rejection.error.to_string());
+        Step::Done
+    }
+
+    fn pending(&self, seq: u64, part: usize, dest: Dest, write: bool) -> Pending {
+        let now_ns = self.worker.clock.now_ns();
+        Pending {
+            client: Some(Rc::clone(self.client)),
+            seq,
+            part: part as u32,
+            skips: 0,
+            skip: 0,
+            dest,
+            command: MC,
+            write,
+            refused: false,
+            way: Way::Shared,
+            again: false,
+            len: 0,
+            deadline_ns: now_ns.saturating_add(u64::from(self.session.timeout_ms) * 1_000_000),
+            since_ns: now_ns,
+        }
+    }
+
+    fn submit(&mut self, slot: Slot, key: &[u8], write: bool, render: Render, count: usize, args: &[u8]) {
+        let seq = self.client.outbox.borrow_mut().open(render);
+        let pending = self.pending(seq, 0, Dest::Slot(slot), write);
+        let prefix = self.session.prefix(&self.routes.table, write, key);
+        self.worker.submit(self.routes, pending, Body::One { count, prefix, args });
+    }
+
+    fn has_room(&self, slot: Slot) -> bool {
+        has_room(self.worker, self.client, self.routes, self.routes.place(Dest::Slot(slot)))
+    }
+
+    /// A request that one shard executes as it is.
+    fn one(&mut self, request: &Request<'_>, render: Render, scratch: &mut Vec<u8>) -> Step {
+        let key = request.key();
+        let slot = key_slot(key);
+        if !self.has_room(slot) {
+            return Step::NotYet;
+        }
+        let count = encode(request.line, request.verb.has_data().then_some(request.data), scratch);
+        self.submit(slot, key, request.verb.is_write(), render, count, scratch);
+        Step::Done
+    }
+
+    /// Any number of keys, on any number of shards.
+    fn retrieve(&mut self, request: &Request<'_>, scratch: &mut Vec<u8>) -> Step {
+        if request.keys.is_empty() {
+            return self.answer(request, words::END);
+        }
+        let table = &self.routes.table;
+        let slots: SmallVec<[Slot; 16]> = request.keys.iter().map(|key| key_slot(key)).collect();
+        let mut groups: SmallVec<[(Option<usize>, Slot); 8]> = SmallVec::new();
+        let mut order: SmallVec<[u16; 16]> = SmallVec::with_capacity(slots.len());
+        for slot in &slots {
+            let place = table.shard_of(*slot);
+            let group = groups.iter().position(|(known, _)| *known == place).unwrap_or_else(|| {
+                groups.push((place, *slot));
+                groups.len() - 1
+            });
+            order.push(u16::try_from(group).unwrap_or(u16::MAX));
+        }
+        if groups.len() == 1 {
+            return self.one(request, Render::MemcachedEnd, scratch);
+        }
+        if !groups.iter().all(|(_, slot)| self.has_room(*slot)) {
+            return Step::NotYet;
+        }
+        let keys = request.keys.iter().zip(&order).map(|(key, group)| (*group, Box::from(*key))).collect();
+        let join = Join::new(How::Values(keys), groups.len());
+        let seq = self.client.outbox.borrow_mut().open_join(Render::Memcached, join);
+        let write = request.verb.is_write();
+        for (part, (_, slot)) in groups.iter().enumerate() {
+            let mut line = request.verb.as_str().as_bytes().to_vec();
+            if write {
+                line.extend_from_slice(format!(" {}", request.exptime).as_bytes());
+            }
+            for (key, group) in request.keys.iter().zip(&order) {
+                if usize::from(*group) == part {
+                    line.push(b' ');
+                    line.extend_from_slice(key);
+                }
+            }
+            let count = encode(&line, None, scratch);
+            let pending = self.pending(seq, part, Dest::Slot(*slot), write);
+            let prefix = self.session.prefix(&self.routes.table, write, request.key());
+            self.worker.submit(self.routes, pending, Body::One { count, prefix, args: scratch });
+        }
+        Step::Done
+    }
+
+    /// A request that every shard executes.
+    fn all(&mut self, request: &Request<'_>, how: How, scratch: &mut Vec<u8>) -> Step {
+        let shards = self.routes.shards();
+        if shards == 0 {
+            return self.answer(request, &format!("SERVER_ERROR {}", text::NO_MAP));
+        }
+        if !(0..shards).all(|place| has_room(self.worker, self.client, self.routes, Some(place))) {
+            return Step::NotYet;
+        }
+        let count = encode(request.line, None, scratch);
+        let seq = self.client.outbox.borrow_mut().open_join(render(request), Join::new(how, shards));
+        let write = request.verb.is_write();
+        for part in 0..shards {
+            let pending = self.pending(seq, part, Dest::Shard(self.routes.shard_id(part)), write);
+            let prefix = self.session.prefix(&self.routes.table, write, b"");
+            self.worker.submit(self.routes, pending, Body::One { count, prefix, args: scratch });
+        }
+        Step::Done
+    }
+
+    /// `stats`: what the nodes count, added up, under what only the proxy knows.
+    fn statistics(&mut self, request: &Request<'_>, scratch: &mut Vec<u8>) -> Step {
+        match request.args.first() {
+            Some(word) if word.eq_ignore_ascii_case(b"reset") => self.all(request, How::First, scratch),
+            Some(_) => self.all(request, How::Statistics(Vec::new()), scratch),
+            None => {
+                let shared = &self.worker.shared;
+                let now_s = torc_runtime::clock::unix_ms() / 1000;
+                let own = [
+                    ("pid", u64::from(std::process::id()).to_string()),
+                    ("uptime", now_s.saturating_sub(shared.started_ms / 1000).to_string()),
+                    ("time", now_s.to_string()),
+                    ("version", format!("1.6.18-torc-{TORC_VERSION}")),
+                    ("pointer_size", usize::BITS.to_string()),
+                    ("max_connections", shared.limit.limit().to_string()),
+                    ("curr_connections", shared.limit.open().to_string()),
+                    ("total_connections", shared.limit.accepted().to_string()),
+                    ("rejected_connections", shared.limit.refused().to_string()),
+                    ("threads", shared.config.threads.to_string()),
+                ];
+                let own = own.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+                self.all(request, How::Statistics(own), scratch)
+            }
+        }
+    }
+}
+
+fn render(request: &Request<'_>) -> Render {
+    if request.noreply { Render::Silent } else { Render::Memcached }
+}
+
+/// Writes `MC <line> [data]` as bulk strings; says how many they are.
+fn encode(line: &[u8], data: Option<&[u8]>, out: &mut Vec<u8>) -> usize {
+    out.clear();
+    request_arg(out, b"MC");
+    request_arg(out, line);
+    match data {
+        None => 2,
+        Some(data) => {
+            request_arg(out, data);
+            3
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! The RESP protocol towards clients: parses requests in place, judges them, and has them answered.
+
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+
+use torc_protocol::command::{Command, ConnectionCommand, Flags, Route, TransactionCommand, resolve};
+use torc_protocol::error;
+use torc_protocol::resp::{Frame, Limits, ReplyWriter, RequestParser};
+
+use super::client::Client;
+use super::request::Request;
+use super::session::{ReplyMode, Session};
+use super::task::{Stop, Taker};
+use crate::buffer::InBuffer;
+use crate::dispatch;
+use crate::local;
+use crate::transaction;
+use crate::worker::{Routes, Worker};
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// It was answered, or is under way.
+    Done,
+    /// The same; nothing further is taken until it (and all before it) is answered.
+    DoneAlone,
+    /// It cannot be taken yet; whoever stands in the way wakes the client's task.
+    NotYet,
+    /// It was the last one.
+    Close,
+}
+
+/// A RESP client's protocol state.
+#[derive(Debug)]
+pub struct RespSession {
+    parser: RequestParser,
+    session: Session,
+    /// A request that could not be taken yet.
+    stalled: Option<Frame>,
+    /// Nothing is taken until all requests are answered.
+    alone: bool,
+    /// For arguments that are not forwarded as they came.
+    scratch: Vec<u8>,
+}
+
+impl RespSession {
+    /// For a client that has just connected.
+    pub fn new(worker: &Worker) -> Self {
+        let tunable = worker.shared.tunable.load();
+        let authenticated = tunable.requirepass.is_empty();
+        RespSession {
+            parser: RequestParser::new(limits(worker, authenticated)),
+            session: Session::new(authenticated, tunable.request_timeout_ms),
+            stalled: None,
+            alone: false,
+            scratch: Vec::new(),
+        }
+    }
+}
+
+fn limits(worker: &Worker, authenticated: bool) -> Limits {
+    Limits {
+        max_bulk_bytes: worker.shared.tunable.load().max_bulk_bytes,
+        max_frame_bytes: worker.shared.config.max_request_bytes,
+        unauthenticated: !authenticated,
+        ..Limits::default()
+    }
+}
+
+impl Taker for RespSession {
+    fn take(&mut self, worker: &Rc<Worker>, client: &Rc<Client>, input: &mut InBuffer) -> Stop {
+        let routes = worker.routes();
+        let config = &worker.shared.config;
+        let mut taken = 0;
+        let stop = loop {
+            let (pending, held) = {
+                let outbox = client.outbox.borrow();
+                (outbox.pending(), outbox.held_bytes())
+            };
+            if self.alone && pending > 0 {
+                client.resume_at(0);
+                break Stop::Wait;
+            }
+            self.alone = false;
+            if pending >= config.max_pending_per_client {
+                client.resume_at(config.max_pending_per_client / 2);
+                break Stop::Wait;
+            }
+            if held > config.client_output_soft_bytes || (worker.is_crowded() && pending > 0) {
+                client.paused.set(true);
+                client.resume_at(pending / 2);
+                break Stop::Wait;
+            }
+            let bytes = input.unread();
+            let frame = match self.stalled.take() {
+                Some(frame) => frame,
+                None => match self.parser.next(bytes) {
+                    Ok(Some(frame)) => frame,
+                    Ok(None) => break Stop::Input(self.parser.need_hint()),
+                    Err(violation) => {
+                        worker.metrics.protocol_errors.add(1);
+                        reply(worker, client, &self.session, |reply| reply.protocol_error(&violation));
+                        break Stop::Close;
+                    }
+                },
+            };
+            let length = frame.len;
+            if frame.is_empty() {
+                input.consume(length);
+                continue;
+            }
+            match self.request(worker, client, &routes, &frame, bytes) {
+                Step::Done => {}
+                Step::DoneAlone => self.alone = true,
+                Step::NotYet => {
+                    self.stalled = Some(frame);
+                    break Stop::Wait;
+                }
+                Step::Close => {
+                    input.consume(length);
+                    break Stop::Close;
+                }
+            }
+            taken += 1;
+            input.consume(length);
+        };
+        if taken > 0 {
+            let info = &client.info;
+            info.requests.store(info.requests.load(Ordering::Relaxed) + taken, Ordering::Relaxed);
+        }
+        stop
+    }
+}
+
+impl RespSession {
+    #[inline]
+    fn request(
+        &mut self,
+        worker: &Rc<Worker>,
+        client: &Rc<Client>,
+        routes: &Routes,
+        frame: &Frame,
+        bytes: &[u8],
+    ) -> Step {
+        let args = frame.view(bytes);
+        let command = match resolve(&args) {
+            Ok(command) => command,
+            Err(unknown) => {
+                if let Some(transaction) = &mut self.session.transaction {
+                    transaction.failed = true;
+                }
+                reply(worker, client, &self.session, |reply| unknown.write(args, reply));
+                self.after_reply();
+                return Step::Done;
+            }
+        };
+        let request = Request::new(command, frame, bytes);
+        if !self.session.authenticated && !request.spec.flags.contains(Flags::NO_AUTH) {
+            self.deny(worker, client, &request);
+            return Step::Done;
+        }
+        let step = self.route(worker, client, routes, &request);
+        if step != Step::NotYet {
+            worker.metrics.command(command).requests.add(1);
+            client.info.command.store(command.index() as u16, Ordering::Relaxed);
+            self.after_reply();
+        }
+        step
+    }
+
+    #[inline]
+    fn route(
+        &mut self,
+        worker: &Rc<Worker>,
+        client: &Rc<Client>,
+        routes: &Routes,
+        request: &Request<'_>,
+    ) -> Step {
+        let session = &mut self.session;
+        if session.transaction.is_some() && is_queued(request.command) {
+            return transaction::queue(worker, client, session, request);
+        }
+        match request.spec.route {
+            Route::Key => dispatch::by_key(worker, client, session, routes, request, &mut self.scratch),
+            Route::SplitKeys => dispatch::split(worker, client, session, routes, request, &mut self.scratch),
+            Route::Transaction => transaction::command(worker, client, session, routes, request),
+            Route::Refuse(why) => {
+                let name = request.spec.name.to_ascii_uppercase();
+                reply(worker, client, session, |reply| reply.error(format_args!("ERR {name}: {why}")));
+                Step::Done
+            }
+            _ => {
+                let step = local::answer(worker, client, session, routes, request, &mut self.scratch);
+                if request.spec.flags.contains(Flags::NO_AUTH) {
+                    self.parser.set_limits(limits(worker, self.session.authenticated));
+                }
+                step
+            }
+        }
+    }
+
+    #[cold]
+    fn deny(&mut self, worker: &Rc<Worker>, client: &Rc<Client>, request: &Request<'_>) {
+        if let Some(transaction) = &mut self.session.transaction {
+            transaction.failed = true;
+        }
+        worker.metrics.command(request.command).errors.add(1);
+        reply(worker, client, &self.session, |reply| reply.error(error::NOAUTH));
+        self.after_reply();
+    }
+
+    /// CLIENT REPLY SKIP counts answers.
+    #[inline]
+    fn after_reply(&mut self) {
+        match self.session.reply_mode {
+            ReplyMode::On | ReplyMode::Off => {}
+            ReplyMode::SkipNext => self.session.reply_mode = ReplyMode::Skip,
+            ReplyMode::Skip => self.session.reply_mode = ReplyMode::On,
+        }
+    }
+}
+
+/// Whether MULTI queues the command (the others act at once).
+fn is_queued(command: Command) -> bool {
+    !matches!(
+        command,
+        Command::Transactions(
+            TransactionCommand::Exec
+                | TransactionCommand::Discard
+                | TransactionCommand::Multi
+                | TransactionCommand::Watch
+        ) | Command::Connection(ConnectionCommand::Quit | ConnectionCommand::Reset)
+    )
+}
+
+/// Answers the latest request, in its order.
+pub fn reply(
+    worker: &Worker,
+    client: &Rc<Client>,
+    session: &Session,
+    write: impl FnOnce(&mut ReplyWriter<'_>),
+) {
+    let render = session.render();
+    let mut outbox = client.outbox.borrow_mut();
+    outbox.reply(render, &worker.pool, |out| write(&mut ReplyWriter::new(out, session.version)));
+    let unsent = outbox.unsent();
+    drop(outbox);
+    if unsent > 0 {
+        worker.mark_client(client);
+    }
+}
+
+/// Answers the latest request with an error.
+pub fn refuse(worker: &Worker, client: &Rc<Client>, session: &Session, request: &Request<'_>, text: &str) {
+    worker.metrics.command(request.command).errors.add(1);
+    reply(worker, client, session, |reply| reply.error(text));
+}

@@ -1,0 +1,126 @@
+//! What a client has chosen for its connection. Owned by the client's task.
+
+use torc_protocol::context::{Ack, Context, ReadLevel};
+use torc_protocol::resp::Version;
+
+use super::render::Render;
+use crate::table::{RouteTable, Rule};
+use crate::transaction::{Transaction, Watch};
+use crate::upstream::body::write_prefix;
+
+/// What CLIENT REPLY chose.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReplyMode {
+    /// Every request is answered.
+    #[default]
+    On,
+    /// None is.
+    Off,
+    /// The next one is not.
+    SkipNext,
+    /// This one is not.
+    Skip,
+}
+
+/// See the module's text.
+#[derive(Debug, Default)]
+pub struct Session {
+    /// RESP2 or RESP3.
+    pub version: Version,
+    /// SELECT.
+    pub db: u8,
+    /// Authentication is done or not needed.
+    pub authenticated: bool,
+    /// CLIENT ACK.
+    pub ack: Option<Ack>,
+    /// CLIENT READ.
+    pub read: Option<ReadLevel>,
+    /// CLIENT REPLY.
+    pub reply_mode: ReplyMode,
+    /// An open MULTI.
+    pub transaction: Option<Transaction>,
+    /// Watched keys.
+    pub watch: Option<Watch>,
+    /// Milliseconds that a request may take.
+    pub timeout_ms: u32,
+    /// Encoded contexts, for requests that no rule changes.
+    prefixes: Prefixes,
+}
+
+/// `CTX <context>` as bulk strings, ready to be copied.
+#[derive(Debug, Default)]
+struct Prefixes {
+    valid: bool,
+    epoch: u64,
+    read: Vec<u8>,
+    write: Vec<u8>,
+    scratch: Vec<u8>,
+}
+
+impl Session {
+    /// A fresh connection.
+    pub fn new(authenticated: bool, timeout_ms: u32) -> Self {
+        Session { authenticated, timeout_ms, ..Session::default() }
+    }
+
+    /// Must be called after a change of what contexts say.
+    pub fn changed(&mut self) {
+        self.prefixes.valid = false;
+    }
+
+    /// How the next reply is given.
+    pub fn render(&self) -> Render {
+        match self.reply_mode {
+            ReplyMode::On => Render::resp(self.version),
+            _ => Render::Silent,
+        }
+    }
+
+    fn context(&self, epoch: u64, write: bool, rule: Option<&Rule>) -> Context<'static> {
+        Context {
+            db: self.db,
+            ack: self.ack.or(rule.and_then(|rule| rule.ack)),
+            read: self.read.or(rule.and_then(|rule| rule.read)),
+            epoch,
+            deadline_ms: self.timeout_ms,
+            want_position: write,
+            ..Context::default()
+        }
+    }
+
+    /// The context of a request on `key`, as bytes to copy.
+    #[inline]
+    pub fn prefix(&mut self, table: &RouteTable, write: bool, key: &[u8]) -> &[u8] {
+        if !table.rules.is_empty()
+            && let Some(rule) = table.rule(key)
+        {
+            let context = self.context(table.epoch, write, Some(rule));
+            self.prefixes.scratch.clear();
+            write_prefix(&context, &mut self.prefixes.scratch);
+            return &self.prefixes.scratch;
+        }
+        if !self.prefixes.valid || self.prefixes.epoch != table.epoch {
+            self.renew(table.epoch);
+        }
+        if write { &self.prefixes.write } else { &self.prefixes.read }
+    }
+
+    /// The context of a request whose time is its own (0: no deadline).
+    pub fn prefix_with_time(&self, table: &RouteTable, write: bool, key: &[u8], deadline_ms: u32) -> Vec<u8> {
+        let context = self.context(table.epoch, write, table.rule(key));
+        let mut prefix = Vec::new();
+        write_prefix(&Context { deadline_ms, ..context }, &mut prefix);
+        prefix
+    }
+
+    #[cold]
+    fn renew(&mut self, epoch: u64) {
+        let (read, write) = (self.context(epoch, false, None), self.context(epoch, true, None));
+        self.prefixes.read.clear();
+        write_prefix(&read, &mut self.prefixes.read);
+        self.prefixes.write.clear();
+        write_prefix(&write, &mut self.prefixes.write);
+        self.prefixes.epoch = epoch;
+        self.prefixes.valid = true;
+    }
+}

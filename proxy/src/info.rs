@@ -1,0 +1,307 @@
+//! INFO of the proxy: sections named as in Redis, and one of its own.
+
+use std::fmt::Write as _;
+
+use torc_protocol::command::Command;
+use torc_runtime::clock::unix_ms;
+
+use crate::downstream::render::bulk_text;
+use crate::metrics::{Counter, WorkerMetrics};
+use crate::shared::Shared;
+use crate::table::RouteTable;
+
+/// The version of Redis whose behaviour is the measure.
+pub const REDIS_VERSION: &str = "7.2.4";
+/// Torc's own version.
+pub const TORC_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Sections without arguments.
+const DEFAULT: [&str; 8] =
+    ["server", "clients", "memory", "stats", "replication", "cluster", "proxy", "keyspace"];
+/// Sections that must be asked for.
+const EXTRA: [&str; 2] = ["commandstats", "latencystats"];
+
+/// Which sections are wanted.
+#[derive(Debug)]
+pub struct Sections(Vec<&'static str>);
+
+impl Sections {
+    /// By the words after INFO; unknown ones name nothing.
+    pub fn new(words: &[String]) -> Sections {
+        let mut wanted: Vec<&str> = if words.is_empty() { DEFAULT.to_vec() } else { Vec::new() };
+        for word in words {
+            match word.as_str() {
+                "default" => wanted.extend(DEFAULT),
+                "all" | "everything" => wanted.extend(DEFAULT.iter().chain(&EXTRA)),
+                word => wanted.extend(DEFAULT.iter().chain(&EXTRA).find(|known| **known == word)),
+            }
+        }
+        Sections(wanted)
+    }
+
+    /// Whether a section is wanted.
+    pub fn has(&self, section: &str) -> bool {
+        self.0.contains(&section)
+    }
+}
+
+/// The sum of one counter over all workers.
+pub fn sum(shared: &Shared, counter: impl Fn(&WorkerMetrics) -> &Counter) -> u64 {
+    shared.workers.iter().map(|worker| counter(worker).get()).fold(0, u64::wrapping_add)
+}
+
+/// The sum of one counter over all workers and commands.
+pub fn sum_commands(shared: &Shared, counter: impl Fn(&crate::metrics::CommandMetrics) -> &Counter) -> u64 {
+    shared
+        .workers
+        .iter()
+        .flat_map(|worker| worker.commands.iter())
+        .map(|command| counter(command).get())
+        .sum()
+}
+
+/// The text of the sections that the proxy itself knows.
+pub fn render(shared: &Shared, table: &RouteTable, sections: &Sections) -> String {
+    let mut text = String::new();
+    for section in DEFAULT.iter().chain(&EXTRA).filter(|section| sections.has(section)) {
+        if *section == "keyspace" {
+            continue;
+        }
+        if !text.is_empty() {
+            text.push_str("\r\n");
+        }
+        let name = if *section == "commandstats" || *section == "latencystats" {
+            (*section).to_owned()
+        } else {
+            let (first, rest) = section.split_at(1);
+            first.to_ascii_uppercase() + rest
+        };
+        let _ = write!(text, "# {name}\r\n");
+        match *section {
+            "server" => server(shared, &mut text),
+            "clients" => clients(shared, &mut text),
+            "memory" => memory(shared, &mut text),
+            "stats" => stats(shared, &mut text),
+            "replication" => text.push_str("role:master\r\nconnected_slaves:0\r\n"),
+            "cluster" => text.push_str("cluster_enabled:0\r\n"),
+            "proxy" => proxy(shared, table, &mut text),
+            "commandstats" => commands(shared, &mut text),
+            _ => latencies(shared, &mut text),
+        }
+    }
+    if sections.has("keyspace") {
+        if !text.is_empty() {
+            text.push_str("\r\n");
+        }
+        text.push_str("# Keyspace\r\n");
+    }
+    text
+}
+
+fn server(shared: &Shared, text: &mut String) {
+    let up_s = unix_ms().saturating_sub(shared.started_ms) / 1000;
+    let _ = write!(
+        text,
+        "redis_version:{REDIS_VERSION}\r\ntorc_version:{TORC_VERSION}\r\nredis_mode:standalone\r\n\
+         os:{} {}\r\narch_bits:{}\r\nmultiplexing_api:epoll\r\nprocess_id:{}\r\nrun_id:{}\r\ntcp_port:{}\r\n\
+         uptime_in_seconds:{up_s}\r\nuptime_in_days:{}\r\nio_threads_active:0\r\nproxy_threads:{}\r\n",
+        std::env::consts::OS,
+        std::env::consts::ARCH,
+        usize::BITS,
+        std::process::id(),
+        shared.run_id,
+        shared.port(),
+        up_s / 86_400,
+        shared.config.threads,
+    );
+}
+
+fn clients(shared: &Shared, text: &mut String) {
+    let (resp, memcached) = (sum(shared, |w| &w.resp_clients), sum(shared, |w| &w.memcached_clients));
+    let _ = write!(
+        text,
+        "connected_clients:{}\r\nmemcached_clients:{memcached}\r\nmaxclients:{}\r\nblocked_clients:0\r\n",
+        resp + memcached,
+        shared.limit.limit(),
+    );
+}
+
+/// Bytes that the kernel counts as resident.
+pub fn resident_bytes() -> u64 {
+    const PAGE_BYTES: u64 = 4096;
+    let pages = std::fs::read_to_string("/proc/self/statm").ok();
+    let pages = pages.and_then(|text| text.split_whitespace().nth(1)?.parse::<u64>().ok());
+    pages.unwrap_or(0) * PAGE_BYTES
+}
+
+fn memory(shared: &Shared, text: &mut String) {
+    let resident = resident_bytes();
+    let _ = write!(
+        text,
+        "used_memory:{resident}\r\nused_memory_human:{:.2}M\r\nused_memory_rss:{resident}\r\n\
+         proxy_buffer_bytes:{}\r\nmaxmemory:0\r\nmaxmemory_human:0B\r\nmaxmemory_policy:noeviction\r\n",
+        resident as f64 / (1024.0 * 1024.0),
+        sum(shared, |w| &w.buffered),
+    );
+}
+
+fn stats(shared: &Shared, text: &mut String) {
+    let _ = write!(
+        text,
+        "total_connections_received:{}\r\nrejected_connections:{}\r\ntotal_commands_processed:{}\r\n\
+         total_error_replies:{}\r\ntotal_net_input_bytes:{}\r\ntotal_net_output_bytes:{}\r\n\
+         client_output_buffer_limit_disconnections:{}\r\n",
+        shared.limit.accepted(),
+        shared.limit.refused(),
+        sum_commands(shared, |c| &c.requests),
+        sum_commands(shared, |c| &c.errors),
+        sum(shared, |w| &w.bytes_in),
+        sum(shared, |w| &w.bytes_out),
+        sum(shared, |w| &w.output_closed),
+    );
+}
+
+fn proxy(shared: &Shared, table: &RouteTable, text: &mut String) {
+    let served = table.shards.iter().filter(|shard| shard.primary.is_some()).count();
+    let _ = write!(
+        text,
+        "map_epoch:{}\r\nshards:{}\r\nshards_with_primary:{served}\r\nheld_requests:{}\r\nheld_requests_total:{}\r\n\
+         retries:{}\r\nuncertain_replies:{}\r\ntimeouts:{}\r\norphaned_replies:{}\r\ndowngraded_replies:{}\r\n",
+        table.epoch,
+        table.shards.len(),
+        sum(shared, |w| &w.held),
+        sum(shared, |w| &w.held_total),
+        sum(shared, |w| &w.retries),
+        sum(shared, |w| &w.uncertain),
+        sum(shared, |w| &w.timeouts),
+        sum(shared, |w| &w.orphaned),
+        sum(shared, |w| &w.downgraded),
+    );
+    let nodes = shared.all_node_metrics();
+    let mut addresses: Vec<_> = nodes.iter().map(|node| &node.address).collect();
+    addresses.sort();
+    addresses.dedup();
+    for (index, address) in addresses.iter().enumerate() {
+        let mine: Vec<_> = nodes.iter().filter(|node| node.address == **address).collect();
+        let total = |counter: fn(&crate::metrics::NodeMetrics) -> &Counter| -> u64 {
+            mine.iter().map(|node| counter(node).get()).sum()
+        };
+        let _ = write!(
+            text,
+            "upstream{index}:address={address},connections={},in_flight={},requests={},errors={},refused={},failures={}\r\n",
+            total(|n| &n.connections),
+            total(|n| &n.in_flight),
+            total(|n| &n.requests),
+            total(|n| &n.errors),
+            total(|n| &n.refused),
+            total(|n| &n.failures),
+        );
+    }
+}
+
+/// Calls `visit` for each command with its counters summed over the workers, unless it was never called.
+fn each_command(
+    shared: &Shared,
+    mut visit: impl FnMut(Command, u64, u64, torc_runtime::metrics::HistogramSnapshot),
+) {
+    for command in Command::ALL {
+        let (mut calls, mut errors) = (0, 0);
+        let mut times = torc_runtime::metrics::HistogramSnapshot::default();
+        for worker in &shared.workers {
+            let metrics = worker.command(command);
+            calls += metrics.requests.get();
+            errors += metrics.errors.get();
+            if let Some(latency) = metrics.latency.get() {
+                times.merge(&latency.snapshot());
+            }
+        }
+        if calls > 0 {
+            visit(command, calls, errors, times);
+        }
+    }
+}
+
+fn commands(shared: &Shared, text: &mut String) {
+    each_command(shared, |command, calls, errors, times| {
+        let microseconds = times.sum_ns() / 1000;
+        let _ = write!(
+            text,
+            "cmdstat_{}:calls={calls},usec={microseconds},usec_per_call={:.2},rejected_calls=0,failed_calls={errors}\r\n",
+            command.spec().name,
+            microseconds as f64 / calls as f64,
+        );
+    });
+}
+
+fn latencies(shared: &Shared, text: &mut String) {
+    each_command(shared, |command, _, _, times| {
+        let at = |q: f64| times.quantile_ns(q) as f64 / 1000.0;
+        let _ = write!(
+            text,
+            "latency_percentiles_usec_{}:p50={:.3},p99={:.3},p99.9={:.3}\r\n",
+            command.spec().name,
+            at(0.5),
+            at(0.99),
+            at(0.999),
+        );
+    });
+}
+
+/// Adds the shards' `dbN:keys=…,expires=…,avg_ttl=…` lines up and appends them.
+pub fn keyspace(parts: &[&[u8]], text: &mut String) {
+    let mut dbs: std::collections::BTreeMap<u32, (u64, u64, u64)> = std::collections::BTreeMap::new();
+    for part in parts {
+        let body =
+            String::from_utf8_lossy(bulk_text(part).or(verbatim_text(part)).unwrap_or_default()).into_owned();
+        for line in body.lines() {
+            let Some((db, fields)) = line.strip_prefix("db").and_then(|rest| rest.split_once(':')) else {
+                continue;
+            };
+            let Ok(db) = db.parse::<u32>() else { continue };
+            let field = |name: &str| -> u64 {
+                let value =
+                    fields.split(',').find_map(|field| field.split_once('=').filter(|(key, _)| *key == name));
+                value.and_then(|(_, value)| value.parse().ok()).unwrap_or(0)
+            };
+            let sums = dbs.entry(db).or_default();
+            let expires = field("expires");
+            sums.0 += field("keys");
+            sums.1 += expires;
+            sums.2 += field("avg_ttl").saturating_mul(expires);
+        }
+    }
+    for (db, (keys, expires, ttl)) in dbs {
+        let _ = write!(
+            text,
+            "db{db}:keys={keys},expires={expires},avg_ttl={}\r\n",
+            ttl.checked_div(expires).unwrap_or(0)
+        );
+    }
+}
+
+/// The text inside a verbatim string frame.
+fn verbatim_text(frame: &[u8]) -> Option<&[u8]> {
+    /// `txt:`
+    const KIND_BYTES: usize = 4;
+    let header = memchr::memchr(b'\n', frame)? + 1;
+    (frame.first() == Some(&b'=')).then(|| frame.get(header + KIND_BYTES..frame.len().checked_sub(2)?))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_keyspace_is_summed() {
+        let one = "# Keyspace\r\ndb0:keys=3,expires=1,avg_ttl=100\r\n";
+        let two = "# Keyspace\r\ndb0:keys=2,expires=3,avg_ttl=200\r\ndb4:keys=1,expires=0,avg_ttl=0\r\n";
+        let parts = [format!("={}\r\ntxt:{one}\r\n", one.len() + 4), format!("${}\r\n{two}\r\n", two.len())];
+        let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
+        let mut text = String::from("# Keyspace\r\n");
+        keyspace(&parts, &mut text);
+        assert_eq!(
+            text,
+            "# Keyspace\r\ndb0:keys=5,expires=4,avg_ttl=175\r\ndb4:keys=1,expires=0,avg_ttl=0\r\n"
+        );
+    }
+}

@@ -1,0 +1,363 @@
+//! One reply out of those of several nodes.
+//!
+//! Parts are kept as they came until the last one is there; only then are they looked into.
+
+use torc_protocol::command::Merge;
+use torc_protocol::resp::{ReplyScanner, ReplyWriter, Value, Version, parse_i64};
+
+use crate::downstream::render::{Render, bulk_text};
+use crate::scan::ScanStep;
+use crate::text;
+
+/// How the parts become one.
+#[derive(Debug)]
+pub enum How {
+    /// Element by element; the numbers say for each element which part has it next.
+    InOrder(Box<[u16]>),
+    /// Integers are added up.
+    Sum,
+    /// The smallest integer.
+    Min,
+    /// OK when all say OK, else the first error.
+    AllOk,
+    /// The first success, else the first error.
+    AnyOk,
+    /// Arrays are joined.
+    Concat,
+    /// The first part that is not null.
+    First,
+    /// All must be the same.
+    AllEqual,
+    /// Element by element: 1 only when all say 1.
+    LogicalAnd,
+    /// One SCAN step of one shard.
+    Scan(ScanStep),
+    /// The text of INFO, with the keyspace of all shards at its end.
+    Keyspace(String),
+    /// memcached's retrieval: for each key which part answers it.
+    Values(Box<[(u16, Box<[u8]>)]>),
+    /// memcached's statistics: counters are added up.
+    Statistics(Vec<(String, String)>),
+}
+
+impl How {
+    /// What the table says, where that needs no more than the parts.
+    pub fn of(merge: Merge) -> How {
+        match merge {
+            Merge::Sum => How::Sum,
+            Merge::AllOk => How::AllOk,
+            Merge::AnyOk => How::AnyOk,
+            Merge::Concat => How::Concat,
+            Merge::AllEqual => How::AllEqual,
+            Merge::LogicalAnd => How::LogicalAnd,
+            Merge::First | Merge::Single | Merge::InOrder | Merge::Custom => How::First,
+        }
+    }
+}
+
+/// The parts so far.
+#[derive(Debug)]
+pub struct Join {
+    how: How,
+    parts: Vec<Option<Box<[u8]>>>,
+    missing: usize,
+    bytes: usize,
+}
+
+impl Join {
+    /// Waits for `parts` replies.
+    pub fn new(how: How, parts: usize) -> Join {
+        Join { how, parts: vec![None; parts], missing: parts, bytes: 0 }
+    }
+
+    /// Bytes of the parts so far.
+    pub fn held_bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Takes a part. True when it was the last one.
+    pub fn feed(&mut self, part: u32, frame: &[u8]) -> bool {
+        let Some(place) = usize::try_from(part).ok().and_then(|part| self.parts.get_mut(part)) else {
+            return false;
+        };
+        if place.is_none() {
+            *place = Some(frame.into());
+            self.bytes += frame.len();
+            self.missing -= 1;
+            return self.missing == 0;
+        }
+        false
+    }
+
+    /// Appends the joined reply. Says whether it was an error and whether it was translated.
+    pub fn finish(&mut self, render: Render, out: &mut Vec<u8>) -> (bool, bool) {
+        let parts: Vec<&[u8]> = self.parts.iter().map(|part| part.as_deref().unwrap_or_default()).collect();
+        if let How::Values(keys) = &self.how {
+            return (values(keys, &parts, render, out), false);
+        }
+        if let How::Statistics(own) = &self.how {
+            return (statistics(own, &parts, render, out), false);
+        }
+        let mut frame = Vec::new();
+        let first_error = parts.iter().find(|part| is_error(part));
+        let joined = match (&self.how, first_error) {
+            (How::AnyOk, _) => {
+                let best = parts.iter().find(|part| !is_error(part)).or(first_error);
+                best.map(|part| frame.extend_from_slice(part))
+            }
+            (_, Some(error)) => {
+                frame.extend_from_slice(error);
+                Some(())
+            }
+            (how, None) => join(how, &parts, &mut frame),
+        };
+        if joined.is_none() {
+            frame.clear();
+            Render::Resp3.error(text::BAD_REPLY, &mut frame);
+        }
+        let translated = render.write(&frame, out);
+        (is_error(&frame), translated)
+    }
+}
+
+fn is_error(frame: &[u8]) -> bool {
+    frame.first() == Some(&b'-')
+}
+
+/// An integer reply.
+fn integer(frame: &[u8]) -> Option<i64> {
+    let (b':', rest) = frame.split_first()? else { return None };
+    parse_i64(rest.strip_suffix(b"\r\n")?)
+}
+
+/// The header of an array: its length, and where its elements start.
+fn array(frame: &[u8]) -> Option<(usize, usize)> {
+    let (b'*' | b'~', rest) = frame.split_first()? else { return None };
+    let end = memchr::memchr(b'\r', rest)?;
+    let count = usize::try_from(parse_i64(rest.get(..end)?)?).ok()?;
+    Some((count, end + 3))
+}
+
+/// Joins parts none of which is an error. `None`: they are not what was asked for.
+fn join(how: &How, parts: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
+    let mut reply = ReplyWriter::new(out, Version::Resp3);
+    match how {
+        How::Sum => {
+            let mut sum = 0_i64;
+            for part in parts {
+                sum = sum.checked_add(integer(part)?)?;
+            }
+            reply.integer(sum);
+        }
+        How::Min => {
+            let mut least = i64::MAX;
+            for part in parts {
+                least = least.min(integer(part)?);
+            }
+            reply.integer(least);
+        }
+        How::AllOk | How::AnyOk => reply.raw(parts.first()?),
+        How::First => {
+            let some = parts.iter().find(|part| !matches!(***part, [b'_', ..] | [b'$', b'-', ..]));
+            reply.raw(some.or(parts.first())?);
+        }
+        How::AllEqual => {
+            let first = parts.first()?;
+            if parts.iter().any(|part| part != first) {
+                reply.error("ERR the shards gave different replies");
+                return Some(());
+            }
+            reply.raw(first);
+        }
+        How::Concat => {
+            let mut count = 0;
+            for part in parts {
+                count += array(part)?.0;
+            }
+            reply.array(count);
+            for part in parts {
+                reply.raw(part.get(array(part)?.1..)?);
+            }
+        }
+        How::InOrder(order) => in_order(order, parts, &mut reply)?,
+        How::LogicalAnd => logical_and(parts, &mut reply)?,
+        How::Scan(step) => step.rewrite(parts.first()?, &mut reply)?,
+        How::Keyspace(info) => {
+            let mut info = info.clone();
+            crate::info::keyspace(parts, &mut info);
+            reply.verbatim(b"txt", info.as_bytes());
+        }
+        How::Values(_) | How::Statistics(_) => return None,
+    }
+    Some(())
+}
+
+fn in_order(order: &[u16], parts: &[&[u8]], reply: &mut ReplyWriter<'_>) -> Option<()> {
+    let mut rests = Vec::with_capacity(parts.len());
+    for part in parts {
+        rests.push(part.get(array(part)?.1..)?);
+    }
+    reply.array(order.len());
+    for part in order {
+        let rest = rests.get_mut(usize::from(*part))?;
+        let length = ReplyScanner::new().next(rest).ok()??.len;
+        let (element, after) = rest.split_at_checked(length)?;
+        reply.raw(element);
+        *rest = after;
+    }
+    Some(())
+}
+
+fn logical_and(parts: &[&[u8]], reply: &mut ReplyWriter<'_>) -> Option<()> {
+    let mut all: Vec<i64> = Vec::new();
+    for (index, part) in parts.iter().enumerate() {
+        let (value, _) = Value::decode(part).ok()??;
+        let items = value.into_array()?;
+        let bits: Vec<i64> = items.iter().map(|item| item.as_int().unwrap_or(0)).collect();
+        if index == 0 {
+            all = bits;
+        } else if all.len() == bits.len() {
+            all.iter_mut().zip(bits).for_each(|(all, bit)| *all = i64::from(*all != 0 && bit != 0));
+        } else {
+            return None;
+        }
+    }
+    reply.array(all.len());
+    all.iter().for_each(|bit| reply.integer(*bit));
+    Some(())
+}
+
+/// One `VALUE` block at the start of a part: its key, and its bytes.
+fn value_block(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let line_end = memchr::memmem::find(text, b"\r\n")?;
+    let mut words = text.get(..line_end)?.split(|byte| *byte == b' ');
+    if words.next()? != b"VALUE" {
+        return None;
+    }
+    let key = words.next()?;
+    let length = words.nth(1)?;
+    let length = usize::try_from(parse_i64(length)?).ok()?;
+    let end = line_end.checked_add(length)?.checked_add(4)?;
+    Some((key, text.get(..end)?))
+}
+
+/// Writes the blocks in the order of the client's keys. True when it was an error.
+fn values(keys: &[(u16, Box<[u8]>)], parts: &[&[u8]], render: Render, out: &mut Vec<u8>) -> bool {
+    if let Some(error) = parts.iter().find(|part| bulk_text(part).is_none()) {
+        render.write(error, out);
+        return true;
+    }
+    if render == Render::Silent {
+        return false;
+    }
+    let mut rests: Vec<&[u8]> = parts.iter().map(|part| bulk_text(part).unwrap_or_default()).collect();
+    for (part, key) in keys {
+        let Some(rest) = rests.get_mut(usize::from(*part)) else { continue };
+        if let Some((found, block)) = value_block(rest)
+            && *found == **key
+        {
+            out.extend_from_slice(block);
+            *rest = rest.get(block.len()..).unwrap_or_default();
+        }
+    }
+    // What is left is an error line of a node, or nothing.
+    if let Some(rest) = rests.iter().find(|rest| !rest.is_empty()) {
+        out.extend_from_slice(rest);
+        return true;
+    }
+    out.extend_from_slice(b"END\r\n");
+    false
+}
+
+/// Adds up what are plain counters; what only one node says, or says as text, is the first node's.
+fn statistics(own: &[(String, String)], parts: &[&[u8]], render: Render, out: &mut Vec<u8>) -> bool {
+    if let Some(error) = parts.iter().find(|part| bulk_text(part).is_none()) {
+        render.write(error, out);
+        return true;
+    }
+    let mut merged: Vec<(String, String)> = own.to_vec();
+    let fixed = merged.len();
+    for part in parts {
+        let text = String::from_utf8_lossy(bulk_text(part).unwrap_or_default()).into_owned();
+        for line in text.lines() {
+            let mut words = line.splitn(3, ' ');
+            let (Some("STAT"), Some(name), Some(value)) = (words.next(), words.next(), words.next()) else {
+                continue;
+            };
+            match merged.iter().position(|(known, _)| known == name) {
+                None => merged.push((name.to_owned(), value.to_owned())),
+                Some(at) if at < fixed => {}
+                Some(at) => {
+                    let Some((_, sum)) = merged.get_mut(at) else { continue };
+                    if let (Ok(left), Ok(right)) = (sum.parse::<u64>(), value.parse::<u64>()) {
+                        *sum = left.saturating_add(right).to_string();
+                    }
+                }
+            }
+        }
+    }
+    for (name, value) in merged {
+        out.extend_from_slice(format!("STAT {name} {value}\r\n").as_bytes());
+    }
+    out.extend_from_slice(b"END\r\n");
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn joined(how: How, parts: &[&str]) -> String {
+        let mut join = Join::new(how, parts.len());
+        for (index, part) in parts.iter().enumerate().rev() {
+            assert_eq!(join.feed(index as u32, part.as_bytes()), index == 0);
+        }
+        let mut out = Vec::new();
+        join.finish(Render::Resp3, &mut out);
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn the_tables_merges() {
+        assert_eq!(joined(How::Sum, &[":1\r\n", ":2\r\n"]), ":3\r\n");
+        assert_eq!(joined(How::Sum, &[":1\r\n", "-ERR x\r\n"]), "-ERR x\r\n");
+        assert_eq!(joined(How::Min, &[":4\r\n", ":2\r\n"]), ":2\r\n");
+        assert_eq!(joined(How::AllOk, &["+OK\r\n", "+OK\r\n"]), "+OK\r\n");
+        assert_eq!(joined(How::AnyOk, &["-NOTBUSY x\r\n", "+OK\r\n"]), "+OK\r\n");
+        assert_eq!(
+            joined(How::Concat, &["*1\r\n+a\r\n", "*0\r\n", "*2\r\n+b\r\n+c\r\n"]),
+            "*3\r\n+a\r\n+b\r\n+c\r\n"
+        );
+        assert_eq!(joined(How::First, &["_\r\n", "$1\r\na\r\n"]), "$1\r\na\r\n");
+        assert_eq!(
+            joined(How::LogicalAnd, &["*2\r\n:1\r\n:1\r\n", "*2\r\n:1\r\n:0\r\n"]),
+            "*2\r\n:1\r\n:0\r\n"
+        );
+        assert_eq!(
+            joined(How::InOrder([0, 1, 0].into()), &["*2\r\n$1\r\na\r\n_\r\n", "*1\r\n$1\r\nb\r\n"]),
+            "*3\r\n$1\r\na\r\n$1\r\nb\r\n_\r\n"
+        );
+        assert_eq!(joined(How::Sum, &["+x\r\n"]), format!("-{}\r\n", text::BAD_REPLY));
+    }
+
+    #[test]
+    fn memcached_values_come_in_the_order_of_the_keys() {
+        let keys: Box<[(u16, Box<[u8]>)]> = [
+            (0, b"a".as_slice().into()),
+            (1, b"b".as_slice().into()),
+            (0, b"gone".as_slice().into()),
+            (0, b"c".as_slice().into()),
+        ]
+        .into();
+        let how = How::Values(keys);
+        let text = "VALUE a 0 1\r\nA\r\nVALUE c 0 2\r\n\r\n\r\n";
+        let parts = [format!("${}\r\n{text}\r\n", text.len()), "$18\r\nVALUE b 0 3\r\nBBB\r\n\r\n".into()];
+        let mut join = Join::new(how, 2);
+        join.feed(0, parts[0].as_bytes());
+        join.feed(1, parts[1].as_bytes());
+        let mut out = Vec::new();
+        join.finish(Render::Memcached, &mut out);
+        let wanted = "VALUE a 0 1\r\nA\r\nVALUE b 0 3\r\nBBB\r\nVALUE c 0 2\r\n\r\n\r\nEND\r\n";
+        assert_eq!(String::from_utf8_lossy(&out), wanted);
+    }
+}

@@ -1,0 +1,315 @@
+//! CLIENT and its subcommands.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use torc_protocol::command::{Command, ConnectionCommand};
+use torc_protocol::context::{Ack, ReadLevel};
+use torc_protocol::error;
+use torc_protocol::resp::parse_i64;
+use torc_runtime::clock::unix_ms;
+
+use super::Local;
+use crate::downstream::client::ClientInfo;
+use crate::downstream::resp::Step;
+use crate::downstream::session::ReplyMode;
+use crate::worker::Order;
+
+const ON_OR_OFF: &str = "ERR syntax error";
+/// Bytes of a name or library version that are kept.
+const MAX_LABEL_BYTES: usize = 1024;
+
+/// Whether a client may call itself so.
+pub(super) fn is_name(name: &[u8]) -> bool {
+    name.len() <= MAX_LABEL_BYTES && name.iter().all(u8::is_ascii_graphic)
+}
+
+pub(super) fn answer(local: &mut Local<'_>, command: ConnectionCommand) -> Step {
+    let request = local.request;
+    let info = &local.client.info;
+    match command {
+        ConnectionCommand::ClientId => local.reply(|reply| reply.integer(info.id as i64)),
+        ConnectionCommand::ClientInfo => {
+            let line = line(info);
+            local.reply(|reply| reply.verbatim(b"txt", &line))
+        }
+        ConnectionCommand::ClientList => list(local),
+        ConnectionCommand::ClientKill => kill(local),
+        ConnectionCommand::ClientGetname => {
+            let name = info.labels.lock().name.clone();
+            local.reply(|reply| if name.is_empty() { reply.null() } else { reply.bulk(&name) })
+        }
+        ConnectionCommand::ClientSetname => {
+            if !is_name(request.arg(2)) {
+                return local.refuse(error::CLIENT_NAME);
+            }
+            info.labels.lock().name = request.arg(2).to_vec();
+            local.reply(|reply| reply.ok())
+        }
+        ConnectionCommand::ClientSetinfo => set_info(local),
+        ConnectionCommand::ClientNoEvict | ConnectionCommand::ClientNoTouch => {
+            let on = match (request.is_word(2, "ON"), request.is_word(2, "OFF")) {
+                (true, _) => true,
+                (_, true) => false,
+                _ => return local.refuse(ON_OR_OFF),
+            };
+            let flag =
+                if command == ConnectionCommand::ClientNoEvict { &info.no_evict } else { &info.no_touch };
+            flag.store(on, Ordering::Relaxed);
+            local.reply(|reply| reply.ok())
+        }
+        ConnectionCommand::ClientReply => reply_mode(local),
+        ConnectionCommand::ClientAck => {
+            let ack = match request.is_word(2, "default") {
+                true => None,
+                false => match Ack::from_bytes(request.arg(2)) {
+                    Ok(ack) => Some(ack),
+                    Err(cause) => return local.refuse(&cause.to_string()),
+                },
+            };
+            local.session.ack = ack;
+            local.session.changed();
+            local.reply(|reply| reply.ok())
+        }
+        ConnectionCommand::ClientRead => {
+            let read = match request.is_word(2, "default") {
+                true => None,
+                false => match ReadLevel::from_bytes(request.arg(2)) {
+                    Ok(read) => Some(read),
+                    Err(cause) => return local.refuse(&cause.to_string()),
+                },
+            };
+            local.session.read = read;
+            local.session.changed();
+            local.reply(|reply| reply.ok())
+        }
+        // No client of a proxy is blocked in a way that could be undone without an answer of its node.
+        ConnectionCommand::ClientUnblock => match parse_i64(request.arg(2)) {
+            Some(_) => local.reply(|reply| reply.integer(0)),
+            None => local.refuse(error::NOT_AN_INTEGER),
+        },
+        ConnectionCommand::ClientUnpause => local.reply(|reply| reply.ok()),
+        _ => local.refuse("ERR CLIENT PAUSE is not supported by the proxy; pause the nodes instead"),
+    }
+}
+
+fn set_info(local: &mut Local<'_>) -> Step {
+    let request = local.request;
+    let value = request.arg(3);
+    let labels = &local.client.info.labels;
+    if request.is_word(2, "LIB-NAME") {
+        if !is_name(value) {
+            return local.refuse("ERR lib-name cannot contain spaces, newlines or special characters.");
+        }
+        labels.lock().lib_name = value.to_vec();
+    } else if request.is_word(2, "LIB-VER") {
+        if !is_name(value) {
+            return local.refuse("ERR lib-ver cannot contain spaces, newlines or special characters.");
+        }
+        labels.lock().lib_version = value.to_vec();
+    } else {
+        let option = String::from_utf8_lossy(request.arg(2)).into_owned();
+        return local.refuse(&format!("ERR Unrecognized option '{option}'"));
+    }
+    local.reply(|reply| reply.ok())
+}
+
+fn reply_mode(local: &mut Local<'_>) -> Step {
+    let request = local.request;
+    if request.is_word(2, "ON") {
+        local.session.reply_mode = ReplyMode::On;
+        return local.reply(|reply| reply.ok());
+    }
+    if request.is_word(2, "OFF") {
+        local.session.reply_mode = ReplyMode::Off;
+    } else if request.is_word(2, "SKIP") {
+        if local.session.reply_mode != ReplyMode::Off {
+            local.session.reply_mode = ReplyMode::SkipNext;
+        }
+    } else {
+        return local.refuse(error::SYNTAX);
+    }
+    Step::Done
+}
+
+fn list(local: &mut Local<'_>) -> Step {
+    let request = local.request;
+    let mut clients = local.worker.shared.clients.all();
+    if request.is_word(2, "TYPE") && request.args.len() == 4 {
+        match type_of(request.arg(3)) {
+            Some(true) => {}
+            Some(false) => clients.clear(),
+            None => {
+                let kind = String::from_utf8_lossy(request.arg(3)).into_owned();
+                return local.refuse(&format!("ERR Unknown client type '{kind}'"));
+            }
+        }
+    } else if request.is_word(2, "ID") && request.args.len() > 3 {
+        let mut ids = Vec::new();
+        for id in request.args.tail(3) {
+            match parse_i64(id) {
+                Some(id) if id > 0 => ids.push(id as u64),
+                _ => return local.refuse("ERR Invalid client ID"),
+            }
+        }
+        clients.retain(|client| ids.contains(&client.id));
+    } else if request.args.len() > 2 {
+        return local.refuse(error::SYNTAX);
+    }
+    let text: Vec<u8> = clients.iter().flat_map(|client| line(client)).collect();
+    local.reply(|reply| reply.verbatim(b"txt", &text))
+}
+
+/// Whether the proxy's clients are of that type. `None`: there is no such type.
+fn type_of(kind: &[u8]) -> Option<bool> {
+    let is = |name: &str| kind.eq_ignore_ascii_case(name.as_bytes());
+    if is("normal") {
+        return Some(true);
+    }
+    (is("master") || is("replica") || is("slave") || is("pubsub")).then_some(false)
+}
+
+/// What CLIENT KILL looks for.
+#[derive(Default)]
+struct Filter<'a> {
+    id: Option<u64>,
+    address: Option<&'a [u8]>,
+    local: Option<&'a [u8]>,
+    user: Option<&'a [u8]>,
+    normal: Option<bool>,
+    skip_me: bool,
+    max_age_s: Option<u64>,
+}
+
+fn kill(local: &mut Local<'_>) -> Step {
+    let request = local.request;
+    if request.args.len() == 3 {
+        let target = request.arg(2);
+        let found =
+            local.worker.shared.clients.all().into_iter().find(|known| known.address.as_bytes() == target);
+        return match found {
+            Some(client) => end(local, &[client], |reply| reply.ok()),
+            None => local.refuse(error::NO_SUCH_CLIENT),
+        };
+    }
+    let filter = match filter(local) {
+        Ok(filter) => filter,
+        Err(text) => return local.refuse(&text),
+    };
+    let me = local.client.id();
+    let now_ms = unix_ms();
+    let mut found = local.worker.shared.clients.all();
+    found.retain(|client| {
+        let age_s = now_ms.saturating_sub(client.since_ms) / 1000;
+        filter.id.is_none_or(|id| client.id == id)
+            && filter.address.is_none_or(|address| client.address.as_bytes() == address)
+            && filter.local.is_none_or(|address| client.local.as_bytes() == address)
+            && filter.user.is_none_or(|user| user == b"default")
+            && filter.normal.is_none_or(|normal| normal)
+            && filter.max_age_s.is_none_or(|most| age_s >= most)
+            && !(filter.skip_me && client.id == me)
+    });
+    let count = found.len() as i64;
+    end(local, &found, |reply| reply.integer(count))
+}
+
+fn filter<'a>(local: &Local<'a>) -> Result<Filter<'a>, String> {
+    let request = local.request;
+    let mut filter = Filter { skip_me: true, ..Filter::default() };
+    let mut at = 2;
+    while at < request.args.len() {
+        if at + 1 >= request.args.len() {
+            return Err(error::SYNTAX.to_owned());
+        }
+        let value = request.arg(at + 1);
+        let is = |word| request.is_word(at, word);
+        if is("ID") {
+            let id = parse_i64(value).filter(|id| *id > 0);
+            filter.id = Some(id.ok_or("ERR client-id should be greater than 0")? as u64);
+        } else if is("ADDR") {
+            filter.address = Some(value);
+        } else if is("LADDR") {
+            filter.local = Some(value);
+        } else if is("USER") {
+            if value != b"default" {
+                return Err(format!("ERR No such user '{}'", String::from_utf8_lossy(value)));
+            }
+            filter.user = Some(value);
+        } else if is("TYPE") {
+            let unknown = || format!("ERR Unknown client type '{}'", String::from_utf8_lossy(value));
+            filter.normal = Some(type_of(value).ok_or_else(unknown)?);
+        } else if is("MAXAGE") {
+            let age = parse_i64(value).filter(|age| *age > 0);
+            filter.max_age_s = Some(age.ok_or("ERR maxage is not an integer or out of range")? as u64);
+        } else if is("SKIPME") {
+            filter.skip_me = match (value.eq_ignore_ascii_case(b"yes"), value.eq_ignore_ascii_case(b"no")) {
+                (true, _) => true,
+                (_, true) => false,
+                _ => return Err(error::SYNTAX.to_owned()),
+            };
+        } else {
+            return Err(error::SYNTAX.to_owned());
+        }
+        at += 2;
+    }
+    Ok(filter)
+}
+
+/// Closes clients; the one that asks gets its answer first.
+fn end(
+    local: &mut Local<'_>,
+    clients: &[Arc<ClientInfo>],
+    write: impl FnOnce(&mut torc_protocol::resp::ReplyWriter<'_>),
+) -> Step {
+    let me = local.client.id();
+    let mut step = Step::Done;
+    for client in clients {
+        if client.id == me {
+            step = Step::Close;
+        } else {
+            local.worker.shared.order(client.worker, Order::Kill(client.id));
+        }
+    }
+    local.reply(write);
+    step
+}
+
+/// A client as CLIENT LIST shows it, line end included.
+fn line(client: &ClientInfo) -> Vec<u8> {
+    let now_ms = unix_ms();
+    let (name, lib_name, lib_version) = {
+        let labels = client.labels.lock();
+        (labels.name.clone(), labels.lib_name.clone(), labels.lib_version.clone())
+    };
+    let multi = client.multi.load(Ordering::Relaxed);
+    let mut flags = String::new();
+    flags.extend((multi >= 0).then_some('x'));
+    flags.extend(client.no_evict.load(Ordering::Relaxed).then_some('e'));
+    flags.extend(client.no_touch.load(Ordering::Relaxed).then_some('T'));
+    if flags.is_empty() {
+        flags.push('N');
+    }
+    let command = Command::ALL.get(usize::from(client.command.load(Ordering::Relaxed)));
+    let age_s = now_ms.saturating_sub(client.since_ms) / 1000;
+    let idle_s = now_ms.saturating_sub(client.active_ms.load(Ordering::Relaxed)) / 1000;
+    let output = client.output.load(Ordering::Relaxed);
+    let mut line =
+        format!("id={} addr={} laddr={} fd=-1 name=", client.id, client.address, client.local).into_bytes();
+    line.extend_from_slice(&name);
+    line.extend_from_slice(
+        format!(
+            " age={age_s} idle={idle_s} flags={flags} db={} sub=0 psub=0 ssub=0 multi={multi} qbuf=0 qbuf-free=0 \
+             argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem={output} tot-mem={output} events=r cmd={} \
+             user=default redir=-1 resp={} lib-name=",
+            client.db.load(Ordering::Relaxed),
+            command.map_or("NULL", |command| command.spec().name),
+            client.resp.load(Ordering::Relaxed),
+        )
+        .as_bytes(),
+    );
+    line.extend_from_slice(&lib_name);
+    line.extend_from_slice(b" lib-ver=");
+    line.extend_from_slice(&lib_version);
+    line.push(b'\n');
+    line
+}

@@ -1,0 +1,118 @@
+//! CONFIG GET and CONFIG SET for the proxy's own options, by the names that Redis has for them. Other options are
+//! the nodes': they are asked, or told, where the table says.
+
+use torc_protocol::error;
+use torc_protocol::glob;
+use torc_protocol::resp::parse_i64;
+
+use super::Local;
+use crate::downstream::resp::Step;
+use crate::shared::Tunable;
+
+/// Options of the proxy.
+const OWN: [&str; 6] =
+    ["maxclients", "timeout", "requirepass", "proto-max-bulk-len", "proxy-request-timeout-ms", "io-threads"];
+
+pub(super) fn get(local: &mut Local<'_>) -> Step {
+    let request = local.request;
+    let patterns: Vec<&[u8]> = request.args.tail(2).iter().collect();
+    let names: Vec<&str> = OWN
+        .into_iter()
+        .filter(|name| patterns.iter().any(|pattern| glob::matches_ignoring_case(pattern, name.as_bytes())))
+        .collect();
+    // What a node has beside these only a node knows.
+    let all_own =
+        patterns.iter().all(|pattern| OWN.iter().any(|name| pattern.eq_ignore_ascii_case(name.as_bytes())));
+    if !all_own && (names.is_empty() || local.routes.shards() > 0) {
+        return local.forward();
+    }
+    let shared = &local.worker.shared;
+    let tunable = shared.tunable.load();
+    local.reply(|reply| {
+        reply.map(names.len());
+        for name in names {
+            reply.bulk(name.as_bytes());
+            match name {
+                "maxclients" => reply.bulk_fmt(shared.limit.limit()),
+                "timeout" => reply.bulk_fmt(tunable.idle_timeout_ms / 1000),
+                "requirepass" => reply.bulk(tunable.requirepass.as_bytes()),
+                "proto-max-bulk-len" => reply.bulk_fmt(tunable.max_bulk_bytes),
+                "proxy-request-timeout-ms" => reply.bulk_fmt(tunable.request_timeout_ms),
+                _ => reply.bulk_fmt(shared.config.threads),
+            }
+        }
+    })
+}
+
+pub(super) fn set(local: &mut Local<'_>) -> Step {
+    let request = local.request;
+    if !request.args.len().is_multiple_of(2) {
+        return local.refuse(&error::wrong_arity("config|set"));
+    }
+    let pairs: Vec<(String, &[u8])> = (2..request.args.len())
+        .step_by(2)
+        .map(|at| (String::from_utf8_lossy(request.arg(at)).to_ascii_lowercase(), request.arg(at + 1)))
+        .collect();
+    let own = pairs.iter().filter(|(name, _)| OWN.contains(&name.as_str())).count();
+    if own == 0 {
+        return local.forward();
+    }
+    if own < pairs.len() {
+        return local.refuse(
+            "ERR CONFIG SET failed: options of the proxy and of the nodes cannot be set in one command",
+        );
+    }
+    let shared = &local.worker.shared;
+    let mut tunable = Tunable::clone(&shared.tunable.load());
+    let mut most_clients = None;
+    for (name, value) in &pairs {
+        if let Err(why) =
+            set_one(&mut tunable, &mut most_clients, name, value, shared.config.max_request_bytes)
+        {
+            return local
+                .refuse(&format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}"));
+        }
+    }
+    if let Some(most) = most_clients {
+        shared.limit.set_limit(most);
+    }
+    shared.tunable.store(tunable.into());
+    local.reply(|reply| reply.ok())
+}
+
+fn set_one(
+    tunable: &mut Tunable,
+    most_clients: &mut Option<usize>,
+    name: &str,
+    value: &[u8],
+    most_bytes: usize,
+) -> Result<(), &'static str> {
+    let number = || parse_i64(value).and_then(|number| u64::try_from(number).ok());
+    match name {
+        "maxclients" => {
+            let most = number().filter(|most| *most > 0).ok_or("argument must be a positive number")?;
+            *most_clients = Some(usize::try_from(most).unwrap_or(usize::MAX));
+        }
+        "timeout" => {
+            let seconds = number().ok_or("argument couldn't be parsed into an integer")?;
+            tunable.idle_timeout_ms = seconds.saturating_mul(1000);
+        }
+        "requirepass" => {
+            tunable.requirepass =
+                String::from_utf8(value.to_vec()).map_err(|_| "the password must be UTF-8")?;
+        }
+        "proto-max-bulk-len" => {
+            let bytes = number().and_then(|bytes| usize::try_from(bytes).ok());
+            let bytes = bytes.filter(|bytes| (1024..=most_bytes).contains(bytes));
+            tunable.max_bulk_bytes =
+                bytes.ok_or("argument must be between 1024 and the bound on a request")?;
+        }
+        "proxy-request-timeout-ms" => {
+            let timeout_ms =
+                number().and_then(|number| u32::try_from(number).ok()).filter(|number| *number >= 10);
+            tunable.request_timeout_ms = timeout_ms.ok_or("argument must be at least 10 milliseconds")?;
+        }
+        _ => return Err("can't set immutable config"),
+    }
+    Ok(())
+}

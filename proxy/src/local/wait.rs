@@ -1,0 +1,70 @@
+//! WAIT: how many replicas have what this client wrote last, on every shard it wrote to.
+//!
+//! Each shard is asked with `TORC.WAIT offset numreplicas timeout-ms` for the position that came with the client's
+//! last write there; the smallest answer is the client's.
+
+use std::rc::Rc;
+
+use torc_cluster::ShardId;
+use torc_protocol::error;
+use torc_protocol::resp::{parse_i64, request_arg};
+
+use super::Local;
+use crate::dispatch;
+use crate::downstream::resp::Step;
+use crate::join::{How, Join};
+use crate::text;
+use crate::upstream::body::Body;
+use crate::upstream::pending::{Dest, NEVER, Way};
+
+/// The longest time-out, in milliseconds: a day.
+const MAX_TIMEOUT_MS: i64 = 86_400_000;
+
+pub(super) fn answer(local: &mut Local<'_>) -> Step {
+    let request = local.request;
+    let Some(replicas) = parse_i64(request.arg(1)) else { return local.refuse(error::NOT_AN_INTEGER) };
+    let Some(timeout_ms) = parse_i64(request.arg(2)) else {
+        return local.refuse("ERR timeout is not an integer or out of range");
+    };
+    if timeout_ms < 0 {
+        return local.refuse("ERR timeout is negative");
+    }
+    // The positions of earlier writes are known when these are answered.
+    if local.client.outbox.borrow().pending() > 0 {
+        local.client.resume_at(0);
+        return Step::NotYet;
+    }
+    let shards = local.routes.shards();
+    if shards == 0 {
+        return local.refuse(text::NO_MAP);
+    }
+    let mut positions: Vec<(ShardId, u64)> =
+        local.client.positions.borrow().iter().map(|(shard, _, offset)| (*shard, *offset)).collect();
+    if positions.is_empty() {
+        // Nothing was written: any shard says how many replicas it has.
+        positions.push((local.routes.shard_id(local.client.id() as usize % shards), 0));
+    }
+    let timeout_ms = timeout_ms.min(MAX_TIMEOUT_MS);
+    let join = Join::new(How::Min, positions.len());
+    let seq = local.client.outbox.borrow_mut().open_join(local.session.render(), join);
+    for (part, (shard, offset)) in positions.into_iter().enumerate() {
+        let mut args = Vec::new();
+        request_arg(&mut args, b"TORC.WAIT");
+        for number in [i64::try_from(offset).unwrap_or(i64::MAX), replicas, timeout_ms] {
+            request_arg(&mut args, itoa::Buffer::new().format(number).as_bytes());
+        }
+        let time_ms =
+            if timeout_ms == 0 { 0 } else { local.session.timeout_ms.saturating_add(timeout_ms as u32) };
+        let prefix = local.session.prefix_with_time(&local.routes.table, false, b"", time_ms);
+        let dest = Dest::Shard(shard);
+        let mut pending = dispatch::pending(local.worker, local.client, request, seq, dest, time_ms);
+        if timeout_ms == 0 {
+            pending.deadline_ns = NEVER;
+        }
+        pending.part = part as u32;
+        pending.way = Way::OneShot;
+        let worker = Rc::clone(local.worker);
+        worker.submit_alone(local.routes, pending, Body::One { count: 4, prefix: &prefix, args: &args });
+    }
+    Step::DoneAlone
+}

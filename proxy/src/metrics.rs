@@ -1,0 +1,149 @@
+//! What the proxy counts.
+//!
+//! Each worker is the only writer of its own counters (a load and a store, no locked instruction); the scrape
+//! sums them over the workers.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use torc_protocol::command::Command;
+use torc_runtime::metrics::LatencyHistogram;
+
+/// A number with one writer.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds; only the owner may.
+    #[inline]
+    pub fn add(&self, count: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
+    }
+
+    /// Takes away (gauges); only the owner may.
+    #[inline]
+    pub fn sub(&self, count: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_sub(count), Ordering::Relaxed);
+    }
+
+    /// Sets (gauges); only the owner may.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// As it was a moment ago.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What is counted per command.
+#[derive(Debug, Default)]
+pub struct CommandMetrics {
+    /// Requests of clients.
+    pub requests: Counter,
+    /// Answers that were errors.
+    pub errors: Counter,
+    /// From the request's arrival to its answer, for what nodes answered.
+    pub latency: OnceLock<LatencyHistogram>,
+}
+
+impl CommandMetrics {
+    /// Counts an answer.
+    #[inline]
+    pub fn answered(&self, nanoseconds: u64) {
+        self.latency.get_or_init(LatencyHistogram::new).record(nanoseconds);
+    }
+}
+
+/// What one worker counts.
+#[derive(Debug)]
+pub struct WorkerMetrics {
+    /// By [`Command::index`].
+    pub commands: Box<[CommandMetrics]>,
+    /// Open client connections, by protocol.
+    pub resp_clients: Counter,
+    /// Open memcached connections.
+    pub memcached_clients: Counter,
+    /// Bytes read from clients.
+    pub bytes_in: Counter,
+    /// Bytes written to clients.
+    pub bytes_out: Counter,
+    /// Replies translated to RESP2.
+    pub downgraded: Counter,
+    /// Requests sent to a node again.
+    pub retries: Counter,
+    /// Requests that were held back, ever.
+    pub held_total: Counter,
+    /// Requests that are held back now.
+    pub held: Counter,
+    /// Answers with UNCERTAIN made by the proxy.
+    pub uncertain: Counter,
+    /// Requests whose deadline passed.
+    pub timeouts: Counter,
+    /// Connections closed because of malformed requests.
+    pub protocol_errors: Counter,
+    /// Clients closed because they did not read their replies.
+    pub output_closed: Counter,
+    /// Replies that came when their client was gone.
+    pub orphaned: Counter,
+    /// Bytes that buffers hold.
+    pub buffered: Counter,
+}
+
+impl Default for WorkerMetrics {
+    fn default() -> Self {
+        let commands = (0..Command::COUNT).map(|_| CommandMetrics::default()).collect();
+        WorkerMetrics {
+            commands,
+            resp_clients: Counter::default(),
+            memcached_clients: Counter::default(),
+            bytes_in: Counter::default(),
+            bytes_out: Counter::default(),
+            downgraded: Counter::default(),
+            retries: Counter::default(),
+            held_total: Counter::default(),
+            held: Counter::default(),
+            uncertain: Counter::default(),
+            timeouts: Counter::default(),
+            protocol_errors: Counter::default(),
+            output_closed: Counter::default(),
+            orphaned: Counter::default(),
+            buffered: Counter::default(),
+        }
+    }
+}
+
+impl WorkerMetrics {
+    /// The counters of a command.
+    #[inline]
+    pub fn command(&self, command: Command) -> &CommandMetrics {
+        // `Command::index` is below `Command::COUNT` by its contract; the fallback is never taken.
+        self.commands.get(command.index()).unwrap_or(&self.commands[0])
+    }
+}
+
+/// What one worker counts about one node.
+#[derive(Debug, Default)]
+pub struct NodeMetrics {
+    /// The node's address.
+    pub address: Arc<str>,
+    /// The node's id.
+    pub node: u64,
+    /// Requests sent.
+    pub requests: Counter,
+    /// Error replies.
+    pub errors: Counter,
+    /// Refusals (MOVED, CLUSTERDOWN …), which are held and sent again.
+    pub refused: Counter,
+    /// Requests sent and not answered.
+    pub in_flight: Counter,
+    /// Open connections.
+    pub connections: Counter,
+    /// Connections opened, ever.
+    pub connects: Counter,
+    /// Connections that could not be opened, or broke.
+    pub failures: Counter,
+    /// From sending to the reply.
+    pub latency: LatencyHistogram,
+}

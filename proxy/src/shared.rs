@@ -1,0 +1,146 @@
+//! What all workers of a proxy share: settings, the list of clients, counters. Nothing here is locked on the path
+//! of a request.
+
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, watch};
+use torc_protocol::handshake::Secret;
+use torc_runtime::listen::acceptor::ConnectionLimit;
+
+use crate::config::ProxyConfig;
+use crate::downstream::client::Registry;
+use crate::metrics::{NodeMetrics, WorkerMetrics};
+use crate::table::{RouteTable, Target};
+use crate::worker::Order;
+
+/// Settings that `CONFIG SET` may change.
+#[derive(Clone, Debug)]
+pub struct Tunable {
+    /// Empty: none.
+    pub requirepass: String,
+    /// 0: never.
+    pub idle_timeout_ms: u64,
+    /// See [`ProxyConfig::request_timeout_ms`].
+    pub request_timeout_ms: u32,
+    /// See [`ProxyConfig::max_bulk_bytes`].
+    pub max_bulk_bytes: usize,
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Shared {
+    /// As it was started with.
+    pub config: ProxyConfig,
+    /// The cluster secret; none: nodes are asked without a handshake (a plain store, tests).
+    pub secret: Option<Secret>,
+    /// As it is now.
+    pub tunable: ArcSwap<Tunable>,
+    /// All clients.
+    pub clients: Registry,
+    /// The bound on connections.
+    pub limit: ConnectionLimit,
+    /// By worker.
+    pub workers: Vec<Arc<WorkerMetrics>>,
+    /// The newest routing table.
+    pub tables: watch::Receiver<Arc<RouteTable>>,
+    /// Unix milliseconds of the start.
+    pub started_ms: u64,
+    /// Forty hexadecimal digits, new at each start.
+    pub run_id: String,
+    /// Ports and paths that clients connect to.
+    addresses: OnceLock<Addresses>,
+    nodes: Mutex<Vec<(usize, Arc<NodeMetrics>)>>,
+    orders: OnceLock<Vec<mpsc::UnboundedSender<Order>>>,
+}
+
+/// Where the proxy listens.
+#[derive(Clone, Debug, Default)]
+pub struct Addresses {
+    /// The RESP port over TCP, if there is one.
+    pub port: u16,
+    /// The memcached port over TCP, if there is one.
+    pub memcached_port: u16,
+    /// The HTTP port, if there is one.
+    pub http_port: u16,
+}
+
+impl Shared {
+    /// A proxy that has just started.
+    pub fn new(
+        config: ProxyConfig,
+        secret: Option<Secret>,
+        tables: watch::Receiver<Arc<RouteTable>>,
+        random: [u8; RUN_ID_BYTES],
+    ) -> Self {
+        let tunable = Tunable {
+            requirepass: config.requirepass.clone(),
+            idle_timeout_ms: config.idle_timeout_ms,
+            request_timeout_ms: config.request_timeout_ms,
+            max_bulk_bytes: config.max_bulk_bytes,
+        };
+        Shared {
+            secret,
+            tunable: ArcSwap::from_pointee(tunable),
+            clients: Registry::default(),
+            limit: ConnectionLimit::new(config.max_clients),
+            workers: (0..config.threads).map(|_| Arc::default()).collect(),
+            tables,
+            started_ms: torc_runtime::clock::unix_ms(),
+            run_id: random.iter().map(|byte| format!("{byte:02x}")).collect(),
+            addresses: OnceLock::new(),
+            nodes: Mutex::default(),
+            orders: OnceLock::new(),
+            config,
+        }
+    }
+
+    /// A worker's counters for a node: the same again when the node comes back.
+    pub fn node_metrics(&self, worker: usize, target: &Target) -> Arc<NodeMetrics> {
+        let mut nodes = self.nodes.lock();
+        let known = nodes.iter().find(|(owner, metrics)| {
+            *owner == worker && metrics.node == target.node.0 && metrics.address == target.address
+        });
+        if let Some((_, metrics)) = known {
+            return Arc::clone(metrics);
+        }
+        let metrics = Arc::new(NodeMetrics {
+            address: Arc::clone(&target.address),
+            node: target.node.0,
+            ..NodeMetrics::default()
+        });
+        nodes.push((worker, Arc::clone(&metrics)));
+        metrics
+    }
+
+    /// The counters of all workers for all nodes.
+    pub fn all_node_metrics(&self) -> Vec<Arc<NodeMetrics>> {
+        self.nodes.lock().iter().map(|(_, metrics)| Arc::clone(metrics)).collect()
+    }
+
+    /// Tells how to reach the workers. Only the first call counts.
+    pub fn set_orders(&self, orders: Vec<mpsc::UnboundedSender<Order>>) {
+        let _ = self.orders.set(orders);
+    }
+
+    /// Gives an order to a worker; one that has ended does not hear it.
+    pub fn order(&self, worker: usize, order: Order) {
+        if let Some(orders) = self.orders.get().and_then(|orders| orders.get(worker)) {
+            let _ = orders.send(order);
+        }
+    }
+
+    /// Tells where the proxy listens. Only the first call counts.
+    pub fn set_addresses(&self, addresses: Addresses) {
+        let _ = self.addresses.set(addresses);
+    }
+
+    /// The port that clients are told.
+    pub fn port(&self) -> u16 {
+        self.addresses.get().map_or(0, |addresses| addresses.port)
+    }
+}
+
+/// Random bytes behind [`Shared::run_id`].
+pub const RUN_ID_BYTES: usize = 20;

@@ -1,0 +1,269 @@
+//! Puts a proxy together, and takes it apart in good order.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use thiserror::Error;
+use tokio::sync::{mpsc, watch};
+use torc_cluster::ClusterMap;
+use torc_protocol::handshake::{Role, Secret};
+use torc_runtime::bus::BusIdentity;
+use torc_runtime::datadir::random_bytes;
+use torc_runtime::http::{HttpLimits, Response, Routes, serve};
+use torc_runtime::listen::Listener;
+use torc_runtime::listen::acceptor::{self, HANDOVER_QUEUE};
+use torc_runtime::map_watch::MapWatcher;
+use torc_runtime::shutdown::Shutdown;
+
+use crate::collect;
+use crate::config::{ConfigError, ProxyConfig};
+use crate::shared::{Addresses, RUN_ID_BYTES, Shared};
+use crate::table::RouteTable;
+use crate::worker::{self, Accepted, Protocol};
+
+/// What a client is told that finds no place.
+const TOO_MANY_CLIENTS: &[u8] = b"-ERR max number of clients reached\r\n";
+const TOO_MANY_MEMCACHED: &[u8] = b"ERROR Too many open connections\r\n";
+
+/// Nodes that are asked for the map at a time.
+const WATCHES: usize = 2;
+
+/// Bound listeners.
+#[derive(Debug, Default)]
+pub struct Listeners {
+    /// For RESP clients, over TCP or unix sockets.
+    pub resp: Vec<Listener>,
+    /// For memcached clients.
+    pub memcached: Vec<Listener>,
+    /// For `/metrics`, `/healthz`, `/readyz`.
+    pub http: Option<Listener>,
+}
+
+/// Where the cluster map comes from.
+#[derive(Debug)]
+pub enum MapSource {
+    /// From the nodes' buses: `HOST:PORT` of some of them. The others are learnt from the map.
+    Watch(Vec<String>),
+    /// From whoever holds the other end.
+    Given(watch::Receiver<Arc<ClusterMap>>),
+}
+
+/// Everything that a proxy is made of.
+#[derive(Debug)]
+pub struct Setup {
+    /// Its settings.
+    pub config: ProxyConfig,
+    /// Where it listens.
+    pub listeners: Listeners,
+    /// The cluster secret. Without it nodes are asked without a handshake, which only tests want.
+    pub secret: Option<Secret>,
+    /// Where the map comes from.
+    pub maps: MapSource,
+    /// Ends it.
+    pub shutdown: Shutdown,
+}
+
+/// Why a proxy could not be started.
+#[derive(Debug, Error)]
+pub enum ProxyError {
+    /// A setting cannot be.
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    /// A policy's prefix is longer than any in the map may be.
+    #[error("a thread or runtime could not be started: {0}")]
+    Start(#[from] io::Error),
+    /// The metrics clash: a mistake of ours.
+    #[error("the metrics could not be registered: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// The nodes' buses answer only to those who know the secret.
+    #[error("watching the map needs the cluster secret")]
+    NoSecret,
+}
+
+/// A running proxy.
+#[derive(Debug)]
+pub struct ProxyHandle {
+    addresses: Addresses,
+    shutdown: Shutdown,
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl ProxyHandle {
+    /// The ports that it listens on (0: none).
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Whether requests can be served: `Err` says what is missing.
+    pub fn ready(&self) -> Result<(), String> {
+        ready(&self.shared)
+    }
+
+    /// Ends when the proxy has ended: all clients' requests are answered, or the drain time has passed.
+    pub fn join(self) {
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the proxy panicked");
+                self.shutdown.trigger();
+            }
+        }
+    }
+}
+
+/// Starts a proxy on threads of its own.
+pub fn start(setup: Setup) -> Result<ProxyHandle, ProxyError> {
+    let Setup { config, listeners, secret, maps, shutdown } = setup;
+    config.check()?;
+    if secret.is_none() && matches!(maps, MapSource::Watch(_)) {
+        return Err(ProxyError::NoSecret);
+    }
+    let policies = config.policy.clone();
+    let none = Arc::new(RouteTable::new(Arc::new(ClusterMap::default()), &policies));
+    let (tables, newest) = watch::channel(none);
+    let addresses = Addresses {
+        port: first_port(&listeners.resp),
+        memcached_port: first_port(&listeners.memcached),
+        http_port: listeners.http.as_ref().and_then(Listener::port).unwrap_or(0),
+    };
+    let mut random = [0; RUN_ID_BYTES];
+    random_bytes(&mut random)?;
+    let shared = Arc::new(Shared::new(config, secret, newest, random));
+    shared.set_addresses(addresses.clone());
+    let registry = prometheus::Registry::new();
+    collect::install(&registry, Arc::clone(&shared))?;
+
+    let (mut threads, mut workers, mut orders) = (Vec::new(), Vec::new(), Vec::new());
+    for index in 0..shared.config.threads {
+        let (accepted, connections) = mpsc::channel(HANDOVER_QUEUE);
+        let (order, received) = mpsc::unbounded_channel();
+        threads.push(worker::spawn(Arc::clone(&shared), index, connections, received, shutdown.clone())?);
+        workers.push(accepted);
+        orders.push(order);
+    }
+    shared.set_orders(orders);
+    let control = Control {
+        shared: Arc::clone(&shared),
+        tables,
+        policies,
+        workers,
+        registry,
+        shutdown: shutdown.clone(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    threads.push(
+        thread::Builder::new()
+            .name("torc-control".into())
+            .spawn(move || runtime.block_on(control.run(listeners, maps)))?,
+    );
+    Ok(ProxyHandle { addresses, shutdown, shared, threads })
+}
+
+fn first_port(listeners: &[Listener]) -> u16 {
+    listeners.iter().find_map(Listener::port).unwrap_or(0)
+}
+
+/// Ready: there is a map, and every shard has a primary.
+fn ready(shared: &Shared) -> Result<(), String> {
+    let table = shared.tables.borrow();
+    if table.shards.is_empty() {
+        return Err("there is no cluster map yet".into());
+    }
+    match table.shards.iter().find(|shard| shard.primary.is_none()) {
+        Some(shard) => Err(format!("shard {} has no primary", shard.id.0)),
+        None if !table.is_whole() => Err("some slots have no owner".into()),
+        None => Ok(()),
+    }
+}
+
+/// What the control thread holds.
+struct Control {
+    shared: Arc<Shared>,
+    tables: watch::Sender<Arc<RouteTable>>,
+    policies: Vec<torc_cluster::map::Policy>,
+    workers: Vec<mpsc::Sender<Accepted>>,
+    registry: prometheus::Registry,
+    shutdown: Shutdown,
+}
+
+impl Control {
+    async fn run(self, listeners: Listeners, maps: MapSource) {
+        let Listeners { resp, memcached, http } = listeners;
+        for listener in resp {
+            self.accept(listener, Protocol::Resp, TOO_MANY_CLIENTS);
+        }
+        for listener in memcached {
+            self.accept(listener, Protocol::Memcached, TOO_MANY_MEMCACHED);
+        }
+        if let Some(listener) = http {
+            self.http(listener);
+        }
+        let sources = match (maps, &self.shared.secret) {
+            (MapSource::Given(maps), _) => vec![maps],
+            (MapSource::Watch(seeds), Some(secret)) => {
+                let name = self.shared.config.name.clone();
+                let identity = BusIdentity { secret: secret.clone(), role: Role::Proxy, name };
+                // So that a node which hangs hides the map that replaces it from one of them only.
+                (0..WATCHES)
+                    .map(|_| MapWatcher::new(identity.clone(), seeds.clone()).start(self.shutdown.clone()))
+                    .collect()
+            }
+            // `start` has refused this.
+            (MapSource::Watch(_), None) => return,
+        };
+        let this = Arc::new(self);
+        for maps in sources {
+            let control = Arc::clone(&this);
+            tokio::spawn(async move { control.follow(maps).await });
+        }
+        this.shutdown.wait().await;
+    }
+
+    fn accept(&self, listener: Listener, protocol: Protocol, refusal: &'static [u8]) {
+        let (workers, limit) = (self.workers.clone(), self.shared.limit.clone());
+        let shutdown = self.shutdown.clone();
+        tokio::spawn(async move {
+            let address = listener.local_address();
+            if let Err(cause) =
+                acceptor::run(listener, protocol, workers, limit, refusal, shutdown.clone()).await
+            {
+                tracing::error!(%address, %cause, "cannot accept connections any more");
+                shutdown.trigger();
+            }
+        });
+    }
+
+    fn http(&self, listener: Listener) {
+        let (for_ready, for_pages) = (Arc::clone(&self.shared), Arc::clone(&self.shared));
+        let routes = Routes::new(self.registry.clone()).ready(move || ready(&for_ready)).pages(move |path| {
+            let table = Arc::clone(&for_pages.tables.borrow());
+            (path == "/map").then(|| Response::json_of(&*table.map))
+        });
+        let shutdown = self.shutdown.clone();
+        tokio::spawn(async move {
+            if let Err(cause) = serve(listener, routes, HttpLimits::default(), shutdown).await {
+                tracing::error!(%cause, "cannot serve HTTP");
+            }
+        });
+    }
+
+    /// Makes a routing table of each map.
+    async fn follow(&self, mut maps: watch::Receiver<Arc<ClusterMap>>) {
+        loop {
+            let map = Arc::clone(&maps.borrow_and_update());
+            self.tables.send_if_modified(|table| {
+                let newer = map.epoch > table.map.epoch;
+                if newer {
+                    tracing::info!(epoch = map.epoch.0, shards = map.shards.len(), "got a map");
+                    *table = Arc::new(RouteTable::new(map, &self.policies));
+                }
+                newer
+            });
+            tokio::select! {
+                changed = maps.changed() => if changed.is_err() { return },
+                () = self.shutdown.wait() => return,
+            }
+        }
+    }
+}

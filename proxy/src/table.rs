@@ -1,0 +1,148 @@
+//! The routing table: what a worker needs of the cluster map, laid out for looking up.
+//!
+//! Built once per map by the control thread and shared, unchanging, by all workers.
+
+use std::sync::Arc;
+
+use torc_cluster::map::Policy;
+use torc_cluster::{ClusterMap, Incarnation, NodeId, ShardId};
+use torc_protocol::context::{Ack, ReadLevel};
+use torc_protocol::slot::{SLOTS, Slot};
+
+/// In `slots`: nobody owns it.
+const NOBODY: u16 = u16::MAX;
+
+/// A node as a worker dials it: another life or address is another target.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Target {
+    /// Which node.
+    pub node: NodeId,
+    /// Which life of it.
+    pub incarnation: Incarnation,
+    /// `host:port` of its RESP port.
+    pub address: Arc<str>,
+}
+
+/// A shard as a worker sees it.
+#[derive(Clone, Debug)]
+pub struct ShardRoute {
+    /// Its number.
+    pub id: ShardId,
+    /// Its primary, when it has one.
+    pub primary: Option<Target>,
+}
+
+/// What holds for keys with a prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// The prefix.
+    pub prefix: Box<[u8]>,
+    /// Acknowledgement of writes.
+    pub ack: Option<Ack>,
+    /// Level of reads.
+    pub read: Option<ReadLevel>,
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct RouteTable {
+    /// Version of the map it was made from.
+    pub epoch: u64,
+    /// Place in `shards` of each slot's owner.
+    slots: Vec<u16>,
+    /// All shards, by ascending id.
+    pub shards: Vec<ShardRoute>,
+    /// The longest prefix first.
+    pub rules: Vec<Rule>,
+    /// The map itself, for what is looked up seldom.
+    pub map: Arc<ClusterMap>,
+}
+
+impl RouteTable {
+    /// The table of a map; `own` are the proxy's policies, which hold before those of the map.
+    pub fn new(map: Arc<ClusterMap>, own: &[Policy]) -> Self {
+        let shards: Vec<ShardRoute> = map
+            .shards
+            .values()
+            .map(|shard| {
+                let primary = map.primary_of(shard.id).map(|(node, member)| Target {
+                    node: member.node,
+                    incarnation: member.incarnation,
+                    address: node.address().into(),
+                });
+                ShardRoute { id: shard.id, primary }
+            })
+            .collect();
+        let mut slots = vec![NOBODY; usize::from(SLOTS)];
+        for range in map.slots.ranges() {
+            let index = shards.binary_search_by_key(&range.shard, |shard| shard.id);
+            let Ok(index) = index.map(|index| u16::try_from(index).unwrap_or(NOBODY)) else { continue };
+            if let Some(slots) = slots.get_mut(usize::from(range.first)..=usize::from(range.last)) {
+                slots.fill(index);
+            }
+        }
+        RouteTable { epoch: map.epoch.0, slots, shards, rules: rules(own, &map.policies), map }
+    }
+
+    /// The place in `shards` of a slot's owner.
+    #[inline]
+    pub fn shard_of(&self, slot: Slot) -> Option<usize> {
+        self.slots.get(usize::from(slot)).filter(|index| **index != NOBODY).map(|index| usize::from(*index))
+    }
+
+    /// The place in `shards` of a shard.
+    pub fn index_of(&self, shard: ShardId) -> Option<usize> {
+        self.shards.binary_search_by_key(&shard, |shard| shard.id).ok()
+    }
+
+    /// The rule with the longest prefix that fits a key.
+    #[inline]
+    pub fn rule(&self, key: &[u8]) -> Option<&Rule> {
+        self.rules.iter().find(|rule| key.starts_with(&rule.prefix))
+    }
+
+    /// Whether every shard has a primary and every slot an owner.
+    pub fn is_whole(&self) -> bool {
+        !self.shards.is_empty()
+            && self.shards.iter().all(|shard| shard.primary.is_some())
+            && !self.slots.contains(&NOBODY)
+    }
+}
+
+fn rules(own: &[Policy], of_map: &[Policy]) -> Vec<Rule> {
+    let mut rules: Vec<Rule> = Vec::new();
+    for policy in own.iter().chain(of_map) {
+        let prefix = policy.prefix.as_bytes();
+        if rules.iter().any(|rule| *rule.prefix == *prefix) {
+            continue;
+        }
+        rules.push(Rule { prefix: prefix.into(), ack: policy.ack, read: policy.read });
+    }
+    rules.sort_by_key(|rule| std::cmp::Reverse(rule.prefix.len()));
+    rules
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(prefix: &str, ack: Option<Ack>) -> Policy {
+        Policy { prefix: prefix.into(), ack, ..Policy::default() }
+    }
+
+    #[test]
+    fn the_longest_prefix_holds_and_the_proxys_own_before_the_maps() {
+        let own = [policy("lock:", Some(Ack::InSync)), policy("", Some(Ack::Primary))];
+        let map = ClusterMap {
+            policies: vec![policy("lock:", Some(Ack::None)), policy("lock:fast:", Some(Ack::None))],
+            ..ClusterMap::default()
+        };
+        let table = RouteTable::new(Arc::new(map), &own);
+        let ack = |key: &str| table.rule(key.as_bytes()).and_then(|rule| rule.ack);
+        assert_eq!(ack("lock:a"), Some(Ack::InSync));
+        assert_eq!(ack("lock:fast:a"), Some(Ack::None));
+        assert_eq!(ack("a"), Some(Ack::Primary));
+        assert!(!table.is_whole());
+        assert_eq!(table.shard_of(7), None);
+    }
+}

@@ -1,0 +1,30 @@
+//! The proxy's own error texts, without the leading `-`. Texts that a node may give too are in
+//! `torc_protocol::error`. Each says whether anything was executed.
+
+/// The deadline passed while the request was held back.
+pub const NO_PRIMARY: &str =
+    "CLUSTERDOWN the shard had no reachable primary in time; the command was not executed";
+/// Too many requests are held back already.
+pub const TOO_MANY_HELD: &str =
+    "CLUSTERDOWN too many requests wait for a primary of the shard; the command was not executed";
+/// There is no map yet, or it has no owner for the slot.
+pub const NO_MAP: &str = "CLUSTERDOWN Hash slot not served";
+/// A request that may be sent again was sent, and not answered in time.
+pub const READ_TIMEOUT: &str = "CLUSTERDOWN the shard did not answer in time";
+/// A write was sent and not answered in time.
+pub const WRITE_TIMEOUT: &str =
+    "UNCERTAIN the shard did not answer in time; the command may have been executed, at most once";
+/// A node answered with bytes that are no reply.
+pub const BAD_REPLY: &str = "ERR the node's reply could not be understood";
+/// All dedicated connections to the node are in use.
+pub const NO_DEDICATED: &str =
+    "BUSY all connections for waiting commands are in use; the command was not executed";
+/// The shard that a cursor or a request names is gone.
+pub const NO_SHARD: &str =
+    "CLUSTERDOWN the shard is not part of the cluster any more; the command was not executed";
+/// Pub/sub is not there yet.
+pub const NOT_IN_TRANSACTION: &str = "is not supported inside a transaction through the proxy";
+/// A WATCH on another slot than the ones before.
+pub const WATCH_SLOT: &str = "CROSSSLOT all watched keys must hash to the same slot";
+/// More commands than a transaction may queue.
+pub const TOO_MANY_QUEUED: &str = "ERR too many commands in one transaction";

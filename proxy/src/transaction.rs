@@ -1,0 +1,318 @@
+//! MULTI, EXEC, DISCARD, WATCH and UNWATCH.
+//!
+//! Commands are queued at the proxy. EXEC sends MULTI, the commands and EXEC in one go on the shard's shared
+//! connection, where nothing can come between them, and the client gets EXEC's reply alone. With WATCH the
+//! transaction runs on a connection that the client has to itself from WATCH to EXEC.
+
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+
+use torc_protocol::command::{Command, ConnectionCommand, Flags, Route, ServerCommand, TransactionCommand};
+use torc_protocol::error;
+use torc_protocol::resp::{request_arg, request_header};
+use torc_protocol::slot::Slot;
+
+use crate::dispatch::{self, has_room, slot_of};
+use crate::downstream::client::Client;
+use crate::downstream::request::Request;
+use crate::downstream::resp::{Step, refuse, reply};
+use crate::downstream::session::Session;
+use crate::text;
+use crate::upstream::body::Body;
+use crate::upstream::connection::Connection;
+use crate::upstream::pending::{Dest, Way};
+use crate::worker::{Routes, Worker};
+
+/// Arguments of `CTX <context>` before those of the command.
+const CONTEXT_ARGS: usize = 2;
+
+/// An open MULTI.
+#[derive(Debug, Default)]
+pub struct Transaction {
+    /// A command was refused: EXEC will abort.
+    pub failed: bool,
+    /// The slot of all keys so far.
+    slot: Option<Slot>,
+    /// The first key, whose policy holds.
+    key: Vec<u8>,
+    /// For each command how many arguments it has and how many bytes of `args` they take.
+    commands: Vec<(usize, usize)>,
+    /// The arguments of all commands as bulk strings.
+    args: Vec<u8>,
+    write: bool,
+}
+
+/// Watched keys.
+#[derive(Debug)]
+pub struct Watch {
+    slot: Slot,
+    connection: Rc<Connection>,
+}
+
+/// Takes a command into the open transaction.
+pub fn queue(worker: &Rc<Worker>, client: &Rc<Client>, session: &mut Session, request: &Request<'_>) -> Step {
+    let limit = worker.shared.config.max_queued_commands;
+    let bytes = worker.shared.config.max_request_bytes;
+    let Some(transaction) = &mut session.transaction else { return Step::Done };
+    match transaction.admit(request, limit, bytes) {
+        Ok(()) => {
+            client.info.multi.store(transaction.commands.len() as i64, Ordering::Relaxed);
+            reply(worker, client, session, |reply| reply.simple("QUEUED"));
+        }
+        Err(text) => {
+            transaction.failed = true;
+            refuse(worker, client, session, request, &text);
+        }
+    }
+    Step::Done
+}
+
+impl Transaction {
+    fn admit(&mut self, request: &Request<'_>, most: usize, most_bytes: usize) -> Result<(), String> {
+        if request.spec.flags.contains(Flags::NO_MULTI) {
+            return Err(error::NOT_IN_TRANSACTION.to_owned());
+        }
+        if !may_travel(request) {
+            return Err(format!("ERR '{}' {}", request.spec.name, text::NOT_IN_TRANSACTION));
+        }
+        let (slot, key) = slot_of(request)?;
+        if let Some(slot) = slot {
+            if *self.slot.get_or_insert(slot) != slot {
+                return Err(error::CROSSSLOT.to_owned());
+            }
+            if self.key.is_empty() {
+                self.key = key.to_vec();
+            }
+        }
+        if self.commands.len() >= most || self.args.len() + request.args.total_bytes() > most_bytes {
+            return Err(text::TOO_MANY_QUEUED.to_owned());
+        }
+        let before = self.args.len();
+        request.args.iter().for_each(|arg| request_arg(&mut self.args, arg));
+        self.commands.push((request.args.len(), self.args.len() - before));
+        self.write |= request.is_write();
+        Ok(())
+    }
+}
+
+/// Whether a node can execute the command inside a transaction that came through a proxy.
+fn may_travel(request: &Request<'_>) -> bool {
+    match request.spec.route {
+        Route::Key | Route::SplitKeys => true,
+        Route::Local | Route::AnyShard => matches!(
+            request.command,
+            Command::Connection(ConnectionCommand::Ping | ConnectionCommand::Echo)
+                | Command::Server(ServerCommand::Time)
+                | Command::Transactions(TransactionCommand::Unwatch)
+        ),
+        Route::Transaction => request.command == Command::Transactions(TransactionCommand::Unwatch),
+        Route::AllShards | Route::Cursor | Route::Refuse(_) => false,
+    }
+}
+
+/// The commands about transactions themselves.
+pub fn command(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+    session: &mut Session,
+    routes: &Routes,
+    request: &Request<'_>,
+) -> Step {
+    let Command::Transactions(command) = request.command else { return Step::Done };
+    match command {
+        TransactionCommand::Multi => {
+            if let Some(transaction) = &mut session.transaction {
+                transaction.failed = true;
+                refuse(worker, client, session, request, error::NESTED_MULTI);
+            } else {
+                session.transaction = Some(Transaction::default());
+                client.info.multi.store(0, Ordering::Relaxed);
+                reply(worker, client, session, |reply| reply.ok());
+            }
+            Step::Done
+        }
+        TransactionCommand::Discard => {
+            if session.transaction.take().is_none() {
+                refuse(worker, client, session, request, error::DISCARD_WITHOUT_MULTI);
+                return Step::Done;
+            }
+            client.info.multi.store(-1, Ordering::Relaxed);
+            unwatch(worker, client, session);
+            reply(worker, client, session, |reply| reply.ok());
+            Step::Done
+        }
+        TransactionCommand::Unwatch => {
+            unwatch(worker, client, session);
+            reply(worker, client, session, |reply| reply.ok());
+            Step::Done
+        }
+        TransactionCommand::Watch => watch(worker, client, session, routes, request),
+        TransactionCommand::Exec => exec(worker, client, session, routes, request),
+    }
+}
+
+/// Forgets what is watched. The connection is closed rather than asked to forget: no round trip, and nothing
+/// can be left behind.
+pub fn unwatch(worker: &Worker, client: &Client, session: &mut Session) {
+    if session.watch.take().is_some() {
+        worker.give_back(client);
+    }
+}
+
+fn watch(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+    session: &mut Session,
+    routes: &Routes,
+    request: &Request<'_>,
+) -> Step {
+    if session.transaction.is_some() {
+        refuse(worker, client, session, request, error::WATCH_INSIDE_MULTI);
+        return Step::Done;
+    }
+    if client.outbox.borrow().pending() > 0 {
+        client.resume_at(0);
+        return Step::NotYet;
+    }
+    let (slot, key) = match slot_of(request) {
+        Ok((slot, key)) => (slot.unwrap_or(0), key),
+        Err(text) => {
+            refuse(worker, client, session, request, &text);
+            return Step::Done;
+        }
+    };
+    let connection = match &session.watch {
+        Some(watch) if watch.slot != slot => {
+            refuse(worker, client, session, request, text::WATCH_SLOT);
+            return Step::Done;
+        }
+        // When it is gone EXEC will find out: what was watched on it counts as changed.
+        Some(watch) => Rc::clone(&watch.connection),
+        None => {
+            let link = routes.place(Dest::Slot(slot)).and_then(|index| routes.link(index));
+            let connection = match link.map(|link| link.dedicated(worker)) {
+                Some(Ok(connection)) => connection,
+                Some(Err(crate::upstream::link::NoDedicated::AllInUse)) => {
+                    refuse(worker, client, session, request, text::NO_DEDICATED);
+                    return Step::Done;
+                }
+                Some(Err(_)) | None => {
+                    refuse(worker, client, session, request, text::NO_PRIMARY);
+                    return Step::Done;
+                }
+            };
+            client.dedicated.borrow_mut().push(Rc::clone(&connection));
+            client.watching.set(true);
+            session.watch = Some(Watch { slot, connection: Rc::clone(&connection) });
+            connection
+        }
+    };
+    if !holds(client, &connection) {
+        refuse(worker, client, session, request, text::NO_PRIMARY);
+        return Step::Done;
+    }
+    let seq = client.outbox.borrow_mut().open(session.render());
+    let mut pending = dispatch::pending(worker, client, request, seq, Dest::Slot(slot), session.timeout_ms);
+    pending.way = Way::Watching;
+    let mut args = Vec::new();
+    request.args.iter().for_each(|arg| request_arg(&mut args, arg));
+    let prefix = session.prefix(&routes.table, false, key);
+    connection.push(pending, Body::One { count: request.args.len(), prefix, args: &args });
+    worker.mark_connection(&connection);
+    Step::DoneAlone
+}
+
+/// Whether the client still has that connection, and it still lives.
+fn holds(client: &Client, connection: &Rc<Connection>) -> bool {
+    connection.is_usable() && client.dedicated.borrow().iter().any(|mine| Rc::ptr_eq(mine, connection))
+}
+
+fn exec(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+    session: &mut Session,
+    routes: &Routes,
+    request: &Request<'_>,
+) -> Step {
+    let Some(transaction) = &session.transaction else {
+        refuse(worker, client, session, request, error::EXEC_WITHOUT_MULTI);
+        return Step::Done;
+    };
+    let alone = session.watch.is_some();
+    if alone && client.outbox.borrow().pending() > 0 {
+        client.resume_at(0);
+        return Step::NotYet;
+    }
+    let slot = transaction.slot.or(session.watch.as_ref().map(|watch| watch.slot));
+    let dest = Dest::Slot(slot.unwrap_or(0));
+    if !alone && !has_room(worker, client, routes, routes.place(dest)) {
+        return Step::NotYet;
+    }
+    let Some(transaction) = session.transaction.take() else { return Step::Done };
+    client.info.multi.store(-1, Ordering::Relaxed);
+    if transaction.failed {
+        unwatch(worker, client, session);
+        refuse(worker, client, session, request, error::EXECABORT);
+        return Step::Done;
+    }
+    if transaction.commands.is_empty() && !alone {
+        reply(worker, client, session, |reply| reply.array(0));
+        return Step::Done;
+    }
+    let watch = session.watch.take();
+    if let Some(watch) = &watch {
+        if transaction.slot.is_some_and(|slot| slot != watch.slot) {
+            worker.give_back(client);
+            refuse(worker, client, session, request, error::CROSSSLOT);
+            return Step::Done;
+        }
+        if !holds(client, &watch.connection) {
+            // The connection that watched is gone: nobody can say that nothing has changed.
+            worker.give_back(client);
+            reply(worker, client, session, |reply| reply.null_array());
+            return Step::Done;
+        }
+    }
+    let frames = transaction.frames(session, routes);
+    let seq = client.outbox.borrow_mut().open(dispatch::render_of(session, request.command));
+    let mut pending = dispatch::pending(worker, client, request, seq, dest, session.timeout_ms);
+    pending.skips = transaction.commands.len() as u32 + 1;
+    pending.write = transaction.write;
+    match watch {
+        None => {
+            worker.submit(routes, pending, Body::Frames(&frames));
+            Step::Done
+        }
+        Some(watch) => {
+            pending.way = Way::Watching;
+            watch.connection.push(pending, Body::Frames(&frames));
+            worker.mark_connection(&watch.connection);
+            Step::DoneAlone
+        }
+    }
+}
+
+impl Transaction {
+    /// MULTI, the commands, EXEC: each with the context.
+    fn frames(&self, session: &mut Session, routes: &Routes) -> Vec<u8> {
+        let prefix = session.prefix(&routes.table, self.write, &self.key).to_vec();
+        let mut frames =
+            Vec::with_capacity(self.args.len() + (self.commands.len() + 2) * (prefix.len() + 24));
+        let word = |frames: &mut Vec<u8>, word: &[u8]| {
+            request_header(frames, CONTEXT_ARGS + 1);
+            frames.extend_from_slice(&prefix);
+            request_arg(frames, word);
+        };
+        word(&mut frames, b"MULTI");
+        let mut rest = &self.args[..];
+        for (count, bytes) in &self.commands {
+            let (args, after) = rest.split_at_checked(*bytes).unwrap_or_default();
+            request_header(&mut frames, CONTEXT_ARGS + count);
+            frames.extend_from_slice(&prefix);
+            frames.extend_from_slice(args);
+            rest = after;
+        }
+        word(&mut frames, b"EXEC");
+        frames
+    }
+}

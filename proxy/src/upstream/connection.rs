@@ -1,0 +1,465 @@
+//! One connection to a node: requests go out in a row, replies come back in the same row.
+//!
+//! The connection's task opens it, does the handshake, reads, and waits for room when the socket is full;
+//! anybody on the worker's thread may append requests, which the flusher writes. The bytes of a request stay in
+//! the buffer until its reply has come, so that it can be sent again when that is safe.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use thiserror::Error;
+use tokio::io::AsyncWrite;
+use torc_protocol::command::{Command, TransactionCommand};
+use torc_protocol::resp::{ProtocolError, ReplyKind, ReplyScanner};
+use torc_runtime::listen::Stream;
+
+use super::body::{Body, may_repeat};
+use super::handshake::{self, DialError};
+use super::link::Link;
+use super::pending::{Pending, Way};
+use super::refusal::{is_refusal, is_uncertain};
+use crate::buffer::InBuffer;
+use crate::worker::Worker;
+
+const WATCH: Command = Command::Transactions(TransactionCommand::Watch);
+
+/// Reads of one connection before the others get their turn.
+const READS_PER_TURN: usize = 8;
+/// Bytes of answered requests are dropped from the front of the buffer when they are at least so many.
+const COMPACT_BYTES: usize = 64 * 1024;
+/// A buffer above this is freed when nothing is under way.
+const KEEP_BYTES: usize = 1024 * 1024;
+
+/// How far a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Being opened; requests may be appended.
+    Opening,
+    /// Open.
+    Open,
+    /// Gone for good.
+    Closed,
+}
+
+/// Why a connection ended.
+#[derive(Debug, Error)]
+pub enum Ended {
+    /// It never opened.
+    #[error("cannot connect: {0}")]
+    Dial(#[from] DialError),
+    /// The node closed it.
+    #[error("the node closed the connection")]
+    ByNode,
+    /// The socket failed.
+    #[error("{0}")]
+    Socket(io::Error),
+    /// The node sent what is no reply.
+    #[error("malformed reply: {0}")]
+    Protocol(#[from] ProtocolError),
+    /// A reply came that nobody had asked for.
+    #[error("a reply without a request")]
+    Unasked,
+    /// The node has not answered for too long.
+    #[error("the node does not answer")]
+    Stalled,
+    /// We closed it: nothing was under way, or nobody waits any more.
+    #[error("closed")]
+    ByUs,
+}
+
+/// Requests under way.
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    /// Bytes of the requests in `fifo`, in their order.
+    out: Vec<u8>,
+    /// Where the first request of `fifo` starts in `out`.
+    acked: usize,
+    /// Bytes of `out` that the socket has taken.
+    written: usize,
+    fifo: VecDeque<Pending>,
+}
+
+/// What was read.
+#[derive(Debug, Default)]
+struct Input {
+    buffer: InBuffer,
+    scanner: ReplyScanner,
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Connection {
+    /// The node it leads to.
+    pub link: Rc<Link>,
+    /// Whether it is in the worker's list of connections to flush.
+    pub queued: Cell<bool>,
+    /// Whether the socket took no more bytes.
+    blocked: Cell<bool>,
+    /// Set by whoever wants it to end.
+    end: Cell<Option<EndWish>>,
+    state: RefCell<State>,
+    stream: RefCell<Option<Stream>>,
+    input: RefCell<Input>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// When a connection that is not wanted any more ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum EndWish {
+    Now,
+    Stalled,
+    WhenIdle,
+}
+
+/// A request that a broken connection leaves behind.
+#[derive(Debug)]
+pub struct Orphan {
+    /// What it is.
+    pub pending: Pending,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// Whether the node may have got all of them.
+    pub sent: bool,
+}
+
+impl Connection {
+    /// Starts to open a connection; requests may be appended at once.
+    pub fn open(worker: &Rc<Worker>, link: &Rc<Link>) -> Rc<Connection> {
+        let connection = Rc::new(Connection {
+            link: Rc::clone(link),
+            queued: Cell::new(false),
+            blocked: Cell::new(false),
+            end: Cell::new(None),
+            state: RefCell::new(State {
+                phase: Phase::Opening,
+                out: Vec::new(),
+                acked: 0,
+                written: 0,
+                fifo: VecDeque::new(),
+            }),
+            stream: RefCell::new(None),
+            input: RefCell::default(),
+            waker: RefCell::new(None),
+        });
+        tokio::task::spawn_local(run(Rc::clone(worker), Rc::clone(&connection)));
+        connection
+    }
+
+    /// Whether requests may be appended.
+    #[inline]
+    pub fn is_usable(&self) -> bool {
+        self.end.get().is_none() && self.state.borrow().phase != Phase::Closed
+    }
+
+    /// Requests under way.
+    pub fn in_flight(&self) -> usize {
+        self.state.borrow().fifo.len()
+    }
+
+    /// Bytes of requests under way.
+    #[inline]
+    pub fn buffered(&self) -> usize {
+        let state = self.state.borrow();
+        state.out.len() - state.acked
+    }
+
+    /// Appends a request. The caller has it flushed.
+    #[inline]
+    pub fn push(&self, mut pending: Pending, body: Body<'_>) {
+        let mut state = self.state.borrow_mut();
+        pending.len = body.write(&mut state.out);
+        pending.skip = pending.skips;
+        state.fifo.push_back(pending);
+        drop(state);
+        self.link.metrics.requests.add(1);
+        self.link.metrics.in_flight.add(1);
+    }
+
+    /// Ends it when nothing is under way any more.
+    pub fn end_when_idle(&self) {
+        if self.end.get().is_none() {
+            self.end.set(Some(EndWish::WhenIdle));
+        }
+        self.wake();
+    }
+
+    /// Ends it now; what is under way is treated as lost.
+    pub fn end_now(&self) {
+        self.end.set(Some(EndWish::Now));
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Takes the requests that are overdue from their clients (their replies will be dropped), and ends the
+    /// connection when the node has answered nothing for `patience_ns` beyond a deadline.
+    pub fn take_overdue(&self, now_ns: u64, patience_ns: u64, overdue: &mut Vec<Orphan>) {
+        let mut state = self.state.borrow_mut();
+        let State { out, acked, written, fifo, .. } = &mut *state;
+        let mut at = *acked;
+        let mut stalled = false;
+        for (index, pending) in fifo.iter_mut().enumerate() {
+            let end = at + pending.len;
+            if index == 0 && pending.deadline_ns.saturating_add(patience_ns) < now_ns {
+                stalled = true;
+            }
+            if pending.deadline_ns <= now_ns && pending.client.is_some() {
+                let bytes = out.get(at..end).unwrap_or_default();
+                overdue.push(orphan(pending, bytes, end <= *written));
+            }
+            at = end;
+        }
+        drop(state);
+        if stalled {
+            self.end.set(Some(EndWish::Stalled));
+            self.wake();
+        }
+    }
+
+    /// Takes the requests that `wanted` chooses away from their places (their replies will be dropped).
+    pub fn take_if(&self, mut wanted: impl FnMut(&Pending, &[u8]) -> bool) -> Vec<Orphan> {
+        let mut state = self.state.borrow_mut();
+        let State { out, acked, written, fifo, .. } = &mut *state;
+        let (mut at, mut taken) = (*acked, Vec::new());
+        for pending in fifo.iter_mut() {
+            let end = at + pending.len;
+            let bytes = out.get(at..end).unwrap_or_default();
+            if pending.client.is_some() && wanted(pending, bytes) {
+                taken.push(orphan(pending, bytes, end <= *written));
+            }
+            at = end;
+        }
+        taken
+    }
+
+    /// Writes what the socket takes now. `Err`: the connection is broken (its task ends it).
+    pub fn flush(&self) {
+        let stream = self.stream.borrow();
+        let Some(stream) = &*stream else { return };
+        let mut state = self.state.borrow_mut();
+        if self.blocked.get() || state.phase != Phase::Open {
+            return;
+        }
+        while state.written < state.out.len() {
+            match stream.try_write(state.out.get(state.written..).unwrap_or_default()) {
+                Ok(count) if count > 0 => state.written += count,
+                Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+                // The task waits for room, or meets the error itself.
+                Ok(_) | Err(_) => {
+                    self.blocked.set(true);
+                    drop(state);
+                    self.wake();
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The task's step: writes when it has to wait for room, reads, delivers.
+    fn poll(&self, worker: &Rc<Worker>, context: &mut Context<'_>) -> Poll<Ended> {
+        {
+            let mut waker = self.waker.borrow_mut();
+            match &mut *waker {
+                Some(known) if known.will_wake(context.waker()) => {}
+                place => *place = Some(context.waker().clone()),
+            }
+        }
+        match self.end.get() {
+            Some(EndWish::Now) => return Poll::Ready(Ended::ByUs),
+            Some(EndWish::Stalled) => return Poll::Ready(Ended::Stalled),
+            Some(EndWish::WhenIdle) if self.state.borrow().fifo.is_empty() => {
+                return Poll::Ready(Ended::ByUs);
+            }
+            _ => {}
+        }
+        let mut input = self.input.borrow_mut();
+        if self.blocked.get()
+            && let Poll::Ready(Err(cause)) = self.poll_write(context)
+        {
+            return Poll::Ready(Ended::Socket(cause));
+        }
+        for _ in 0..READS_PER_TURN {
+            let read = {
+                let mut stream = self.stream.borrow_mut();
+                let Some(stream) = &mut *stream else { return Poll::Ready(Ended::ByUs) };
+                let Input { buffer, scanner } = &mut *input;
+                buffer.poll_read(stream, scanner.need_hint(), &worker.pool, context)
+            };
+            match read {
+                Poll::Pending => {
+                    input.buffer.release(&worker.pool);
+                    return Poll::Pending;
+                }
+                Poll::Ready(Ok(0)) => return Poll::Ready(Ended::ByNode),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(cause)) => return Poll::Ready(Ended::Socket(cause)),
+            }
+            if let Err(ended) = self.deliver(worker, &mut input) {
+                return Poll::Ready(ended);
+            }
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn poll_write(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut stream = self.stream.borrow_mut();
+        let Some(stream) = &mut *stream else { return Poll::Pending };
+        let mut state = self.state.borrow_mut();
+        while state.written < state.out.len() {
+            let bytes = state.out.get(state.written..).unwrap_or_default();
+            match Pin::new(&mut *stream).poll_write(context, bytes) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(count)) => state.written += count,
+                Poll::Ready(Err(cause)) => return Poll::Ready(Err(cause)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        self.blocked.set(false);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Hands out all whole replies.
+    fn deliver(&self, worker: &Rc<Worker>, input: &mut Input) -> Result<(), Ended> {
+        let now_ns = worker.clock.refresh();
+        let Input { buffer, scanner } = input;
+        let mut answered = 0;
+        while let Some(frame) = scanner.next(buffer.unread())? {
+            if frame.kind == ReplyKind::Normal {
+                let bytes = buffer.unread();
+                let body = bytes.get(frame.body.clone()).unwrap_or_default();
+                let attribute = frame.attribute.clone().and_then(|range| bytes.get(range));
+                answered += self.answer(worker, body, attribute, now_ns)?;
+            }
+            buffer.consume(frame.len);
+        }
+        self.link.metrics.in_flight.sub(answered);
+        self.settle(worker);
+        Ok(())
+    }
+
+    /// Gives one reply to whom it is for. Says how many requests it answered.
+    #[inline]
+    fn answer(
+        &self,
+        worker: &Rc<Worker>,
+        body: &[u8],
+        attribute: Option<&[u8]>,
+        now_ns: u64,
+    ) -> Result<u64, Ended> {
+        let mut state = self.state.borrow_mut();
+        let Some(front) = state.fifo.front_mut() else { return Err(Ended::Unasked) };
+        if front.skip > 0 {
+            front.skip -= 1;
+            front.refused |= is_refusal(front.command, body);
+            return Ok(0);
+        }
+        let Some(pending) = state.fifo.pop_front() else { return Err(Ended::Unasked) };
+        let start = state.acked;
+        state.acked += pending.len;
+        let refused = is_refusal(pending.command, body) || (pending.refused && body.first() == Some(&b'-'));
+        let doubtful =
+            (refused || is_uncertain(body)) && pending.client.is_some() && pending.way != Way::Watching;
+        let bytes = doubtful.then(|| state.out.get(start..state.acked).unwrap_or_default().to_vec());
+        drop(state);
+        if let Some(client) = &pending.client {
+            // After EXEC or UNWATCH nothing is watched any more.
+            if pending.way == Way::Watching && pending.command != WATCH {
+                client.watching.set(false);
+            }
+            if pending.way == Way::OneShot || (pending.way == Way::Watching && pending.command != WATCH) {
+                worker.give_back_one(client, self);
+            }
+        }
+        if let Some(bytes) = bytes
+            && (refused || may_repeat(pending.command, &bytes))
+        {
+            self.link.metrics.refused.add(1);
+            worker.hold(pending, bytes);
+            return Ok(1);
+        }
+        self.link.metrics.latency.record(now_ns.saturating_sub(pending.since_ns));
+        if body.first() == Some(&b'-') {
+            self.link.metrics.errors.add(1);
+        }
+        worker.deliver(&pending, body, attribute, now_ns);
+        Ok(1)
+    }
+
+    /// Drops what is answered from the buffer, and lets clients go on that wait for room.
+    fn settle(&self, worker: &Rc<Worker>) {
+        let mut state = self.state.borrow_mut();
+        if state.fifo.is_empty() && state.written == state.out.len() {
+            state.out.clear();
+            (state.acked, state.written) = (0, 0);
+            if state.out.capacity() > KEEP_BYTES {
+                state.out = Vec::new();
+            }
+        } else if state.acked >= COMPACT_BYTES && state.acked * 2 >= state.out.len() {
+            let acked = state.acked;
+            state.out.drain(..acked);
+            state.written -= acked;
+            state.acked = 0;
+        }
+        let buffered = state.out.len() - state.acked;
+        drop(state);
+        self.link.let_go(buffered, worker);
+    }
+
+    /// Ends it: gives what was under way to the worker, which sends it again or answers.
+    fn close(&self, worker: &Rc<Worker>, ended: &Ended) {
+        self.stream.borrow_mut().take();
+        let mut state = self.state.borrow_mut();
+        let opened = state.phase == Phase::Open;
+        state.phase = Phase::Closed;
+        let (out, fifo) = (std::mem::take(&mut state.out), std::mem::take(&mut state.fifo));
+        let (mut at, written) = (state.acked, state.written);
+        (state.acked, state.written) = (0, 0);
+        drop(state);
+        self.link.metrics.in_flight.sub(fifo.len() as u64);
+        if opened {
+            self.link.metrics.connections.sub(1);
+        }
+        self.link.closed(self, ended, worker);
+        for mut pending in fifo {
+            let end = at + pending.len;
+            if pending.client.is_some() {
+                let bytes = out.get(at..end).unwrap_or_default().to_vec();
+                pending.refused = false;
+                worker.lost(Orphan { pending, bytes, sent: opened && end <= written });
+            }
+            at = end;
+        }
+        self.link.let_go(0, worker);
+        worker.wake_flusher();
+    }
+}
+
+/// A copy of a request whose place stays in the row.
+fn orphan(pending: &mut Pending, bytes: &[u8], sent: bool) -> Orphan {
+    let copy = Pending { client: pending.client.take(), refused: false, ..*pending };
+    Orphan { pending: copy, bytes: bytes.to_vec(), sent }
+}
+
+async fn run(worker: Rc<Worker>, connection: Rc<Connection>) {
+    let ended = match handshake::dial(&worker, &connection.link.target.address).await {
+        Ok(stream) => {
+            connection.stream.replace(Some(stream));
+            connection.state.borrow_mut().phase = Phase::Open;
+            connection.link.opened();
+            worker.mark_connection(&connection);
+            std::future::poll_fn(|context| connection.poll(&worker, context)).await
+        }
+        Err(cause) => Ended::Dial(cause),
+    };
+    connection.close(&worker, &ended);
+}

@@ -1,0 +1,82 @@
+//! Opens a connection to a node: TCP, then the proof of the cluster secret on both sides.
+
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use torc_protocol::handshake::{ClientHandshake, HandshakeError, HelloReply, Role};
+use torc_protocol::resp::{ProtocolError, Value};
+use torc_runtime::datadir::random_bytes;
+use torc_runtime::listen::Stream;
+
+use crate::worker::Worker;
+
+/// The most bytes of a handshake's reply.
+const MAX_REPLY_BYTES: usize = 4096;
+
+/// Why a node could not be reached.
+#[derive(Debug, Error)]
+pub enum DialError {
+    /// It took too long.
+    #[error("no answer in time")]
+    Timeout,
+    /// The socket failed.
+    #[error("{0}")]
+    Socket(#[from] io::Error),
+    /// The node is not one of ours, or of another version.
+    #[error("{0}")]
+    Handshake(#[from] HandshakeError),
+    /// The node does not speak RESP.
+    #[error("{0}")]
+    Protocol(#[from] ProtocolError),
+}
+
+/// A connection that has proved itself and speaks RESP3.
+pub async fn dial(worker: &Rc<Worker>, address: &str) -> Result<Stream, DialError> {
+    let patience = Duration::from_millis(worker.shared.config.connect_timeout_ms);
+    tokio::time::timeout(patience, connect(worker, address)).await.map_err(|_| DialError::Timeout)?
+}
+
+async fn connect(worker: &Rc<Worker>, address: &str) -> Result<Stream, DialError> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    if let Some(secret) = &worker.shared.secret {
+        let name = &worker.shared.config.name;
+        let mut nonce = [0; 16];
+        random_bytes(&mut nonce)?;
+        let handshake = ClientHandshake::new(secret.clone(), Role::Proxy, name, nonce);
+        let mut request = Vec::new();
+        handshake.hello_request(&mut request);
+        stream.write_all(&request).await?;
+        let proof = handshake.prove(&HelloReply::from_value(&reply(&mut stream).await?)?)?;
+        request.clear();
+        ClientHandshake::auth_request(&mut request, &proof);
+        stream.write_all(&request).await?;
+        if let Some(refusal) = reply(&mut stream).await?.as_error() {
+            return Err(HandshakeError::Refused(refusal.into_owned()).into());
+        }
+    }
+    Ok(Stream::from(stream))
+}
+
+/// One reply: the node sends nothing beyond it before it is asked again.
+async fn reply(stream: &mut TcpStream) -> Result<Value, DialError> {
+    let mut bytes = Vec::with_capacity(256);
+    loop {
+        if let Some((value, used)) = Value::decode(&bytes)? {
+            if used < bytes.len() {
+                return Err(HandshakeError::Malformed("trailing bytes").into());
+            }
+            return Ok(value);
+        }
+        if bytes.len() >= MAX_REPLY_BYTES {
+            return Err(HandshakeError::Malformed("a reply without an end").into());
+        }
+        if stream.read_buf(&mut bytes).await? == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+    }
+}

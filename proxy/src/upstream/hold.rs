@@ -1,0 +1,125 @@
+//! Requests that wait for their shard: it has no primary, cannot be reached, or refused them.
+//!
+//! One row per worker, oldest first. While a shard has requests in the row later ones for it join them, so that
+//! none overtakes.
+
+use std::collections::{HashMap, VecDeque};
+
+use torc_cluster::ShardId;
+
+use super::pending::Pending;
+
+/// The pause before a shard is tried again: at first, and at last.
+const FIRST_PAUSE_NS: u64 = 25_000_000;
+const LAST_PAUSE_NS: u64 = 100_000_000;
+
+/// A request that waits.
+#[derive(Debug)]
+pub struct Held {
+    /// What it is.
+    pub pending: Pending,
+    /// Its frames.
+    pub bytes: Vec<u8>,
+    /// Where it waits; `None`: its slot has no owner.
+    pub shard: Option<ShardId>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    requests: usize,
+    tries: u32,
+    not_before_ns: u64,
+}
+
+/// See the module's text.
+#[derive(Debug, Default)]
+pub struct Hold {
+    row: VecDeque<Held>,
+    bytes: usize,
+    shards: HashMap<Option<ShardId>, Waiting, ahash::RandomState>,
+}
+
+impl Hold {
+    /// Requests that wait.
+    pub fn len(&self) -> usize {
+        self.row.len()
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.row.is_empty()
+    }
+
+    /// Bytes that wait.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether requests wait for that shard.
+    pub fn waits_for(&self, shard: Option<ShardId>) -> bool {
+        self.shards.contains_key(&shard)
+    }
+
+    /// Adds a request.
+    pub fn push(&mut self, held: Held, now_ns: u64) {
+        let waiting = self.shards.entry(held.shard).or_default();
+        if waiting.requests == 0 && waiting.tries == 0 {
+            waiting.not_before_ns = now_ns + FIRST_PAUSE_NS;
+        }
+        waiting.requests += 1;
+        self.bytes += held.bytes.len();
+        // What was sent first goes first: a request that comes back from a node is older than those that waited.
+        let place = self.row.iter().rposition(|known| known.pending.since_ns <= held.pending.since_ns);
+        self.row.insert(place.map_or(0, |place| place + 1), held);
+    }
+
+    /// Takes all requests whose shard may be tried now, and those whose deadline has passed.
+    pub fn take_due(&mut self, now_ns: u64, all: bool) -> Vec<Held> {
+        let due: Vec<Option<ShardId>> = self
+            .shards
+            .iter_mut()
+            .filter(|(_, waiting)| all || waiting.not_before_ns <= now_ns)
+            .map(|(shard, waiting)| {
+                waiting.tries = if all { 0 } else { waiting.tries.saturating_add(1) };
+                let pause = (FIRST_PAUSE_NS << waiting.tries.min(8)).min(LAST_PAUSE_NS);
+                waiting.not_before_ns = now_ns + pause;
+                *shard
+            })
+            .collect();
+        let (mut taken, mut kept) = (Vec::new(), VecDeque::with_capacity(self.row.len()));
+        for held in self.row.drain(..) {
+            if due.contains(&held.shard) || held.pending.deadline_ns <= now_ns {
+                taken.push(held);
+            } else {
+                kept.push_back(held);
+            }
+        }
+        self.row = kept;
+        for held in &taken {
+            self.forget(held);
+        }
+        taken
+    }
+
+    /// Takes the requests of a client that is gone.
+    pub fn disown(&mut self, client: u64) {
+        let is_its = |held: &Held| held.pending.client.as_ref().is_some_and(|known| known.id() == client);
+        let (gone, kept): (VecDeque<Held>, _) = self.row.drain(..).partition(is_its);
+        self.row = kept;
+        gone.iter().for_each(|held| self.forget(held));
+        self.tidy();
+    }
+
+    /// Forgets the pauses of shards for which nothing waits. Call it after what was taken has been sent or pushed
+    /// back: a shard that fails again keeps its longer pause.
+    pub fn tidy(&mut self) {
+        self.shards.retain(|_, waiting| waiting.requests > 0);
+    }
+
+    fn forget(&mut self, held: &Held) {
+        self.bytes -= held.bytes.len();
+        if let Some(waiting) = self.shards.get_mut(&held.shard) {
+            waiting.requests = waiting.requests.saturating_sub(1);
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! What a connection to a node remembers of a request that it has not answered.
+
+use std::rc::Rc;
+
+use torc_cluster::ShardId;
+use torc_protocol::command::Command;
+use torc_protocol::slot::Slot;
+
+use crate::downstream::client::Client;
+
+/// Where a request has to go: asked again each time it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dest {
+    /// To the owner of a slot.
+    Slot(Slot),
+    /// To a shard.
+    Shard(ShardId),
+}
+
+/// On what kind of connection a request goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// On one that the worker's clients share.
+    Shared,
+    /// On one that the client has to itself until the reply.
+    OneShot,
+    /// On the one that holds the client's WATCH: never sent again anywhere else.
+    Watching,
+}
+
+/// No deadline.
+pub const NEVER: u64 = u64::MAX;
+
+/// One request under way. Its bytes stay in the connection's (or the hold's) buffer until it is answered.
+#[derive(Debug)]
+pub struct Pending {
+    /// Who waits for it; `None` when nobody does any more. The handle is the client itself: a later client can
+    /// never be mistaken for it.
+    pub client: Option<Rc<Client>>,
+    /// Which of the client's slots it answers.
+    pub seq: u64,
+    /// Which part of that slot.
+    pub part: u32,
+    /// Replies that come before the one that counts (a transaction's MULTI and QUEUED).
+    pub skips: u32,
+    /// How many of them are still to come.
+    pub skip: u32,
+    /// Where it has to go.
+    pub dest: Dest,
+    /// What it is.
+    pub command: Command,
+    /// Whether it may change keys.
+    pub write: bool,
+    /// Whether one of the skipped replies was a refusal.
+    pub refused: bool,
+    /// On what kind of connection it goes.
+    pub way: Way,
+    /// Whether it was sent before.
+    pub again: bool,
+    /// Bytes of its frames.
+    pub len: usize,
+    /// When nobody waits any more, on the worker's clock; [`NEVER`] for waiting commands.
+    pub deadline_ns: u64,
+    /// When it was put into the connection's buffer first, on the worker's clock.
+    pub since_ns: u64,
+}
+
+impl Pending {
+    /// Milliseconds left, as a context carries them: 0 is "no deadline".
+    pub fn left_ms(&self, now_ns: u64) -> u32 {
+        if self.deadline_ns == NEVER {
+            return 0;
+        }
+        u32::try_from(self.deadline_ns.saturating_sub(now_ns) / 1_000_000).unwrap_or(u32::MAX).max(1)
+    }
+}

@@ -1,0 +1,306 @@
+//! One worker: a thread with its clients, its connections to the nodes, and everything between them.
+//!
+//! Everything here belongs to the worker's thread. Tasks on it: one per client, one per connection to a node, the
+//! flusher, the ticker, and the one that takes accepted clients and new maps.
+
+mod clock;
+mod flush;
+mod retry;
+mod routes;
+mod run;
+mod tick;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+
+pub use clock::WorkerClock;
+pub use routes::Routes;
+pub use run::{Accepted, Order, Protocol, spawn};
+
+use crate::buffer::Pool;
+use crate::downstream::client::Client;
+use crate::metrics::WorkerMetrics;
+use crate::shared::Shared;
+use crate::table::Target;
+use crate::text;
+use crate::upstream::body::Body;
+use crate::upstream::connection::Connection;
+use crate::upstream::hold::{Held, Hold};
+use crate::upstream::link::{Link, NoDedicated};
+use crate::upstream::pending::{Dest, Pending, Way};
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Worker {
+    /// What all workers share.
+    pub shared: Arc<Shared>,
+    /// Its number, from 0.
+    pub index: usize,
+    /// Spare buffers.
+    pub pool: Pool,
+    /// The time.
+    pub clock: WorkerClock,
+    /// What it counts.
+    pub metrics: Arc<WorkerMetrics>,
+    routes: RefCell<Rc<Routes>>,
+    links: RefCell<HashMap<Target, Rc<Link>, ahash::RandomState>>,
+    /// Links that no map names any more, until their connections have ended.
+    retired: RefCell<Vec<Rc<Link>>>,
+    held: RefCell<Hold>,
+    /// Whether anything is held: read for each request.
+    holding: Cell<bool>,
+    clients: RefCell<HashMap<u64, Rc<Client>, ahash::RandomState>>,
+    dirty_clients: RefCell<Vec<Rc<Client>>>,
+    dirty_connections: RefCell<Vec<Rc<Connection>>>,
+    flusher: RefCell<Option<Waker>>,
+    random: Cell<u64>,
+    /// Whether buffers hold more than they should: clients are read from only as replies leave.
+    crowded: Cell<bool>,
+    draining: Cell<bool>,
+}
+
+impl Worker {
+    fn new(shared: Arc<Shared>, index: usize, metrics: Arc<WorkerMetrics>, seed: u64) -> Rc<Worker> {
+        Rc::new(Worker {
+            shared,
+            index,
+            pool: Pool::default(),
+            clock: WorkerClock::new(),
+            metrics,
+            routes: RefCell::new(Rc::new(Routes::none())),
+            links: RefCell::default(),
+            retired: RefCell::default(),
+            held: RefCell::default(),
+            holding: Cell::new(false),
+            clients: RefCell::default(),
+            dirty_clients: RefCell::default(),
+            dirty_connections: RefCell::default(),
+            flusher: RefCell::new(None),
+            random: Cell::new(seed),
+            crowded: Cell::new(false),
+            draining: Cell::new(false),
+        })
+    }
+
+    /// The routes of now. A batch of requests keeps the ones it began with.
+    #[inline]
+    pub fn routes(&self) -> Rc<Routes> {
+        Rc::clone(&self.routes.borrow())
+    }
+
+    /// A random number (splitmix64).
+    pub fn random(&self) -> u64 {
+        let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.random.set(state);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A time between three quarters and five quarters of `nanoseconds`.
+    pub fn jitter(&self, nanoseconds: u64) -> u64 {
+        let quarter = nanoseconds / 4;
+        nanoseconds - quarter + self.random() % (quarter * 2 + 1)
+    }
+
+    /// Whether requests should be taken only as replies leave.
+    #[inline]
+    pub fn is_crowded(&self) -> bool {
+        self.crowded.get()
+    }
+
+    /// Whether the proxy is being stopped.
+    pub fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// The clients of this worker.
+    pub fn clients(&self) -> Vec<Rc<Client>> {
+        self.clients.borrow().values().cloned().collect()
+    }
+
+    /// A client of this worker has come.
+    pub fn remember(&self, client: &Rc<Client>) {
+        self.clients.borrow_mut().insert(client.id(), Rc::clone(client));
+    }
+
+    /// A client of this worker has gone.
+    pub fn forget(&self, client: u64) {
+        self.clients.borrow_mut().remove(&client);
+        self.disown(client);
+    }
+
+    /// Sends a request to where it has to go, or holds it back.
+    #[inline]
+    pub fn submit(self: &Rc<Self>, routes: &Routes, pending: Pending, body: Body<'_>) {
+        let shard = routes.place(pending.dest);
+        let waits =
+            self.holding.get() && self.held.borrow().waits_for(shard.map(|index| routes.shard_id(index)));
+        if !waits && let Some(link) = shard.and_then(|index| routes.link(index)) {
+            let client = pending.client.as_ref().map_or(0, |client| client.id());
+            if let Some(connection) = link.shared(self, client) {
+                connection.push(pending, body);
+                self.mark_connection(&connection);
+                return;
+            }
+        }
+        let mut bytes = Vec::with_capacity(body.size());
+        body.write(&mut bytes);
+        self.hold(pending, bytes);
+    }
+
+    /// Sends a request on a connection that its client has to itself until the reply.
+    pub fn submit_alone(self: &Rc<Self>, routes: &Routes, pending: Pending, body: Body<'_>) {
+        let Some(client) = pending.client.clone() else { return };
+        let link = routes.place(pending.dest).and_then(|index| routes.link(index));
+        match link.map(|link| link.dedicated(self)) {
+            Some(Ok(connection)) => {
+                client.dedicated.borrow_mut().push(Rc::clone(&connection));
+                connection.push(pending, body);
+                self.mark_connection(&connection);
+            }
+            Some(Err(NoDedicated::AllInUse)) => self.fail(&pending, text::NO_DEDICATED),
+            Some(Err(NoDedicated::Unreachable)) | None => {
+                let mut bytes = Vec::with_capacity(body.size());
+                body.write(&mut bytes);
+                self.hold(pending, bytes);
+            }
+        }
+    }
+
+    /// Takes back the dedicated connection of a client on which a request has just been answered.
+    pub fn give_back_one(&self, client: &Client, connection: &Connection) {
+        let mut dedicated = client.dedicated.borrow_mut();
+        let Some(at) = dedicated.iter().position(|mine| std::ptr::eq(Rc::as_ptr(mine), connection)) else {
+            return;
+        };
+        let connection = dedicated.remove(at);
+        drop(dedicated);
+        let clean = connection.in_flight() == 0 && !client.watching.replace(false);
+        let link = Rc::clone(&connection.link);
+        link.give_back(connection, clean);
+    }
+
+    /// Takes back all dedicated connections of a client; one on which something is under way, or watched, is
+    /// closed.
+    pub fn give_back(&self, client: &Client) {
+        let watching = client.watching.replace(false);
+        for connection in client.dedicated.take() {
+            let clean = connection.in_flight() == 0 && !watching;
+            let link = Rc::clone(&connection.link);
+            link.give_back(connection, clean);
+        }
+    }
+
+    /// Keeps a request until its shard can be tried (again).
+    pub fn hold(&self, mut pending: Pending, bytes: Vec<u8>) {
+        if pending.client.as_ref().is_none_or(|client| client.closed.get()) {
+            return;
+        }
+        let now_ns = self.clock.now_ns();
+        if pending.deadline_ns <= now_ns {
+            self.fail(&pending, text::NO_PRIMARY);
+            return;
+        }
+        let mut held = self.held.borrow_mut();
+        let config = &self.shared.config;
+        if held.len() >= config.max_held_requests || held.bytes() + bytes.len() > config.max_held_bytes {
+            drop(held);
+            self.fail(&pending, text::TOO_MANY_HELD);
+            return;
+        }
+        let routes = self.routes.borrow();
+        let shard = routes.place(pending.dest).map(|index| routes.shard_id(index));
+        pending.refused = false;
+        held.push(Held { pending, bytes, shard }, now_ns);
+        self.holding.set(true);
+        self.metrics.held_total.add(1);
+        self.metrics.held.set(held.len() as u64);
+    }
+
+    /// Gives a node's reply to the client that waits for it.
+    #[inline]
+    pub fn deliver(&self, pending: &Pending, body: &[u8], attribute: Option<&[u8]>, now_ns: u64) {
+        let Some(client) = pending.client.as_ref().filter(|client| !client.closed.get()) else {
+            self.metrics.orphaned.add(1);
+            return;
+        };
+        if let Some(attribute) = attribute {
+            self.note_position(client, pending, attribute);
+        }
+        let mut outbox = client.outbox.borrow_mut();
+        let delivered = outbox.deliver(pending.seq, pending.part, body, &self.pool);
+        let left = outbox.pending();
+        drop(outbox);
+        if delivered.answered {
+            let command = self.metrics.command(pending.command);
+            command.answered(now_ns.saturating_sub(pending.since_ns));
+            if delivered.error {
+                command.errors.add(1);
+            }
+            if delivered.translated {
+                self.metrics.downgraded.add(1);
+            }
+            self.mark_client(client);
+            client.answered(left);
+        }
+    }
+
+    /// Answers a request with an error of the proxy.
+    #[cold]
+    pub fn fail(&self, pending: &Pending, text: &str) {
+        let Some(client) = pending.client.as_ref().filter(|client| !client.closed.get()) else { return };
+        if text.starts_with("UNCERTAIN") {
+            self.metrics.uncertain.add(1);
+        }
+        let mut outbox = client.outbox.borrow_mut();
+        let delivered = outbox.fail(pending.seq, pending.part, text, &self.pool);
+        let left = outbox.pending();
+        drop(outbox);
+        if delivered.answered {
+            self.metrics.command(pending.command).errors.add(1);
+            self.mark_client(client);
+            client.answered(left);
+        }
+        if pending.way != Way::Shared {
+            self.give_back(client);
+        }
+    }
+
+    /// Remembers where a client's write went, for WAIT.
+    fn note_position(&self, client: &Client, pending: &Pending, attribute: &[u8]) {
+        let Some((term, offset)) = position(attribute) else { return };
+        let routes = self.routes.borrow();
+        let shard = match pending.dest {
+            Dest::Shard(shard) => Some(shard),
+            Dest::Slot(_) => routes.place(pending.dest).map(|index| routes.shard_id(index)),
+        };
+        if let Some(shard) = shard {
+            client.note_position(shard, term, offset);
+        }
+    }
+}
+
+/// Reads `|1 +pos +<term>:<offset>`.
+fn position(attribute: &[u8]) -> Option<(u64, u64)> {
+    let text = attribute.strip_prefix(b"|1\r\n+pos\r\n+")?.strip_suffix(b"\r\n")?;
+    let colon = memchr::memchr(b':', text)?;
+    let number = |digits: &[u8]| u64::try_from(torc_protocol::resp::parse_i64(digits)?).ok();
+    Some((number(text.get(..colon)?)?, number(text.get(colon + 1..)?)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::position;
+
+    #[test]
+    fn positions() {
+        assert_eq!(position(b"|1\r\n+pos\r\n+7:123\r\n"), Some((7, 123)));
+        assert_eq!(position(b"|1\r\n+pos\r\n+7\r\n"), None);
+        assert_eq!(position(b"|1\r\n+ttl\r\n:7\r\n"), None);
+    }
+}

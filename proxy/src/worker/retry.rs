@@ -1,0 +1,124 @@
+//! What becomes of requests that could not be answered where they were sent.
+
+use std::rc::Rc;
+
+use torc_protocol::error;
+
+use super::Worker;
+use crate::text;
+use crate::upstream::body::{Body, may_repeat, renew};
+use crate::upstream::connection::Orphan;
+use crate::upstream::pending::{Pending, Way};
+
+impl Worker {
+    /// The connection of a request broke.
+    pub fn lost(&self, orphan: Orphan) {
+        let Orphan { pending, bytes, sent } = orphan;
+        if pending.way != Way::Shared
+            && let Some(client) = &pending.client
+        {
+            self.give_back(client);
+        }
+        if pending.way == Way::Watching {
+            // What was watched is forgotten with the connection: the transaction must not run elsewhere.
+            return match sent {
+                true => self.fail(&pending, error::UNCERTAIN_UPSTREAM),
+                false => self.abort(&pending),
+            };
+        }
+        if !sent || may_repeat(pending.command, &bytes) {
+            self.hold(pending, bytes);
+        } else {
+            self.fail(&pending, error::UNCERTAIN_UPSTREAM);
+        }
+    }
+
+    /// Nobody may wait for a request any longer; `sent`: the node may have executed it.
+    pub fn overdue(&self, orphan: &Orphan) {
+        self.metrics.timeouts.add(1);
+        let text = match orphan.sent {
+            false => text::NO_PRIMARY,
+            true if orphan.pending.command.spec().is_readonly() => text::READ_TIMEOUT,
+            true => text::WRITE_TIMEOUT,
+        };
+        self.fail(&orphan.pending, text);
+    }
+
+    /// Answers the EXEC of a transaction whose watched keys can no longer be vouched for, as if they had changed.
+    fn abort(&self, pending: &Pending) {
+        use torc_protocol::command::{Command, TransactionCommand};
+        if pending.command == Command::Transactions(TransactionCommand::Exec) {
+            self.deliver(pending, b"_\r\n", None, self.clock.now_ns());
+        } else {
+            self.fail(pending, text::NO_PRIMARY);
+        }
+    }
+
+    /// Tries what is held: all of it when the map has changed, else what is due.
+    pub(super) fn retry(self: &Rc<Self>, all: bool) {
+        if !self.holding.get() {
+            return;
+        }
+        let now_ns = self.clock.refresh();
+        let due = self.held.borrow_mut().take_due(now_ns, all);
+        let routes = self.routes();
+        let mut stuck = Vec::new();
+        let mut renewed = self.pool.take();
+        for held in due {
+            let mut pending = held.pending;
+            if pending.deadline_ns <= now_ns {
+                self.metrics.timeouts.add(1);
+                self.fail(&pending, text::NO_PRIMARY);
+                continue;
+            }
+            if let Some(text) = self.fail_homeless(pending.dest) {
+                self.fail(&pending, text);
+                continue;
+            }
+            let place = routes.place(pending.dest);
+            let client = pending.client.as_ref().map_or(0, |client| client.id());
+            let connection = match place.and_then(|index| routes.link(index)) {
+                Some(link) if !stuck.contains(&place) && !link.is_paused(self) => Some(link),
+                _ => None,
+            };
+            let Some(link) = connection else {
+                stuck.push(place);
+                self.hold(pending, held.bytes);
+                continue;
+            };
+            renewed.clear();
+            renew(&held.bytes, routes.table.epoch, pending.left_ms(now_ns), &mut renewed);
+            pending.again = true;
+            self.metrics.retries.add(1);
+            let body = Body::Frames(&renewed);
+            match pending.way {
+                Way::OneShot => self.submit_alone(&routes, pending, body),
+                Way::Shared | Way::Watching => match link.shared(self, client) {
+                    Some(connection) => {
+                        connection.push(pending, body);
+                        self.mark_connection(&connection);
+                    }
+                    None => {
+                        stuck.push(place);
+                        self.hold(pending, held.bytes);
+                    }
+                },
+            }
+        }
+        self.pool.give(renewed);
+        let mut held = self.held.borrow_mut();
+        held.tidy();
+        self.holding.set(!held.is_empty());
+        self.metrics.held.set(held.len() as u64);
+    }
+
+    /// A client is gone: nothing is sent or kept for it any more.
+    pub(super) fn disown(&self, client: u64) {
+        if self.holding.get() {
+            let mut held = self.held.borrow_mut();
+            held.disown(client);
+            self.holding.set(!held.is_empty());
+            self.metrics.held.set(held.len() as u64);
+        }
+    }
+}

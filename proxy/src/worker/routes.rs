@@ -1,0 +1,116 @@
+//! The routing table together with this worker's links.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use torc_cluster::{ClusterMap, ShardId};
+
+use super::Worker;
+use crate::table::RouteTable;
+use crate::text;
+use crate::upstream::body::may_repeat;
+use crate::upstream::link::Link;
+use crate::upstream::pending::{Dest, Way};
+
+/// A table and the link to each shard's primary. Never changed: a new map makes new routes.
+#[derive(Debug)]
+pub struct Routes {
+    /// The table.
+    pub table: Arc<RouteTable>,
+    links: Vec<Option<Rc<Link>>>,
+}
+
+impl Routes {
+    /// Before the first map.
+    pub fn none() -> Self {
+        Routes { table: Arc::new(RouteTable::new(Arc::new(ClusterMap::default()), &[])), links: Vec::new() }
+    }
+
+    /// The link to a shard's primary.
+    #[inline]
+    pub fn link(&self, index: usize) -> Option<&Rc<Link>> {
+        self.links.get(index)?.as_ref()
+    }
+
+    /// The place of the shard that a request has to go to.
+    #[inline]
+    pub fn place(&self, dest: Dest) -> Option<usize> {
+        match dest {
+            Dest::Slot(slot) => self.table.shard_of(slot),
+            Dest::Shard(shard) => self.table.index_of(shard),
+        }
+    }
+
+    /// How many shards there are.
+    pub fn shards(&self) -> usize {
+        self.table.shards.len()
+    }
+
+    /// The shard at a place below [`Routes::shards`].
+    pub fn shard_id(&self, index: usize) -> ShardId {
+        self.table.shards.get(index).map_or(ShardId(u16::MAX), |shard| shard.id)
+    }
+}
+
+impl Worker {
+    /// Takes a new map: links to new primaries, farewell to old ones, and another try for what is held.
+    pub(super) fn set_table(self: &Rc<Self>, table: Arc<RouteTable>) {
+        let mut links = self.links.borrow_mut();
+        let mut used = Vec::with_capacity(table.shards.len());
+        for shard in &table.shards {
+            used.push(shard.primary.as_ref().map(|target| {
+                Rc::clone(links.entry(target.clone()).or_insert_with(|| {
+                    let metrics = self.shared.node_metrics(self.index, target);
+                    Rc::new(Link::new(target.clone(), metrics, self.shared.config.connections_per_node))
+                }))
+            }));
+        }
+        let gone: Vec<Rc<Link>> = links
+            .extract_if(|target, _| !table.shards.iter().any(|shard| shard.primary.as_ref() == Some(target)))
+            .map(|(_, link)| link)
+            .collect();
+        drop(links);
+        let epoch = table.epoch;
+        let routes = Rc::new(Routes { table, links: used });
+        let old = self.routes.replace(Rc::clone(&routes));
+        tracing::debug!(worker = self.index, epoch, "took a new map");
+        self.recall(&old, &routes);
+        for link in gone {
+            link.retire(self);
+            self.retired.borrow_mut().push(link);
+        }
+        self.retry(true);
+    }
+
+    /// Requests under way to a node that is not the primary of their shard any more: what may be sent again goes
+    /// to the new one at once, without waiting for the old one to answer or to break.
+    fn recall(self: &Rc<Self>, old: &Routes, new: &Routes) {
+        for index in 0..old.shards() {
+            let Some(link) = old.link(index) else { continue };
+            let shard = old.shard_id(index);
+            let now = new.table.index_of(shard).and_then(|index| new.link(index));
+            if now.is_some_and(|now| Rc::ptr_eq(now, link)) {
+                continue;
+            }
+            for connection in link.connections() {
+                let orphans = connection.take_if(|pending, bytes| {
+                    pending.way == Way::Shared
+                        && old.place(pending.dest) == Some(index)
+                        && may_repeat(pending.command, bytes)
+                });
+                for orphan in orphans {
+                    self.hold(orphan.pending, orphan.bytes);
+                }
+            }
+        }
+    }
+
+    /// Answers what waits for a shard that the map has no more.
+    pub(super) fn fail_homeless(&self, dest: Dest) -> Option<&'static str> {
+        let routes = self.routes.borrow();
+        match dest {
+            Dest::Shard(_) if routes.shards() > 0 && routes.place(dest).is_none() => Some(text::NO_SHARD),
+            _ => None,
+        }
+    }
+}
