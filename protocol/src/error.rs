@@ -40,7 +40,6 @@ pub const GETKEYS_UNKNOWN: &str = "ERR Invalid command specified";
 pub const GETKEYS_NONE: &str = "ERR The command has no key arguments";
 
 pub const DB_OUT_OF_RANGE: &str = "ERR DB index is out of range";
-pub const INVALID_DB: &str = "ERR invalid DB index";
 pub const INVALID_FIRST_DB: &str = "ERR invalid first DB index";
 pub const INVALID_SECOND_DB: &str = "ERR invalid second DB index";
 
