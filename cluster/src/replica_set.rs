@@ -181,6 +181,11 @@ impl ReplicaSet {
         self.replicas.get(&member).filter(|replica| replica.verified).map(|replica| replica.acked)
     }
 
+    /// Replicas that are known: connected, or members of the set.
+    pub fn replicas(&self) -> impl Iterator<Item = Member> + '_ {
+        self.replicas.keys().copied().filter(|member| *member != self.me)
+    }
+
     /// How many replicas hold an offset: what `WAIT` asks.
     pub fn holding(&self, offset: Offset) -> usize {
         self.replicas

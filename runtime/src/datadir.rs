@@ -210,7 +210,8 @@ fn write_and_sync(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     file.sync_all()
 }
 
-fn sync_folder_of(path: &Path) -> Result<(), DataDirError> {
+/// Makes a rename or a new file in the folder of `path` durable.
+pub fn sync_folder_of(path: &Path) -> Result<(), DataDirError> {
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

@@ -4,6 +4,7 @@
 //!
 //! | module | holds |
 //! | --- | --- |
+//! | [`cgroup`] | the memory limit of the container |
 //! | [`clock`] | `CLOCK_BOOTTIME` and wall time, as functions and behind a trait |
 //! | [`logging`] | the one place that installs a `tracing` subscriber |
 //! | [`shutdown`] | the token that SIGTERM and SIGINT trip |
@@ -16,6 +17,7 @@
 //! | [`raft`] | consensus over `openraft`: storage, transport, the handle |
 
 pub mod bus;
+pub mod cgroup;
 pub mod clock;
 pub mod datadir;
 pub mod http;

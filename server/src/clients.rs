@@ -1,16 +1,439 @@
-//! The connections of this process, for CLIENT LIST, CLIENT KILL and the limit on their number.
+//! The connections of this process, for CLIENT LIST, CLIENT KILL, CLIENT PAUSE and the limits on them.
+//!
+//! A connection's task owns its session and its buffers; what others may see or ask of it is in a [`Client`]:
+//! atomics that the task stores to once per batch, and a small mutex for names. Other threads ask by setting a
+//! request (close, unblock) and waking the task, which looks at it whenever it is polled.
+//!
+//! Lock order: the registry's lock before a client's; neither is held while a stripe is locked by the same
+//! thread for longer than a look-up.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering};
+use std::task::Waker;
+
+use parking_lot::Mutex;
+use torc_protocol::command::Command;
+use torc_protocol::resp::Version;
+use torc_runtime::listen::acceptor::ConnectionLimit;
+
+/// Connections that may be open at a time unless CONFIG SET maxclients says otherwise.
+pub const DEFAULT_MAX_CLIENTS: usize = 10_000;
+
+/// Client flags of CLIENT LIST, as bits; the letters are Redis's.
+pub mod flag {
+    /// `x`: inside MULTI.
+    pub const MULTI: u8 = 1;
+    /// `d`: a watched key has changed.
+    pub const DIRTY_CAS: u8 = 2;
+    /// `b`: waits in a blocking command.
+    pub const BLOCKED: u8 = 4;
+    /// `r`: READONLY.
+    pub const READONLY: u8 = 8;
+    /// `e`: exempt from client eviction.
+    pub const NO_EVICT: u8 = 16;
+    /// `T`: does not mark keys as used.
+    pub const NO_TOUCH: u8 = 32;
+}
+
+/// How a blocked client is to be woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unblock {
+    /// As if its time-out had passed.
+    Timeout,
+    /// With an error.
+    Error,
+}
+
+/// What CLIENT SETNAME and CLIENT SETINFO set.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    /// CLIENT SETNAME.
+    pub name: Box<[u8]>,
+    /// LIB-NAME.
+    pub lib_name: Box<[u8]>,
+    /// LIB-VER.
+    pub lib_version: Box<[u8]>,
+}
+
+/// What others see of a connection. Stored to by its task alone, but for the requests at the end.
+#[derive(Debug)]
+pub struct Client {
+    /// Number of the connection, from 1.
+    pub id: u64,
+    /// The peer, as CLIENT LIST shows it.
+    pub addr: Box<str>,
+    /// Our end.
+    pub laddr: Box<str>,
+    /// File descriptor.
+    pub fd: i32,
+    /// Over a unix socket.
+    pub unix: bool,
+    /// Unix milliseconds of its start.
+    pub connected_ms: u64,
+    /// Unix milliseconds of the last request.
+    pub last_active_ms: AtomicU64,
+    /// SELECT.
+    pub db: AtomicU8,
+    /// 2 or 3; 0 for memcached.
+    pub resp: AtomicU8,
+    /// See [`flag`].
+    pub flags: AtomicU8,
+    /// Requests queued in MULTI; -1 outside.
+    pub multi: AtomicI64,
+    /// Keys watched: 1 when any is.
+    pub watching: AtomicBool,
+    /// Index of the last command; `u16::MAX` before the first.
+    pub last_command: AtomicU16,
+    /// Bytes of requests that wait in the buffer.
+    pub input_bytes: AtomicUsize,
+    /// Bytes of replies that the client has not taken yet.
+    pub output_bytes: AtomicUsize,
+    /// Capacity of both buffers.
+    pub buffer_bytes: AtomicUsize,
+    /// Whether the default user is authenticated.
+    pub authenticated: AtomicBool,
+    names: Mutex<Names>,
+    close: AtomicBool,
+    unblock: AtomicU8,
+    waker: Mutex<Option<Waker>>,
+}
+
+const UNBLOCK_NONE: u8 = 0;
+const UNBLOCK_TIMEOUT: u8 = 1;
+const UNBLOCK_ERROR: u8 = 2;
+
+impl Client {
+    /// A connection that starts at `now_ms`.
+    pub fn new(id: u64, addr: String, laddr: String, fd: i32, unix: bool, resp: u8, now_ms: u64) -> Client {
+        Client {
+            id,
+            addr: addr.into(),
+            laddr: laddr.into(),
+            fd,
+            unix,
+            connected_ms: now_ms,
+            last_active_ms: AtomicU64::new(now_ms),
+            db: AtomicU8::new(0),
+            resp: AtomicU8::new(resp),
+            flags: AtomicU8::new(0),
+            multi: AtomicI64::new(-1),
+            watching: AtomicBool::new(false),
+            last_command: AtomicU16::new(u16::MAX),
+            input_bytes: AtomicUsize::new(0),
+            output_bytes: AtomicUsize::new(0),
+            buffer_bytes: AtomicUsize::new(0),
+            authenticated: AtomicBool::new(false),
+            names: Mutex::default(),
+            close: AtomicBool::new(false),
+            unblock: AtomicU8::new(UNBLOCK_NONE),
+            waker: Mutex::new(None),
+        }
+    }
+
+    /// Names as they are now.
+    pub fn names(&self) -> Names {
+        self.names.lock().clone()
+    }
+
+    /// Changes names.
+    pub fn set_names(&self, change: impl FnOnce(&mut Names)) {
+        change(&mut self.names.lock());
+    }
+
+    /// The task that serves the connection says how to wake it. A task's waker stays the same for its life.
+    pub fn set_waker(&self, waker: &Waker) {
+        *self.waker.lock() = Some(waker.clone());
+    }
+
+    /// Wakes the task.
+    pub fn wake(&self) {
+        if let Some(waker) = &*self.waker.lock() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Asks the task to close the connection.
+    pub fn close(&self) {
+        self.close.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Whether somebody asked.
+    #[inline]
+    pub fn must_close(&self) -> bool {
+        self.close.load(Ordering::Acquire)
+    }
+
+    /// Asks the task to end its waiting; false when it does not wait.
+    pub fn unblock(&self, how: Unblock) -> bool {
+        if self.flags.load(Ordering::Acquire) & flag::BLOCKED == 0 {
+            return false;
+        }
+        let how = if how == Unblock::Timeout { UNBLOCK_TIMEOUT } else { UNBLOCK_ERROR };
+        self.unblock.store(how, Ordering::Release);
+        self.wake();
+        true
+    }
+
+    /// What was asked by [`Client::unblock`], once.
+    pub fn take_unblock(&self) -> Option<Unblock> {
+        match self.unblock.swap(UNBLOCK_NONE, Ordering::AcqRel) {
+            UNBLOCK_TIMEOUT => Some(Unblock::Timeout),
+            UNBLOCK_ERROR => Some(Unblock::Error),
+            _ => None,
+        }
+    }
+
+    /// Sets or clears one of the [`flag`]s; only the connection's own task may.
+    pub fn set_flag(&self, bit: u8, on: bool) {
+        let old = self.flags.load(Ordering::Relaxed);
+        self.flags.store(if on { old | bit } else { old & !bit }, Ordering::Release);
+    }
+
+    /// Whether it waits in a blocking command.
+    pub fn is_blocked(&self) -> bool {
+        self.has(flag::BLOCKED)
+    }
+
+    fn has(&self, bit: u8) -> bool {
+        self.flags.load(Ordering::Relaxed) & bit != 0
+    }
+
+    /// The version of RESP that the client speaks.
+    pub fn set_version(&self, version: Version) {
+        self.resp.store(version.number() as u8, Ordering::Relaxed);
+    }
+
+    /// The last command's full name.
+    pub fn last_command_name(&self) -> &'static str {
+        let index = usize::from(self.last_command.load(Ordering::Relaxed));
+        Command::ALL.get(index).map_or("NULL", |command| command.spec().name)
+    }
+
+    /// Seconds since the last request.
+    pub fn idle_s(&self, now_ms: u64) -> u64 {
+        now_ms.saturating_sub(self.last_active_ms.load(Ordering::Relaxed)) / 1000
+    }
+
+    /// The connection's line in CLIENT LIST, without its end, as Redis 7.2 writes it.
+    pub fn describe(&self, now_ms: u64, out: &mut Vec<u8>) {
+        let mut letters = String::new();
+        for (bit, letter) in [
+            (flag::BLOCKED, 'b'),
+            (flag::MULTI, 'x'),
+            (flag::DIRTY_CAS, 'd'),
+            (flag::READONLY, 'r'),
+            (flag::NO_EVICT, 'e'),
+            (flag::NO_TOUCH, 'T'),
+        ] {
+            if self.has(bit) {
+                letters.push(letter);
+            }
+        }
+        if self.unix {
+            letters.push('U');
+        }
+        if letters.is_empty() {
+            letters.push('N');
+        }
+        let names = self.names();
+        let output = self.output_bytes.load(Ordering::Relaxed);
+        let buffers = self.buffer_bytes.load(Ordering::Relaxed);
+        let input = self.input_bytes.load(Ordering::Relaxed);
+        let mut text = String::with_capacity(384);
+        let _ = write!(text, "id={} addr={} laddr={} fd={} name=", self.id, self.addr, self.laddr, self.fd);
+        out.extend_from_slice(text.as_bytes());
+        out.extend_from_slice(&names.name);
+        text.clear();
+        let _ = write!(
+            text,
+            " age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi={} qbuf={} qbuf-free={} argv-mem=0 \
+             multi-mem=0 rbs={} rbp=0 obl={} oll=0 omem={} tot-mem={} events={} cmd={} user=default redir=-1 \
+             resp={}",
+            now_ms.saturating_sub(self.connected_ms) / 1000,
+            self.idle_s(now_ms),
+            letters,
+            self.db.load(Ordering::Relaxed),
+            self.multi.load(Ordering::Relaxed),
+            input,
+            buffers.saturating_sub(input),
+            0,
+            output,
+            0,
+            size_of::<Client>() + buffers,
+            if output > 0 { "rw" } else { "r" },
+            self.last_command_name(),
+            self.resp.load(Ordering::Relaxed),
+        );
+        out.extend_from_slice(text.as_bytes());
+        out.extend_from_slice(b" lib-name=");
+        out.extend_from_slice(&names.lib_name);
+        out.extend_from_slice(b" lib-ver=");
+        out.extend_from_slice(&names.lib_version);
+    }
+}
+
+/// What CLIENT PAUSE holds back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pause {
+    /// Commands that may change keys.
+    Writes,
+    /// All of them.
+    All,
+}
 
 /// See the module's text.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Clients {
     next_id: AtomicU64,
+    open: Mutex<BTreeMap<u64, Arc<Client>>>,
+    /// The bound on open connections, shared with the acceptors.
+    pub limit: ConnectionLimit,
+    /// Clients that wait in a blocking command.
+    pub blocked: AtomicUsize,
+    /// Bytes of replies that all clients together have not taken yet.
+    pub unsent_bytes: AtomicUsize,
+    /// Unix milliseconds at which the pause ends; 0: there is none.
+    pause_until_ms: AtomicU64,
+    pause_all: AtomicBool,
+}
+
+impl Default for Clients {
+    fn default() -> Self {
+        Clients {
+            next_id: AtomicU64::new(0),
+            open: Mutex::default(),
+            limit: ConnectionLimit::new(DEFAULT_MAX_CLIENTS),
+            blocked: AtomicUsize::new(0),
+            unsent_bytes: AtomicUsize::new(0),
+            pause_until_ms: AtomicU64::new(0),
+            pause_all: AtomicBool::new(false),
+        }
+    }
 }
 
 impl Clients {
     /// A number that no connection has had.
     pub fn next_id(&self) -> u64 {
         self.next_id.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Adds a connection.
+    pub fn add(&self, client: Client) -> Arc<Client> {
+        let client = Arc::new(client);
+        self.open.lock().insert(client.id, client.clone());
+        client
+    }
+
+    /// Takes a connection out.
+    pub fn remove(&self, id: u64) {
+        self.open.lock().remove(&id);
+    }
+
+    /// The connection of that number.
+    pub fn get(&self, id: u64) -> Option<Arc<Client>> {
+        self.open.lock().get(&id).cloned()
+    }
+
+    /// All connections, by number.
+    pub fn all(&self) -> Vec<Arc<Client>> {
+        self.open.lock().values().cloned().collect()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.open.lock().len()
+    }
+
+    /// True when there is none.
+    pub fn is_empty(&self) -> bool {
+        self.open.lock().is_empty()
+    }
+
+    /// Asks all connections to end: the node stops.
+    pub fn finish_all(&self) {
+        self.open.lock().values().for_each(|client| client.close());
+    }
+
+    /// Starts a pause, or makes the one under way longer or stricter.
+    pub fn pause(&self, what: Pause, until_ms: u64, now_ms: u64) {
+        let under_way = self.pause_until_ms.load(Ordering::Acquire) > now_ms;
+        let all = what == Pause::All || (under_way && self.pause_all.load(Ordering::Acquire));
+        self.pause_all.store(all, Ordering::Release);
+        if under_way {
+            self.pause_until_ms.fetch_max(until_ms, Ordering::AcqRel);
+        } else {
+            self.pause_until_ms.store(until_ms, Ordering::Release);
+        }
+    }
+
+    /// Ends the pause.
+    pub fn unpause(&self) {
+        self.pause_until_ms.store(0, Ordering::Release);
+        self.open.lock().values().for_each(|client| client.wake());
+    }
+
+    /// The pause in force: what it holds back, and until when (Unix milliseconds).
+    #[inline]
+    pub fn paused(&self, now_ms: u64) -> Option<(Pause, u64)> {
+        let until = self.pause_until_ms.load(Ordering::Acquire);
+        if until <= now_ms {
+            return None;
+        }
+        Some((if self.pause_all.load(Ordering::Acquire) { Pause::All } else { Pause::Writes }, until))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(id: u64) -> Client {
+        Client::new(id, "127.0.0.1:5000".into(), "127.0.0.1:6379".into(), 8, false, 2, 1_000)
+    }
+
+    #[test]
+    fn a_line_has_all_fields_of_redis() {
+        let client = client(3);
+        client.set_names(|n| n.name = b"me"[..].into());
+        client.set_flag(flag::MULTI, true);
+        let mut out = Vec::new();
+        client.describe(8_500, &mut out);
+        let line = String::from_utf8_lossy(&out);
+        assert!(line.starts_with(
+            "id=3 addr=127.0.0.1:5000 laddr=127.0.0.1:6379 fd=8 name=me age=7 idle=7 flags=x db=0 sub=0 psub=0 \
+             ssub=0 multi=-1 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem="
+        ));
+        assert!(
+            line.ends_with(" events=r cmd=NULL user=default redir=-1 resp=2 lib-name= lib-ver="),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn a_pause_grows_and_ends() {
+        let clients = Clients::default();
+        assert_eq!(clients.paused(10), None);
+        clients.pause(Pause::Writes, 100, 10);
+        assert_eq!(clients.paused(50), Some((Pause::Writes, 100)));
+        clients.pause(Pause::All, 80, 50);
+        assert_eq!(clients.paused(60), Some((Pause::All, 100)));
+        assert_eq!(clients.paused(100), None);
+        clients.pause(Pause::Writes, 200, 150);
+        assert_eq!(clients.paused(160), Some((Pause::Writes, 200)));
+        clients.unpause();
+        assert_eq!(clients.paused(160), None);
+    }
+
+    #[test]
+    fn only_a_blocked_client_is_unblocked() {
+        let client = client(1);
+        assert!(!client.unblock(Unblock::Error));
+        client.set_flag(flag::BLOCKED, true);
+        assert!(client.unblock(Unblock::Error));
+        assert_eq!(client.take_unblock(), Some(Unblock::Error));
+        assert_eq!(client.take_unblock(), None);
     }
 }

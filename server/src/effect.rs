@@ -16,6 +16,9 @@ pub const RECORD_HEADER: usize = 20;
 /// A record longer than this is refused by replicas as damage.
 pub const MAX_RECORD_BYTES: usize = 1 << 30;
 
+/// No string is longer, whatever `proto-max-bulk-len` says.
+const MAX_STRING_BYTES: u64 = 1 << 34;
+
 const PUT_STRING: u8 = 1;
 const PUT_HASH: u8 = 2;
 const DELETE: u8 = 3;
@@ -31,6 +34,7 @@ const FENCE: u8 = 12;
 const REMEMBER: u8 = 13;
 const FLUSH_STRIPE: u8 = 14;
 const SCRIPT_FLUSH: u8 = 15;
+const PATCH: u8 = 16;
 
 /// Pairs of bytes in an effect, read one after another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +68,9 @@ pub enum Effect<'a> {
     Expire { db: u8, key: &'a [u8], version: u32, at_ms: Option<u64> },
     /// Bytes were appended to the string (which the key holds, or held nothing).
     Append { db: u8, key: &'a [u8], version: u32, value: &'a [u8] },
+    /// Bytes were written at an offset of the string (which the key holds, or held nothing); it grew with zero
+    /// bytes where needed.
+    Patch { db: u8, key: &'a [u8], version: u32, offset: u64, value: &'a [u8] },
     /// Fields were set (fields and values alternate); a missing hash is created.
     HashSet { db: u8, key: &'a [u8], version: u32, items: Items<'a> },
     /// Fields were removed; an empty hash goes.
@@ -96,7 +103,7 @@ pub enum DecodeError {
     #[error("unknown effect {0}")]
     Unknown(u8),
     /// The record's length is beyond the bound.
-    #[error("record of {0} bytes is too long")]
+    #[error("record or string of {0} bytes is too long")]
     TooLong(usize),
 }
 
@@ -219,6 +226,16 @@ impl EffectWriter {
         if self.enabled {
             self.head(APPEND, db, key);
             self.u32(version);
+            self.bytes(value);
+        }
+    }
+
+    /// Bytes were written at an offset of a string.
+    pub fn patch(&mut self, db: u8, key: &[u8], version: u32, offset: u64, value: &[u8]) {
+        if self.enabled {
+            self.head(PATCH, db, key);
+            self.u32(version);
+            self.u64(offset);
             self.bytes(value);
         }
     }
@@ -378,6 +395,11 @@ impl<'a> Reader<'a> {
         Ok(Some(self.u64()?).filter(|&ms| ms != 0))
     }
 
+    fn string_offset(&mut self) -> Result<u64, DecodeError> {
+        let offset = self.u64()?;
+        if offset > MAX_STRING_BYTES { Err(DecodeError::TooLong(offset as usize)) } else { Ok(offset) }
+    }
+
     fn meta(&mut self) -> Result<Meta, DecodeError> {
         Ok(Meta { expire_ms: self.time()?, mc_flags: self.u32()?, version: self.u32()?, access: 0 })
     }
@@ -408,6 +430,13 @@ impl<'a> Reader<'a> {
                 db: self.u8()?,
                 key: self.bytes()?,
                 version: self.u32()?,
+                value: self.bytes()?,
+            },
+            PATCH => Effect::Patch {
+                db: self.u8()?,
+                key: self.bytes()?,
+                version: self.u32()?,
+                offset: self.string_offset()?,
                 value: self.bytes()?,
             },
             HASH_SET => Effect::HashSet {

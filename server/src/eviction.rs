@@ -106,16 +106,15 @@ impl Node {
     fn score(&self, policy: EvictionPolicy, entry: &Entry, now_ms: u64, rng: &mut u64) -> Option<u64> {
         let expire = entry.expire_ms();
         let clock = self.eviction_clock(now_ms);
+        let rarity = |entry: &Entry| u64::from(u8::MAX) - u64::from(clock.frequency(entry.access()));
         match policy {
             EvictionPolicy::NoEviction => None,
             EvictionPolicy::AllKeysRandom => Some(next(rng)),
             EvictionPolicy::VolatileRandom => expire.map(|_| next(rng)),
-            EvictionPolicy::AllKeysLru | EvictionPolicy::AllKeysLfu => {
-                Some(u64::from(clock.idle_s(entry.access())))
-            }
-            EvictionPolicy::VolatileLru | EvictionPolicy::VolatileLfu => {
-                expire.map(|_| u64::from(clock.idle_s(entry.access())))
-            }
+            EvictionPolicy::AllKeysLru => Some(u64::from(clock.idle_s(entry.access()))),
+            EvictionPolicy::AllKeysLfu => Some(rarity(entry)),
+            EvictionPolicy::VolatileLru => expire.map(|_| u64::from(clock.idle_s(entry.access()))),
+            EvictionPolicy::VolatileLfu => expire.map(|_| rarity(entry)),
             EvictionPolicy::VolatileTtl => expire.map(|at| u64::MAX - at),
         }
     }

@@ -5,15 +5,29 @@
 //!                                └── effect records → shard (sequence, outboxes) → replication
 //! ```
 
+pub mod agent;
 pub mod clients;
+pub mod config;
+pub mod conn;
 pub mod effect;
+pub mod effect_apply;
 pub mod exec;
+mod long_double;
 pub mod memcached;
+pub mod metrics;
 pub mod node;
+pub mod replication;
+pub mod run;
 pub mod script;
 pub mod settings;
 pub mod shard;
+pub mod slow;
 pub mod stats;
 pub mod store;
 
 mod eviction;
+mod expiry;
+mod side_state;
+
+pub use config::ServerConfig;
+pub use run::{Addresses, Running, StartError, run};

@@ -1,19 +1,22 @@
 //! The process: what workers, control and replication share.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
+use crossbeam_utils::CachePadded;
 
 use torc_protocol::context::Ack;
 use torc_protocol::handshake::Secret;
+use torc_runtime::shutdown::Shutdown;
 
 use crate::clients::Clients;
 use crate::memcached::PendingFlush;
 use crate::script::ScriptCache;
 use crate::settings::{EvictionClock, Settings};
 use crate::shard::{Role, Shard};
+use crate::slow::SlowLog;
 use crate::stats::WorkerStats;
 use crate::store::{Entry, KeyHasher, Store};
 
@@ -38,6 +41,10 @@ pub struct Node {
     pub stats: Box<[Arc<WorkerStats>]>,
     /// Connections of all workers.
     pub clients: Clients,
+    /// What took long.
+    pub slow: SlowLog,
+    /// Trips when the process is to end; set once by who runs the node.
+    pub shutdown: OnceLock<Shutdown>,
     /// Script bodies by their SHA1.
     pub scripts: ScriptCache,
     /// memcached's delayed flush.
@@ -50,7 +57,13 @@ pub struct Node {
     pub tokens: AtomicU64,
     /// The cluster's secret; without one nobody can do the handshake.
     pub secret: Option<Secret>,
+    /// CLOCK_BOOTTIME at which each worker last went round its loop; 0 before the first time.
+    progress: Box<[CachePadded<AtomicU64>]>,
+    /// Whether keys that have expired are looked for (DEBUG SET-ACTIVE-EXPIRE).
+    pub active_expiry: AtomicBool,
     garbage: mpsc::SyncSender<Garbage>,
+    /// The policy of `settings` counts uses; see [`Node::refresh_policy`].
+    lfu: AtomicBool,
 }
 
 impl Node {
@@ -73,19 +86,25 @@ impl Node {
         if let Err(error) = spawned {
             tracing::warn!(%error, "no thread for freeing big values: they are freed in place");
         }
+        let slow = SlowLog::new(&settings);
         Arc::new(Node {
             store: Store::new(hasher),
             shard: Shard::new(workers, cluster),
             settings: ArcSwap::from_pointee(settings),
             stats: (0..workers).map(|_| Arc::new(WorkerStats::default())).collect(),
             clients: Clients::default(),
+            slow,
+            shutdown: OnceLock::new(),
             scripts: ScriptCache::default(),
             memcached: PendingFlush::default(),
             started_ms,
             run_id: seed.iter().map(|b| format!("{b:02x}")).collect(),
             tokens: AtomicU64::new(0),
             secret,
+            progress: (0..workers).map(|_| CachePadded::new(AtomicU64::new(0))).collect(),
+            active_expiry: AtomicBool::new(true),
             garbage,
+            lfu: AtomicBool::new(false),
         })
     }
 
@@ -104,6 +123,20 @@ impl Node {
         let _ = self.garbage.try_send(garbage);
     }
 
+    /// A worker says that it makes progress; at least once a second.
+    pub fn stamp_progress(&self, worker: usize, now_ns: u64) {
+        self.progress[worker].store(now_ns, Ordering::Relaxed);
+    }
+
+    /// Whether every worker has made progress within `stall_ms`: one that has not is a hang, and its node must
+    /// not keep a lease.
+    pub fn workers_progress(&self, now_ns: u64, stall_ms: u64) -> bool {
+        self.progress
+            .iter()
+            .map(|p| p.load(Ordering::Relaxed))
+            .all(|stamp| stamp == 0 || now_ns.saturating_sub(stamp) < stall_ms.saturating_mul(1_000_000))
+    }
+
     /// Whether this node decides that a key has expired: replicas wait for their primary's word.
     #[inline]
     pub fn may_expire(&self) -> bool {
@@ -118,7 +151,16 @@ impl Node {
     /// How uses of a key are noted at this time.
     #[inline]
     pub fn eviction_clock(&self, now_ms: u64) -> EvictionClock {
-        EvictionClock::at(now_ms)
+        EvictionClock::at(now_ms, self.lfu.load(Ordering::Relaxed))
+    }
+
+    /// Workers call this at the start of a batch: what they look at for each key is kept aside of the settings.
+    #[inline]
+    pub fn refresh_policy(&self) {
+        let lfu = self.settings.load().maxmemory_policy.is_lfu();
+        if self.lfu.load(Ordering::Relaxed) != lfu {
+            self.lfu.store(lfu, Ordering::Relaxed);
+        }
     }
 
     /// The sum of one counter over all workers.

@@ -59,7 +59,24 @@ pub const fn numkeys(at: usize, first: usize) -> KeySpec {
 }
 
 impl KeySpec {
+    /// The index of the first key in `args`, when it stands at a fixed place and is there: what most commands need to
+    /// know about their keys.
+    #[inline]
+    pub fn first(&self, args: &Args<'_>) -> Option<usize> {
+        match *self {
+            KeySpec::Range { first, .. } => (first < args.len()).then_some(first),
+            _ => None,
+        }
+    }
+
+    /// Whether the command has one key, at the place that [`KeySpec::first`] gives.
+    #[inline]
+    pub const fn is_single(&self) -> bool {
+        matches!(*self, KeySpec::Range { first, last, .. } if last >= 0 && first == last as usize)
+    }
+
     /// The indexes of the keys in `args`, whose argument 0 is the command's name.
+    #[inline]
     pub fn find(&self, args: &Args<'_>) -> Result<KeyIndexes, KeyError> {
         match *self {
             KeySpec::None | KeySpec::Memcached => Ok(KeyIndexes::new()),
@@ -83,7 +100,18 @@ impl KeySpec {
     }
 }
 
+#[inline]
 fn in_range(count: usize, first: usize, last: i32, step: usize) -> Result<KeyIndexes, KeyError> {
+    if last >= 0 && first == last as usize {
+        // One key: nearly always.
+        let mut keys = KeyIndexes::new();
+        keys.push(first);
+        return if first < count { Ok(keys) } else { Err(KeyError::Arity) };
+    }
+    many_in_range(count, first, last, step)
+}
+
+fn many_in_range(count: usize, first: usize, last: i32, step: usize) -> Result<KeyIndexes, KeyError> {
     let last = if last < 0 {
         count.checked_sub(last.unsigned_abs() as usize).ok_or(KeyError::Arity)?
     } else {
@@ -92,7 +120,13 @@ fn in_range(count: usize, first: usize, last: i32, step: usize) -> Result<KeyInd
     if last >= count || first > last {
         return Err(KeyError::Arity);
     }
-    Ok((first..=last).step_by(step.max(1)).collect())
+    let mut keys = KeyIndexes::new();
+    let mut index = first;
+    while index <= last {
+        keys.push(index);
+        index += step.max(1);
+    }
+    Ok(keys)
 }
 
 fn counted(args: &Args<'_>, at: usize, first: usize) -> Result<KeyIndexes, KeyError> {

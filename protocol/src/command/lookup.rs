@@ -29,7 +29,8 @@ static TABLE: [u16; TABLE_PLACES] = {
     let mut table = [EMPTY; TABLE_PLACES];
     let mut index = 0;
     while index < Command::COUNT {
-        let mut place = hash(Command::ALL[index].spec().name.as_bytes());
+        let name = Command::ALL[index].spec().name.as_bytes();
+        let mut place = Ends::of(name).hash(name.len());
         while table[place] != EMPTY {
             place = (place + 1) % TABLE_PLACES;
         }
@@ -39,62 +40,145 @@ static TABLE: [u16; TABLE_PLACES] = {
     table
 };
 
-static COMMANDS: [Command; Command::COUNT] = Command::ALL;
+/// A command beside its name, so that a search needs no other table.
+#[derive(Clone, Copy)]
+struct Named {
+    name: &'static [u8],
+    ends: Ends,
+    /// The case bit where the name has a letter: what may differ in a request.
+    letters: Ends,
+    command: Command,
+    /// Neither a subcommand nor anything else that cannot stand first in a request.
+    top_level: bool,
+}
 
-/// Up to eight bytes at `from`, as one little-endian number.
-const fn load(name: &[u8], from: usize, count: usize) -> u64 {
-    let mut value = 0u64;
+static NAMED: [Named; Command::COUNT] = {
+    let none = Ends { first: 0, last: 0 };
+    let mut named =
+        [Named { name: b"", ends: none, letters: none, command: Command::ALL[0], top_level: false };
+            Command::COUNT];
     let mut index = 0;
-    while index < count {
-        value |= (name[from + index] as u64) << (index * 8);
+    while index < Command::COUNT {
+        let command = Command::ALL[index];
+        let spec = command.spec();
+        let name = spec.name.as_bytes();
+        let top_level = !spec.flags.contains(Flags::SUBCOMMAND);
+        let ends = Ends::of(name);
+        named[index] = Named { name, ends, letters: ends.letters(), command, top_level };
         index += 1;
     }
-    value
+    named
+};
+
+/// The case bit of every byte.
+const CASE: u64 = 0x2020_2020_2020_2020;
+
+/// The first and the last eight bytes of a name (they overlap, or are fewer, when it is shorter than sixteen): all of
+/// it, nearly always.
+#[derive(Clone, Copy)]
+struct Ends {
+    first: u64,
+    last: u64,
 }
 
-/// Hashes a name without regard to case: its first and last eight bytes and its length.
-#[inline]
-const fn hash(name: &[u8]) -> usize {
-    /// Sets the bit that tells capitals from small letters, in each byte.
-    const CASE: u64 = 0x2020_2020_2020_2020;
-    let len = name.len();
-    let (first, last) = if len >= 8 {
-        (load(name, 0, 8), load(name, len - 8, 8))
-    } else if len >= 4 {
-        (load(name, 0, 4), load(name, len - 4, 4))
-    } else {
-        (load(name, 0, len), 0)
-    };
-    let mixed = (first | CASE).wrapping_mul(0x9E37_79B9_7F4A_7C15)
-        ^ (last | CASE).rotate_left(29).wrapping_mul(0xC2B2_AE3D_27D4_EB4F)
-        ^ (len as u64).wrapping_mul(0x1656_67B1_9E37_79F9);
-    (mixed.wrapping_mul(0xFF51_AFD7_ED55_8CCD) >> (64 - TABLE_BITS)) as usize
+impl Ends {
+    #[inline]
+    const fn of(name: &[u8]) -> Ends {
+        let len = name.len();
+        if len >= 8 {
+            Ends { first: load8(name, 0), last: load8(name, len - 8) }
+        } else if len >= 4 {
+            Ends { first: load4(name, 0), last: load4(name, len - 4) }
+        } else if len > 0 {
+            // Every byte of a name of three.
+            let first = name[0] as u64 | (name[len / 2] as u64) << 8 | (name[len - 1] as u64) << 16;
+            Ends { first, last: 0 }
+        } else {
+            Ends { first: 0, last: 0 }
+        }
+    }
+
+    /// The case bit of each byte that is a small letter.
+    const fn letters(self) -> Ends {
+        const fn letters(bytes: u64) -> u64 {
+            let mut bits = 0;
+            let mut index = 0;
+            while index < 8 {
+                let byte = (bytes >> (index * 8)) as u8;
+                if byte.is_ascii_lowercase() {
+                    bits |= 0x20 << (index * 8);
+                }
+                index += 1;
+            }
+            bits
+        }
+        Ends { first: letters(self.first), last: letters(self.last) }
+    }
+
+    /// Hashes a name of `len` bytes without regard to case.
+    #[inline]
+    const fn hash(self, len: usize) -> usize {
+        let mixed = (self.first | CASE).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+            ^ (self.last | CASE).rotate_left(29).wrapping_mul(0xC2B2_AE3D_27D4_EB4F)
+            ^ (len as u64).wrapping_mul(0x1656_67B1_9E37_79F9);
+        (mixed.wrapping_mul(0xFF51_AFD7_ED55_8CCD) >> (64 - TABLE_BITS)) as usize
+    }
 }
 
-/// The command of that full name (`get`, `client|list`), in any case.
+impl Named {
+    /// Whether this is the name, in any case.
+    #[inline]
+    fn is(&self, name: &[u8], ends: Ends) -> bool {
+        /// Longer names have a middle that their ends do not cover.
+        const COVERED_BYTES: usize = 16;
+        self.name.len() == name.len()
+            && ends.first | self.letters.first == self.ends.first
+            && ends.last | self.letters.last == self.ends.last
+            && (name.len() <= COVERED_BYTES || self.name.eq_ignore_ascii_case(name))
+    }
+}
+
+/// The eight bytes at `from`, as one little-endian number. `from` is within the name by the callers' checks.
+const fn load8(name: &[u8], from: usize) -> u64 {
+    match name.split_at(from).1.first_chunk::<8>() {
+        Some(bytes) => u64::from_le_bytes(*bytes),
+        None => 0,
+    }
+}
+
+/// The four bytes at `from`, likewise.
+const fn load4(name: &[u8], from: usize) -> u64 {
+    match name.split_at(from).1.first_chunk::<4>() {
+        Some(bytes) => u32::from_le_bytes(*bytes) as u64,
+        None => 0,
+    }
+}
+
 #[inline]
-pub fn lookup_full(name: &[u8]) -> Option<Command> {
+fn find(name: &[u8]) -> Option<&'static Named> {
     if name.len() > MAX_NAME_BYTES {
         return None;
     }
-    let mut place = hash(name);
+    let ends = Ends::of(name);
+    let mut place = ends.hash(name.len());
     loop {
-        let index = TABLE[place];
-        if index == EMPTY {
-            return None;
-        }
-        let command = *COMMANDS.get(usize::from(index))?;
-        if command.spec().name.as_bytes().eq_ignore_ascii_case(name) {
-            return Some(command);
+        let named = NAMED.get(usize::from(TABLE[place]))?;
+        if named.is(name, ends) {
+            return Some(named);
         }
         place = (place + 1) % TABLE_PLACES;
     }
 }
 
+/// The command of that full name (`get`, `client|list`), in any case.
+pub fn lookup_full(name: &[u8]) -> Option<Command> {
+    find(name).map(|named| named.command)
+}
+
 /// The command of that name, in any case; subcommands have no name of their own here.
 #[inline]
 pub fn lookup(name: &[u8]) -> Option<Command> {
-    lookup_full(name).filter(|command| !command.spec().flags.contains(Flags::SUBCOMMAND))
+    find(name).filter(|named| named.top_level).map(|named| named.command)
 }
 
 /// The subcommand `name` of `container`, in any case.

@@ -182,6 +182,7 @@ impl CommandSpec {
     }
 
     /// The indexes of the arguments that are keys.
+    #[inline]
     pub fn find_keys(&self, args: &Args<'_>) -> Result<KeyIndexes, KeyError> {
         self.keys.find(args)
     }

@@ -31,7 +31,20 @@ fn every_name_is_found_in_any_case() {
             }
         }
     }
-    for unknown in ["", "x", "gett", "ge", "client|nothing", "getgetgetgetgetgetgetgetgetgetget"] {
+    for unknown in [
+        "",
+        "x",
+        "gett",
+        "ge",
+        "client|nothing",
+        "client\\list",
+        "lock\u{e}info",
+        "bitfield\u{7f}ro",
+        "g\u{5}t",
+        "debug|set-active-expirX",
+        "debug|setXactive-expire",
+        "getgetgetgetgetgetgetgetgetgetget",
+    ] {
         assert_eq!(lookup_full(unknown.as_bytes()), None, "{unknown}");
     }
 }

@@ -8,7 +8,7 @@ use super::args::{ArgRange, ArgRanges, Args};
 use super::error::ProtocolError;
 use super::inline::split_words;
 use super::integer::parse_i64;
-use super::limits::Limits;
+use super::limits::{Limits, MAX_UNAUTHENTICATED_ARGS, MAX_UNAUTHENTICATED_BULK_BYTES};
 
 /// One whole request.
 #[derive(Debug)]
@@ -51,6 +51,9 @@ pub struct RequestParser {
     args_left: usize,
     /// The length of the argument at `at`, when its length line has been read.
     bulk: Option<usize>,
+    /// The largest argument and the largest frame, out of the limits.
+    max_bulk: usize,
+    max_frame: usize,
     /// Bytes known to be missing when the last call found no whole frame.
     missing: usize,
     args: ArgRanges,
@@ -58,20 +61,28 @@ pub struct RequestParser {
 
 impl RequestParser {
     pub fn new(limits: Limits) -> Self {
-        RequestParser {
+        let mut parser = RequestParser {
             limits,
             at: 0,
             searched: 0,
             args_left: 0,
             bulk: None,
+            max_bulk: 0,
+            max_frame: 0,
             missing: 0,
             args: ArgRanges::new(),
-        }
+        };
+        parser.set_limits(limits);
+        parser
     }
 
     /// Other bounds from the next length on: when a client has authenticated, for instance.
     pub fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
+        let unauthenticated =
+            if limits.unauthenticated { MAX_UNAUTHENTICATED_BULK_BYTES } else { usize::MAX };
+        self.max_bulk = limits.max_bulk_bytes.min(unauthenticated);
+        self.max_frame = limits.max_frame_bytes.min(u32::MAX as usize);
     }
 
     pub fn limits(&self) -> &Limits {
@@ -86,7 +97,7 @@ impl RequestParser {
 
     /// Whether a frame has begun that is not whole yet.
     pub fn is_partial(&self) -> bool {
-        self.args_left > 0 || self.searched > 0
+        self.args_left > 0 || self.searched > 0 || self.at > 0
     }
 
     /// The next request of `buf`, which starts at the first byte that no frame has consumed; `None` when it is
@@ -101,41 +112,38 @@ impl RequestParser {
                 Some(b'*') => {}
                 Some(_) => return self.inline(buf),
             }
-            let Some(count) = self.length_line(buf, ProtocolError::MultibulkCountTooLong)? else {
-                return Ok(None);
-            };
-            let count = count.ok_or(ProtocolError::InvalidMultibulkLength)?;
-            if count <= 0 {
+            let Some(count) = self.count(buf)? else { return Ok(None) };
+            if count == 0 {
                 return Ok(Some(self.finish()));
-            }
-            let count = usize::try_from(count).unwrap_or(usize::MAX);
-            if count > self.limits.max_args {
-                return Err(ProtocolError::InvalidMultibulkLength);
-            }
-            if self.limits.unauthenticated && count > super::limits::MAX_UNAUTHENTICATED_ARGS {
-                return Err(ProtocolError::UnauthenticatedMultibulkLength);
             }
             self.args_left = count;
         }
         while self.args_left > 0 {
-            let length = match self.bulk {
-                Some(length) => length,
-                None => {
+            let length = match (self.bulk, short_length(buf.get(self.at..).unwrap_or_default(), b'$')) {
+                (Some(length), _) => length,
+                (None, Some((length, line_bytes))) if length <= self.max_bulk => {
+                    self.at += line_bytes;
+                    length
+                }
+                (None, _) => {
                     let Some(length) = self.bulk_length(buf)? else { return Ok(None) };
-                    self.bulk = Some(length);
                     length
                 }
             };
             // Redis looks at no byte of the line end either.
             let end = self.at + length;
-            if buf.len() < end + 2 {
-                self.missing = end + 2 - buf.len();
+            let next = end + 2;
+            if next > self.max_frame {
+                return Err(ProtocolError::FrameTooBig);
+            }
+            if buf.len() < next {
+                self.bulk = Some(length);
+                self.missing = next - buf.len();
                 return Ok(None);
             }
-            // `bulk_length` keeps frames within 32 bits.
+            // `max_frame` keeps ranges within 32 bits.
             self.args.push(ArgRange { start: self.at as u32, end: end as u32 });
-            self.at = end + 2;
-            self.searched = self.at;
+            self.at = next;
             self.bulk = None;
             self.args_left -= 1;
         }
@@ -156,63 +164,51 @@ impl RequestParser {
         self.args.clear();
     }
 
+    /// How many arguments the frame at the start of `buf` has; 0 for none at all.
+    #[inline]
+    fn count(&mut self, buf: &[u8]) -> Result<Option<usize>, ProtocolError> {
+        let count = match short_length(buf, b'*') {
+            Some((count, line_bytes)) => {
+                self.at = line_bytes;
+                count
+            }
+            None => {
+                let Some(count) = self.length_line(buf, ProtocolError::MultibulkCountTooLong)? else {
+                    return Ok(None);
+                };
+                let count = count.ok_or(ProtocolError::InvalidMultibulkLength)?;
+                usize::try_from(count.max(0)).unwrap_or(usize::MAX)
+            }
+        };
+        if count > self.limits.max_args {
+            return Err(ProtocolError::InvalidMultibulkLength);
+        }
+        if self.limits.unauthenticated && count > MAX_UNAUTHENTICATED_ARGS {
+            return Err(ProtocolError::UnauthenticatedMultibulkLength);
+        }
+        Ok(Some(count))
+    }
+
+    /// The length of the argument that begins at `at`, the slow way: long, refused, or not there yet.
+    #[cold]
     fn bulk_length(&mut self, buf: &[u8]) -> Result<Option<usize>, ProtocolError> {
         let kind = buf.get(self.at).copied();
         let Some(length) = self.length_line(buf, ProtocolError::BulkCountTooLong)? else { return Ok(None) };
-        match kind {
-            Some(b'$') => {}
-            other => return Err(ProtocolError::ExpectedBulk(other.unwrap_or_default())),
+        if kind != Some(b'$') {
+            return Err(ProtocolError::ExpectedBulk(kind.unwrap_or_default()));
         }
-        let length =
-            length.and_then(|length| usize::try_from(length).ok()).ok_or(ProtocolError::InvalidBulkLength)?;
-        if length > self.limits.max_bulk_bytes {
-            return Err(ProtocolError::InvalidBulkLength);
-        }
-        if self.limits.unauthenticated && length > super::limits::MAX_UNAUTHENTICATED_BULK_BYTES {
+        let length = length.and_then(|length| usize::try_from(length).ok());
+        let length = length.filter(|length| *length <= self.limits.max_bulk_bytes);
+        let length = length.ok_or(ProtocolError::InvalidBulkLength)?;
+        if length > self.max_bulk {
             return Err(ProtocolError::UnauthenticatedBulkLength);
-        }
-        let bound = self.limits.max_frame_bytes.min(u32::MAX as usize);
-        if self.at.saturating_add(length).saturating_add(2) > bound {
-            return Err(ProtocolError::FrameTooBig);
         }
         Ok(Some(length))
     }
 
     /// Reads the line `?<integer>\r\n` at `at` and moves behind it. The inner option is `None` when what
     /// follows the first byte is not an integer.
-    #[inline]
     fn length_line(
-        &mut self,
-        buf: &[u8],
-        too_long: ProtocolError,
-    ) -> Result<Option<Option<i64>>, ProtocolError> {
-        // Nearly every length has at most three digits and is there already.
-        if let Some(&[_, first, second, third, fourth, fifth]) = buf.get(self.at..self.at + 6) {
-            let digit = |byte: u8| byte.wrapping_sub(b'0');
-            if digit(first) <= 9 {
-                if second == b'\r' {
-                    self.line_done(self.at + 4);
-                    return Ok(Some(Some(i64::from(digit(first)))));
-                }
-                if first != b'0' && digit(second) <= 9 {
-                    let two = i64::from(digit(first)) * 10 + i64::from(digit(second));
-                    if third == b'\r' {
-                        self.line_done(self.at + 5);
-                        return Ok(Some(Some(two)));
-                    }
-                    if digit(third) <= 9 && fourth == b'\r' {
-                        let _line_feed = fifth;
-                        self.line_done(self.at + 6);
-                        return Ok(Some(Some(two * 10 + i64::from(digit(third)))));
-                    }
-                }
-            }
-        }
-        self.long_length_line(buf, too_long)
-    }
-
-    #[cold]
-    fn long_length_line(
         &mut self,
         buf: &[u8],
         too_long: ProtocolError,
@@ -235,14 +231,8 @@ impl RequestParser {
             return Err(too_long);
         }
         let number = buf.get(self.at + 1..end).and_then(parse_i64);
-        self.line_done(end + 2);
+        self.at = end + 2;
         Ok(Some(number))
-    }
-
-    #[inline]
-    fn line_done(&mut self, next: usize) {
-        self.at = next;
-        self.searched = next;
     }
 
     fn inline(&mut self, buf: &[u8]) -> Result<Option<Frame>, ProtocolError> {
@@ -263,6 +253,31 @@ impl RequestParser {
         self.reset();
         Ok(Some(Frame { len: end + 1, args: words.ranges, unescaped: words.unescaped }))
     }
+}
+
+/// The number in a line such as `$12\r\n`, when it has the kind that is looked for, at most three digits and is there
+/// already, as nearly every one is; and how many bytes the line takes.
+#[inline(always)]
+fn short_length(buf: &[u8], kind: u8) -> Option<(usize, usize)> {
+    let &[found, first, second, third, fourth, _line_feed] = buf.first_chunk::<6>()?;
+    let digit = |byte: u8| usize::from(byte.wrapping_sub(b'0'));
+    let one = digit(first);
+    if found != kind || one > 9 {
+        return None;
+    }
+    if second == b'\r' {
+        return Some((one, 4));
+    }
+    let two = digit(second);
+    // Leading zeros are refused elsewhere.
+    if one == 0 || two > 9 {
+        return None;
+    }
+    if third == b'\r' {
+        return Some((one * 10 + two, 5));
+    }
+    let three = digit(third);
+    if three <= 9 && fourth == b'\r' { Some((one * 100 + two * 10 + three, 6)) } else { None }
 }
 
 #[cfg(test)]

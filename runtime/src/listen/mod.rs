@@ -13,9 +13,11 @@ pub mod acceptor;
 mod address;
 mod bind;
 mod error;
+mod port;
 mod stream;
 
 pub use address::{Address, AddressError};
 pub use bind::{Listener, SocketOptions, bind};
 pub use error::ListenError;
+pub use port::{PortChoice, PortError};
 pub use stream::{PeerAddr, StdStream, Stream};

@@ -100,6 +100,16 @@ impl Stream {
         each!(self, stream => stream.writable().await)
     }
 
+    /// As [`Self::readable`], for a task that waits for several things at once.
+    pub fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, stream => stream.poll_read_ready(context))
+    }
+
+    /// As [`Self::writable`], for a task that waits for several things at once.
+    pub fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, stream => stream.poll_write_ready(context))
+    }
+
     /// Waits for any of the asked-for states. Cancel-safe.
     pub async fn ready(&self, interest: Interest) -> io::Result<Ready> {
         each!(self, stream => stream.ready(interest).await)

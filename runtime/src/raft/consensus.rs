@@ -5,7 +5,7 @@
 //! metrics into [`ConsensusStatus`] and [`Leadership`], and both end with the voter.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use super::error::{ConfirmError, InitError, MembershipError, OpenError, ProposeE
 use super::network::PeerNetworks;
 use super::rpc::{Answer, Request, decode, encode};
 use super::status::{ConsensusStatus, Leadership, Peer};
-use super::store::{CONTROL_FILE, Disk, LogStore, StateMachine, StoreError};
+use super::store::{CONTROL_FILE, Contents, Disk, LogStore, StateMachine, StoreError};
 use super::transport::RaftTransport;
 use super::types::{Raft, RaftApp, VoterId};
 
@@ -59,9 +59,21 @@ impl<A: RaftApp> Consensus<A> {
         config: ConsensusConfig,
         transport: Arc<dyn RaftTransport>,
     ) -> Result<Self, OpenError> {
-        let settings = config.to_openraft()?;
         let path = dir.join(CONTROL_FILE);
         let (disk, contents) = Disk::open(path.clone(), id).await?;
+        Self::start(path, id, config, transport, disk, contents).await
+    }
+
+    /// Starts the voter on a disk that is open already.
+    pub(super) async fn start(
+        path: PathBuf,
+        id: VoterId,
+        config: ConsensusConfig,
+        transport: Arc<dyn RaftTransport>,
+        disk: Disk,
+        contents: Contents,
+    ) -> Result<Self, OpenError> {
+        let settings = config.to_openraft()?;
         let corrupt = |what| OpenError::Store(StoreError::Corrupt { path: path.clone(), what });
         let log = LogStore::<A>::new(disk.clone(), &contents).map_err(corrupt)?;
         let (published, state) = watch::channel(Arc::new(A::default()));

@@ -1,14 +1,16 @@
 //! Voters in one process over real loopback connections.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use torc_protocol::handshake::Secret;
 
+use super::store::fallible::fallible_disk;
 use super::*;
 use crate::bus::{BusIdentity, BusLimits, BusServer};
 use crate::listen::{Address, Listener, SocketOptions, bind};
@@ -59,10 +61,10 @@ fn config() -> ConsensusConfig {
     ConsensusConfig { snapshot_entries: 20, keep_entries: 5, ..ConsensusConfig::for_lease_ms(2000) }
 }
 
-async fn start(dir: &Path, id: VoterId, listener: Listener) -> Voter {
+async fn start(dir: &Path, id: VoterId, config: ConsensusConfig, listener: Listener) -> Voter {
     let identity = BusIdentity::node(Secret::new(b"0123456789abcdef").unwrap(), id, 1);
     let transport = Arc::new(BusTransport::new(identity.clone()));
-    let consensus = Consensus::<Register>::open(dir, id, config(), transport).await.unwrap();
+    let consensus = Consensus::<Register>::open(dir, id, config, transport).await.unwrap();
     let server = consensus.serve_on(BusServer::new(identity, BusLimits::default()));
     let shutdown = Shutdown::new();
     let serving = tokio::spawn(server.serve(listener, shutdown.clone()));
@@ -85,12 +87,16 @@ struct Group {
 
 impl Group {
     async fn new(size: u64) -> Self {
+        Self::with_config(size, config()).await
+    }
+
+    async fn with_config(size: u64, config: ConsensusConfig) -> Self {
         let listeners: Vec<Listener> = (0..size).map(|_| listener(0)).collect();
         let ports: Vec<u16> = listeners.iter().map(|listener| listener.port().unwrap()).collect();
         let dirs: Vec<TempDir> = (0..size).map(|_| tempfile::tempdir().unwrap()).collect();
         let mut voters = BTreeMap::new();
         for (id, listener) in (1..).zip(listeners) {
-            voters.insert(id, start(dirs[id as usize - 1].path(), id, listener).await);
+            voters.insert(id, start(dirs[id as usize - 1].path(), id, config.clone(), listener).await);
         }
         Self { dirs, ports, voters }
     }
@@ -101,7 +107,7 @@ impl Group {
 
     async fn restart(&mut self, id: VoterId) {
         let at = id as usize - 1;
-        let voter = start(self.dirs[at].path(), id, listener(self.ports[at])).await;
+        let voter = start(self.dirs[at].path(), id, config(), listener(self.ports[at])).await;
         self.voters.insert(id, voter);
     }
 
@@ -253,4 +259,143 @@ async fn what_is_no_request_is_refused() {
     for (_, voter) in group.voters {
         voter.stop().await;
     }
+}
+
+fn transport(id: VoterId) -> Arc<BusTransport> {
+    Arc::new(BusTransport::new(BusIdentity::node(Secret::new(b"0123456789abcdef").unwrap(), id, 1)))
+}
+
+#[tokio::test]
+async fn a_full_disk_ends_the_voter() {
+    let broken = Arc::new(AtomicBool::new(false));
+    let (disk, contents) = fallible_disk(1, Arc::clone(&broken)).await;
+    let path = PathBuf::from("in-memory.redb");
+    let started = Consensus::<Register>::start(path, 1, config(), transport(1), disk, contents).await;
+    let consensus = started.unwrap();
+    consensus.init(BTreeMap::from([(1, "127.0.0.1:1".to_owned())])).await.unwrap();
+    let mut leader = consensus.leader();
+    tokio::time::timeout(WAIT, leader.wait_for(|leader| leader.is_self)).await.unwrap().unwrap();
+    consensus.propose(Set { expected: 0, value: 1 }).await.unwrap().unwrap();
+
+    broken.store(true, Ordering::SeqCst);
+    match consensus.propose(Set { expected: 1, value: 2 }).await {
+        Err(ProposeError::Stopped(reason)) => assert!(reason.contains("in-memory.redb"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    let reason = tokio::time::timeout(WAIT, consensus.failed()).await.unwrap();
+    assert!(reason.contains("storage of in-memory.redb failed"), "{reason}");
+    assert_eq!(consensus.state().value, 1);
+    assert_eq!(consensus.status().borrow().role, Role::Stopped);
+    assert!(!consensus.leader().borrow().is_self);
+    // It stays down although the disk works again.
+    broken.store(false, Ordering::SeqCst);
+    assert!(matches!(consensus.confirm_leadership().await, Err(ConfirmError::Stopped(_))));
+    assert!(consensus.propose(Set { expected: 1, value: 3 }).await.is_err());
+    consensus.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_map_survives_snapshot_and_restart() {
+    use torc_cluster::map::{ClusterMap, MapCommand, MapReply, NodeInfo, Settings};
+    use torc_cluster::{Incarnation, NodeId};
+
+    async fn open(dir: &Path) -> Consensus<ClusterMap> {
+        let consensus = Consensus::open(dir, 1, config(), transport(1)).await.unwrap();
+        if !consensus.is_initialised().await {
+            consensus.init(BTreeMap::from([(1, "127.0.0.1:1".to_owned())])).await.unwrap();
+        }
+        let mut leader = consensus.leader();
+        tokio::time::timeout(WAIT, leader.wait_for(|leader| leader.is_self)).await.unwrap().unwrap();
+        consensus
+    }
+
+    let dir = tempfile::tempdir().unwrap();
+    let consensus = open(dir.path()).await;
+    let store: &dyn MapStore = &consensus;
+    for id in 1..=4 {
+        let info = NodeInfo {
+            id: NodeId(id),
+            incarnation: Incarnation(1 << 52),
+            host: "127.0.0.1".to_owned(),
+            port: 7000 + id as u16,
+            bus_port: 17000 + id as u16,
+            weight: 1,
+            ..NodeInfo::default()
+        };
+        let reply = store.propose(MapCommand::RegisterNode { info }).await.unwrap();
+        assert!(!matches!(reply, MapReply::Refused(_)), "{reply:?}");
+    }
+    let name = "test".to_owned();
+    let settings = Settings::default();
+    let init = MapCommand::InitCluster { name, shards: 2, replicas: 1, settings, hash_seed: u64::MAX };
+    let reply = store.propose(init).await.unwrap();
+    assert!(!matches!(reply, MapReply::Refused(_)), "{reply:?}");
+    store.confirm().await.unwrap();
+    let map = ClusterMap::clone(&store.watch().borrow());
+    assert_eq!(map.shards.len(), 2);
+
+    consensus.snapshot_now().await.unwrap();
+    let mut status = consensus.status();
+    let taken = status.wait_for(|status| status.snapshot.is_some());
+    tokio::time::timeout(WAIT, taken).await.unwrap().unwrap();
+    consensus.shutdown().await;
+
+    let consensus = open(dir.path()).await;
+    consensus.confirm_leadership().await.unwrap();
+    assert_eq!(*consensus.state(), map);
+    consensus.shutdown().await;
+}
+
+/// Prints how long things take with the default timings: `cargo test -p torc-runtime -- --ignored
+/// --nocapture timings`. Asserts nothing, because that depends on the machine.
+#[tokio::test]
+#[ignore = "measures, and asserts nothing"]
+async fn timings_of_three_voters() {
+    use crate::clock::boottime_ns;
+    fn show(what: &str, mut times_ns: Vec<u64>) {
+        times_ns.sort_unstable();
+        let ms = |at: usize| times_ns[at.min(times_ns.len() - 1)] as f64 / 1e6;
+        let (half, most) = (times_ns.len() / 2, times_ns.len() * 99 / 100);
+        println!(
+            "{what}: median {:.2} ms, p99 {:.2} ms, longest {:.2} ms",
+            ms(half),
+            ms(most),
+            ms(usize::MAX)
+        );
+    }
+
+    let mut failovers = Vec::new();
+    for round in 0..5 {
+        let mut group = Group::with_config(3, ConsensusConfig::default()).await;
+        group.init(&[1, 2, 3]).await;
+        let leader = group.leader().await;
+        if round == 0 {
+            let (mut proposals, mut confirmations) = (Vec::new(), Vec::new());
+            for value in 0..300 {
+                let started = boottime_ns();
+                let _ = leader.propose(Set { expected: value, value: value + 1 }).await;
+                proposals.push(boottime_ns() - started);
+                let started = boottime_ns();
+                let _ = leader.confirm_leadership().await;
+                confirmations.push(boottime_ns() - started);
+            }
+            show("propose", proposals);
+            show("confirm", confirmations);
+            let commits = leader.commit_latency();
+            let ms = |q: f64| commits.quantile_ns(q) as f64 / 1e6;
+            println!("disk commit: median {:.2} ms, p99 {:.2} ms", ms(0.5), ms(0.99));
+        }
+        let id = leader.id();
+        let voter = group.voters.remove(&id).unwrap();
+        let started = boottime_ns();
+        voter.serving.abort();
+        voter.shutdown.trigger();
+        voter.consensus.shutdown().await;
+        group.leader().await;
+        failovers.push(boottime_ns() - started);
+        for (_, voter) in group.voters {
+            voter.stop().await;
+        }
+    }
+    show("failover (leader stopped to next one confirmed)", failovers);
 }

@@ -11,8 +11,11 @@ use super::{Flow, Now};
 use crate::effect::EffectWriter;
 use crate::node::Node;
 use crate::script::Engine;
+use crate::settings::EvictionClock;
 use crate::stats::WorkerStats;
-use crate::store::{Access, Entry, HashValue, Key, Meta, SLOTS_PER_STRIPE, STRIPES, ValueRef, entry::Value};
+use crate::store::{
+    Access, Entry, HashValue, Key, Meta, SLOTS_PER_STRIPE, STRIPES, Stripe, ValueRef, entry::Value,
+};
 
 /// Result of a handler: the reply is written, or an error says why not.
 pub type CommandResult = Result<(), CommandError>;
@@ -86,6 +89,13 @@ impl Cx<'_, '_> {
         z ^ (z >> 31)
     }
 
+    /// How the use of a key is noted now.
+    #[inline]
+    fn clock(&mut self) -> EvictionClock {
+        let clock = self.node.eviction_clock(self.now_ms);
+        if clock.is_lfu() { clock.with_noise(self.random()) } else { clock }
+    }
+
     /// The live entry of a key, without counting a hit and without a trace in its access time.
     pub fn peek(&mut self, key: &Key<'_>) -> Option<&Entry> {
         self.expire_if_due(key);
@@ -106,7 +116,7 @@ impl Cx<'_, '_> {
         then: impl FnOnce(Option<&'s Entry>, ReplyWriter<'s>) -> R,
     ) -> R {
         self.expire_if_due(key);
-        let clock = self.node.eviction_clock(self.now_ms);
+        let clock = self.clock();
         let touch = if self.session.no_touch { None } else { Some(|old| clock.touched(old)) };
         let entry = self.access.stripe(key.slot).get_used(self.db, key, self.now_ms, touch);
         match entry {
@@ -114,6 +124,18 @@ impl Cx<'_, '_> {
             None => self.stats.misses.add(1),
         }
         then(entry, ReplyWriter::new(self.out, self.version))
+    }
+
+    /// The live entry of a key that is looked at (TTL, EXISTS …): counts a hit or a miss, leaves no trace in its
+    /// access time.
+    pub fn glance(&mut self, key: &Key<'_>) -> Option<&Entry> {
+        self.expire_if_due(key);
+        let entry = self.access.stripe(key.slot).get(self.db, key, self.now_ms);
+        match entry {
+            Some(_) => self.stats.hits.add(1),
+            None => self.stats.misses.add(1),
+        }
+        entry
     }
 
     /// As [`Cx::peek`], with the reply's writer at hand.
@@ -140,6 +162,24 @@ impl Cx<'_, '_> {
     /// The hash at a key that is read; `None` when there is no key.
     pub fn read_hash(&mut self, key: &Key<'_>) -> Result<Option<&HashValue>, CommandError> {
         match self.read(key).map(Entry::value) {
+            None => Ok(None),
+            Some(ValueRef::Hash(hash)) => Ok(Some(hash)),
+            Some(_) => Err(CommandError::WrongType),
+        }
+    }
+
+    /// The string at a key that is about to be changed; `None` when there is no key.
+    pub fn peek_string(&mut self, key: &Key<'_>) -> Result<Option<&[u8]>, CommandError> {
+        match self.peek(key).map(Entry::value) {
+            None => Ok(None),
+            Some(ValueRef::String(bytes)) => Ok(Some(bytes)),
+            Some(_) => Err(CommandError::WrongType),
+        }
+    }
+
+    /// The hash at a key that is about to be changed; `None` when there is no key.
+    pub fn peek_hash(&mut self, key: &Key<'_>) -> Result<Option<&HashValue>, CommandError> {
+        match self.peek(key).map(Entry::value) {
             None => Ok(None),
             Some(ValueRef::Hash(hash)) => Ok(Some(hash)),
             Some(_) => Err(CommandError::WrongType),
@@ -191,15 +231,13 @@ impl Cx<'_, '_> {
     /// Stores an object (a hash …) under the key, whatever was there.
     pub fn put_object(&mut self, key: &Key<'_>, value: Value, expire_ms: Option<u64>) {
         let meta = Meta { expire_ms, ..self.fresh_meta(key) };
-        let old = self.access.stripe(key.slot).insert(self.db, key, Entry::object(key.bytes, value, &meta));
-        self.node.drop_later(old);
-        self.commit_put(key);
+        self.put_entry(key, Entry::object(key.bytes, value, &meta));
     }
 
     /// Changes a live entry in place (its key must exist): a new version, watchers told; the caller records the
     /// effect, with the version that is answered, or calls [`Cx::record_put`].
     pub fn update<R>(&mut self, key: &Key<'_>, change: impl FnOnce(&mut Entry) -> R) -> Option<(R, u32)> {
-        let access = self.node.eviction_clock(self.now_ms);
+        let access = self.clock();
         let stripe = self.access.stripe(key.slot);
         let version = stripe.next_version();
         let result = stripe.update(self.db, key, |e| {
@@ -210,6 +248,90 @@ impl Cx<'_, '_> {
         stripe.changed(self.db, key.bytes);
         self.dirty += 1;
         Some((result, version))
+    }
+
+    /// Replaces a live string, keeping its expiry and flags.
+    pub fn replace_string(&mut self, key: &Key<'_>, value: &[u8]) {
+        if self.update(key, |e| e.set_string(value)).is_some() {
+            self.record_put(key);
+        } else {
+            self.put_string(key, value, None, 0);
+        }
+    }
+
+    /// Adds to the end of a live string; answers its new length.
+    pub fn append(&mut self, key: &Key<'_>, tail: &[u8]) -> usize {
+        let done = self.update(key, |e| {
+            e.modify_string(|value| value.extend_from_slice(tail));
+            e.as_string().map_or(0, <[u8]>::len)
+        });
+        let Some((len, version)) = done else { return 0 };
+        self.effects.append(self.db, key.bytes, version, tail);
+        len
+    }
+
+    /// Writes into a string (which must be one, or missing) at an offset; answers its new length.
+    pub fn patch(&mut self, key: &Key<'_>, offset: usize, bytes: &[u8]) -> usize {
+        if let Some((len, version)) = self.update(key, |e| e.patch(offset, bytes).unwrap_or(0)) {
+            self.effects.patch(self.db, key.bytes, version, offset as u64, bytes);
+            return len;
+        }
+        let meta = self.fresh_meta(key);
+        let mut entry = Entry::string(key.bytes, b"", &meta);
+        let len = entry.patch(offset, bytes).unwrap_or(0);
+        let stripe = self.access.stripe(key.slot);
+        stripe.insert(self.db, key, entry);
+        stripe.changed(self.db, key.bytes);
+        self.dirty += 1;
+        self.effects.patch(self.db, key.bytes, meta.version, offset as u64, bytes);
+        len
+    }
+
+    /// Sets fields (`items` alternates fields and values) of the hash at a key, which is a hash or missing; answers
+    /// how many were new.
+    pub fn hash_set<'i>(
+        &mut self,
+        key: &Key<'_>,
+        items: impl ExactSizeIterator<Item = &'i [u8]> + Clone,
+    ) -> usize {
+        let limits = self.node.settings.load().hash_packed;
+        let hasher = self.node.store.hasher();
+        let pairs = items.clone();
+        let done = self.update(key, |e| e.as_hash_mut().map_or(0, |h| h.set_all(pairs, &limits, hasher)));
+        if let Some((added, version)) = done {
+            self.effects.hash_set(self.db, key.bytes, version, items);
+            return added;
+        }
+        let mut hash = HashValue::default();
+        let added = hash.set_all(items, &limits, hasher);
+        self.put_object(key, Value::Hash(hash), None);
+        added
+    }
+
+    /// Removes fields of the hash at a key; answers how many there were. The key goes with its last field.
+    pub fn hash_delete<'i>(
+        &mut self,
+        key: &Key<'_>,
+        fields: impl ExactSizeIterator<Item = &'i [u8]> + Clone,
+    ) -> usize {
+        let any = self
+            .peek(key)
+            .and_then(Entry::as_hash)
+            .is_some_and(|h| fields.clone().any(|field| h.get(field).is_some()));
+        if !any {
+            return 0;
+        }
+        let names = fields.clone();
+        let done = self.update(key, |e| {
+            e.as_hash_mut().map_or((0, false), |h| (names.filter(|f| h.remove(f)).count(), h.is_empty()))
+        });
+        let Some(((removed, empty), version)) = done else { return 0 };
+        if empty {
+            self.delete(key);
+        } else {
+            self.effects.hash_delete(self.db, key.bytes, version, fields);
+        }
+        removed
     }
 
     /// Records the whole entry as the effect of what was done to it.
@@ -254,6 +376,42 @@ impl Cx<'_, '_> {
         }
     }
 
+    /// Runs `then` in another database.
+    pub fn in_database<R>(&mut self, db: u8, then: impl FnOnce(&mut Self) -> R) -> R {
+        let here = std::mem::replace(&mut self.db, db);
+        let result = then(self);
+        self.db = here;
+        result
+    }
+
+    /// Moves the live entry of a key, expiry and flags with it, to another key or database, over what is there.
+    pub fn rename(&mut self, from: &Key<'_>, to: &Key<'_>, to_db: u8) {
+        let stripe = self.access.stripe(from.slot);
+        let Some(entry) = stripe.remove(self.db, from) else { return };
+        stripe.changed(self.db, from.bytes);
+        self.dirty += 1;
+        self.effects.delete(self.db, from.bytes);
+        let version = self.access.stripe(to.slot).next_version();
+        let meta = Meta { version, ..entry.meta() };
+        self.in_database(to_db, |cx| cx.put_entry(to, entry.rename(to.bytes, &meta)));
+    }
+
+    /// Puts a copy of the live entry of a key, expiry and flags with it, under another key or into another
+    /// database, over what is there.
+    pub fn copy(&mut self, from: &Key<'_>, to: &Key<'_>, to_db: u8) {
+        let version = self.access.stripe(to.slot).next_version();
+        let Some(entry) = self.peek(from) else { return };
+        let meta = Meta { version, ..entry.meta() };
+        let copy = entry.copy_as(to.bytes, &meta);
+        self.in_database(to_db, |cx| cx.put_entry(to, copy));
+    }
+
+    fn put_entry(&mut self, key: &Key<'_>, entry: Entry) {
+        let old = self.access.stripe(key.slot).insert(self.db, key, entry);
+        self.node.drop_later(old);
+        self.commit_put(key);
+    }
+
     /// Calls `visit` with each stripe, one after another: commands over the whole store. Inside a transaction
     /// or script only those that were locked before can be visited; its admission has locked them all.
     pub fn for_each_stripe(&mut self, mut visit: impl FnMut(&mut Self, u16)) -> CommandResult {
@@ -261,6 +419,11 @@ impl Cx<'_, '_> {
             self.with_stripe(index, |cx| visit(cx, index))?;
         }
         Ok(())
+    }
+
+    /// A stripe that is locked; see [`Cx::with_stripe`].
+    pub fn stripe(&mut self, index: u16) -> &mut Stripe {
+        self.access.stripe(index * SLOTS_PER_STRIPE as u16)
     }
 
     /// Calls `visit` while stripe `index` is locked, by this call or before.

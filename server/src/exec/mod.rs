@@ -10,8 +10,9 @@
 pub mod cx;
 pub mod error;
 pub mod families;
+pub mod keyspace;
 mod memcached;
-mod parse;
+pub(crate) mod parse;
 mod place;
 pub mod session;
 pub mod testing;
@@ -31,6 +32,7 @@ use crate::node::Node;
 use crate::script::Engine;
 use crate::shard::gate::Shared;
 use crate::shard::{Role, View};
+use crate::slow;
 use crate::stats::WorkerStats;
 use crate::store::Access;
 pub use cx::{CommandResult, Cx, Depth};
@@ -47,6 +49,10 @@ pub struct Executor {
     records: Vec<u8>,
     rng: u64,
     scripts: Engine,
+    /// Commands of the batch under way that share its time.
+    ran: Vec<Command>,
+    /// Where commands that may be slow are timed one by one; `None`: nowhere.
+    clock_ns: Option<fn() -> u64>,
 }
 
 impl Executor {
@@ -59,7 +65,20 @@ impl Executor {
             records: Vec::new(),
             rng: seed,
             scripts: Engine::default(),
+            ran: Vec::new(),
+            clock_ns: None,
         }
+    }
+
+    /// Commands that may be slow are timed by this clock (nanoseconds), for the slow log and the statistics.
+    pub fn with_clock(mut self, clock_ns: fn() -> u64) -> Executor {
+        self.clock_ns = Some(clock_ns);
+        self
+    }
+
+    /// The counters of this worker.
+    pub fn stats(&self) -> &WorkerStats {
+        &self.stats
     }
 }
 
@@ -151,6 +170,12 @@ pub struct Batch<'n, 'e> {
     term: u64,
     view: arc_swap::Guard<Arc<Option<View>>>,
     growth: isize,
+    /// The last command that a request named.
+    last: Option<Command>,
+    /// Nanoseconds of commands that were timed by themselves.
+    timed_ns: u64,
+    /// Commands are timed by themselves, whatever they are.
+    time_all: bool,
     _gate: Shared<'n>,
 }
 
@@ -174,10 +199,11 @@ impl<'n, 'e> Batch<'n, 'e> {
         let role = node.shard.role();
         let lease_valid = match role {
             Role::Plain => true,
-            Role::Primary => now.boottime_ns < node.shard.lease_until_ns(),
+            Role::Primary => node.shard.may_execute(now.boottime_ns),
             Role::Replica | Role::Joining => false,
         };
         exec.effects.set_enabled(role == Role::Primary);
+        node.refresh_policy();
         let mut batch = Batch {
             node,
             exec,
@@ -187,6 +213,9 @@ impl<'n, 'e> Batch<'n, 'e> {
             term: node.shard.term().0,
             view: node.shard.view(),
             growth: 0,
+            last: None,
+            timed_ns: 0,
+            time_all: node.slow.times_all(),
             _gate: gate,
         };
         batch.flush_if_due();
@@ -206,7 +235,14 @@ impl<'n, 'e> Batch<'n, 'e> {
             proxied: false,
         };
         match self.resolve(session, request) {
-            Ok((command, request)) => self.admit(session, command, request, out, start),
+            Ok((command, request)) => {
+                self.last = Some(command);
+                let timed = self.time_all || slow::may_be_slow(command);
+                match self.exec.clock_ns.filter(|_| timed) {
+                    None => self.admit(session, command, request, out, start),
+                    Some(clock) => self.admit_timed(session, command, request, out, start, clock),
+                }
+            }
             Err(error) => {
                 self.refuse(session, &error, out);
                 Done::local()
@@ -214,10 +250,39 @@ impl<'n, 'e> Batch<'n, 'e> {
         }
     }
 
-    /// Ends the batch: hands the records over and reports the memory.
+    /// Ends the batch: hands the records over and reports the memory. Counts its commands as if they had taken
+    /// no time.
     pub fn end(self) {
+        let now_ns = self.now.boottime_ns;
+        self.end_at(now_ns);
+    }
+
+    /// As [`Batch::end`], at `now_ns` (CLOCK_BOOTTIME): each command gets the batch's mean duration.
+    pub fn end_at(self, now_ns: u64) {
+        let total = now_ns.saturating_sub(self.now.boottime_ns).saturating_sub(self.timed_ns);
+        let mean = total / (self.exec.ran.len() as u64).max(1);
+        for run in self.exec.ran.chunk_by(|a, b| a == b) {
+            self.exec.stats.command(run[0]).observe(run.len() as u64, mean);
+        }
+        self.exec.ran.clear();
         self.node.store.report_growth(self.growth);
         self.node.shard.hand_over(self.exec.worker, &mut self.exec.records);
+    }
+
+    /// The last command that a request of the batch named.
+    pub fn last_command(&self) -> Option<Command> {
+        self.last
+    }
+
+    /// The term of the lease that replies depend on until they are flushed; `None` where there is no lease
+    /// (a plain store; a replica, whose readers asked for possibly old data).
+    pub fn lease_term(&self) -> Option<u64> {
+        (self.role == Role::Primary).then_some(self.term)
+    }
+
+    /// When the batch began.
+    pub fn now(&self) -> Now {
+        self.now
     }
 
     /// Finds the command, unwrapping a context prefix.
@@ -257,6 +322,28 @@ impl<'n, 'e> Batch<'n, 'e> {
         Ok((command, request))
     }
 
+    /// As [`Batch::admit`], with the command's own duration for the statistics and the slow log.
+    fn admit_timed(
+        &mut self,
+        session: &mut Session,
+        command: Command,
+        request: Request<'_>,
+        out: &mut Vec<u8>,
+        start: usize,
+        clock: fn() -> u64,
+    ) -> Done {
+        let (args, began, ran) = (request.args, clock(), self.exec.ran.len());
+        let done = self.admit(session, command, request, out, start);
+        let nanos = clock().saturating_sub(began);
+        self.timed_ns += nanos;
+        if self.exec.ran.len() > ran {
+            self.exec.ran.truncate(ran);
+            self.exec.stats.command(command).observe(1, nanos);
+            self.node.slow.note(command, &args, session, nanos, self.now.unix_ms);
+        }
+        done
+    }
+
     /// Everything between knowing the command and running it.
     fn admit(
         &mut self,
@@ -293,14 +380,18 @@ impl<'n, 'e> Batch<'n, 'e> {
             }
         };
         match result {
-            Ok(done) => done,
+            Ok(done) => {
+                self.exec.ran.push(command);
+                done
+            }
             Err((error, executed)) => {
                 out.truncate(start);
                 let stats = self.exec.stats.command(command);
                 if executed {
-                    stats.failed.add(1)
+                    stats.failed.add(1);
+                    self.exec.ran.push(command);
                 } else {
-                    stats.rejected.add(1)
+                    stats.rejected.add(1);
                 }
                 error.write(&mut ReplyWriter::new(out, session.version));
                 // A failed write may still have removed expired keys or raised a register: same care as a read.

@@ -1,14 +1,29 @@
 //! Arguments that many commands share: numbers and times.
 
 use torc_protocol::error as text;
-use torc_protocol::resp::parse_i64;
+use torc_protocol::resp::{Args, parse_i64};
 
 use super::CommandError;
+
+/// What SCAN does without COUNT.
+const SCAN_COUNT: usize = 10;
 
 /// A 64-bit integer argument.
 #[inline]
 pub fn integer(arg: &[u8]) -> Result<i64, CommandError> {
     parse_i64(arg).ok_or(CommandError::NotInteger)
+}
+
+/// Which part of a sequence of `len` elements `start..=end` means, negative numbers counting from the end, as
+/// GETRANGE and BITCOUNT see it; `None` when that is nothing.
+pub fn range_within(start: i64, end: i64, len: usize) -> Option<(usize, usize)> {
+    if start < 0 && end < 0 && start > end {
+        return None;
+    }
+    let len = i64::try_from(len).ok()?;
+    let from_end = |n: i64| if n < 0 { n.saturating_add(len).max(0) } else { n };
+    let (start, end) = (from_end(start), from_end(end).min(len - 1));
+    if start > end { None } else { Some((start as usize, end as usize)) }
 }
 
 /// In which unit and from where an expiry is counted.
@@ -49,4 +64,45 @@ pub fn positive_expiry(arg: &[u8], unit: TimeUnit, now_ms: u64, command: &str) -
     let n = integer(arg)?;
     let at = if n <= 0 { None } else { unit.to_ms(n, now_ms) };
     at.and_then(|ms| u64::try_from(ms).ok()).ok_or_else(|| text::invalid_expire(command).into())
+}
+
+/// A cursor of SCAN or HSCAN.
+pub fn cursor(arg: &[u8]) -> Result<u64, CommandError> {
+    let digits = !arg.is_empty() && arg.iter().all(u8::is_ascii_digit);
+    let number = if digits { std::str::from_utf8(arg).ok().and_then(|s| s.parse().ok()) } else { None };
+    number.ok_or_else(|| text::INVALID_CURSOR.into())
+}
+
+/// Options of SCAN and HSCAN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScanOptions<'a> {
+    /// Only names that match.
+    pub pattern: Option<&'a [u8]>,
+    /// How much work one call does.
+    pub count: usize,
+    /// Only values of this type.
+    pub kind: Option<&'a [u8]>,
+}
+
+impl<'a> ScanOptions<'a> {
+    /// Reads the options from argument `at` on; TYPE only where `with_type`.
+    pub fn parse(args: &Args<'a>, mut at: usize, with_type: bool) -> Result<Self, CommandError> {
+        let mut found = ScanOptions { pattern: None, count: SCAN_COUNT, kind: None };
+        while let Some(option) = args.get(at) {
+            let value = args.get(at + 1).ok_or(CommandError::Syntax)?;
+            if option.eq_ignore_ascii_case(b"COUNT") {
+                let count = integer(value)?;
+                found.count = usize::try_from(count).ok().filter(|n| *n > 0).ok_or(CommandError::Syntax)?;
+            } else if option.eq_ignore_ascii_case(b"MATCH") {
+                // `*` matches all: no need to look.
+                found.pattern = Some(value).filter(|p| *p != b"*");
+            } else if with_type && option.eq_ignore_ascii_case(b"TYPE") {
+                found.kind = Some(value);
+            } else {
+                return Err(CommandError::Syntax);
+            }
+            at += 2;
+        }
+        Ok(found)
+    }
 }

@@ -1,7 +1,8 @@
 //! What a connection has chosen: protocol, database, user, acknowledgement, an open transaction.
 //!
-//! Owned by the connection's task; other threads see only [`super::super::clients`].
+//! Owned by the connection's task; other threads see only its [`Client`].
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use torc_protocol::command::Command;
@@ -9,6 +10,7 @@ use torc_protocol::context::{Ack, ReadLevel};
 use torc_protocol::handshake::ServerHandshake;
 use torc_protocol::resp::{OwnedArgs, Version};
 
+use crate::clients::{Client, flag};
 use crate::store::WatchFlag;
 
 /// Commands that one MULTI may queue.
@@ -66,12 +68,8 @@ pub struct Watching {
 pub struct Session {
     /// The connection's number, from 1.
     pub id: u64,
-    /// CLIENT SETNAME.
-    pub name: Option<Box<[u8]>>,
-    /// CLIENT SETINFO LIB-NAME.
-    pub lib_name: Option<Box<str>>,
-    /// CLIENT SETINFO LIB-VER.
-    pub lib_version: Option<Box<str>>,
+    /// What others see of the connection; `None` where there is none (tests, the node's own requests).
+    pub client: Option<Arc<Client>>,
     /// RESP2 or RESP3.
     pub version: Version,
     /// SELECT.
@@ -107,9 +105,7 @@ impl Session {
     pub fn new(id: u64, authenticated: bool) -> Session {
         Session {
             id,
-            name: None,
-            lib_name: None,
-            lib_version: None,
+            client: None,
             version: Version::Resp2,
             db: 0,
             authenticated,
@@ -129,7 +125,51 @@ impl Session {
 
     /// RESET: as if the connection were new.
     pub fn reset(&mut self, authenticated: bool) {
-        *self = Session { trusted: self.trusted, ..Session::new(self.id, authenticated) };
+        let client = self.client.take();
+        *self = Session { trusted: self.trusted, client, ..Session::new(self.id, authenticated) };
+    }
+
+    /// Tells others how the connection stands; `last` is the command that was executed last.
+    pub fn publish(&self, now_ms: u64, last: Option<Command>) {
+        let Some(client) = &self.client else { return };
+        client.last_active_ms.store(now_ms, Ordering::Relaxed);
+        if let Some(last) = last {
+            client.last_command.store(last.index() as u16, Ordering::Relaxed);
+        }
+        client.db.store(self.db, Ordering::Relaxed);
+        if client.resp.load(Ordering::Relaxed) != 0 {
+            client.set_version(self.version);
+        }
+        let mut flags = client.flags.load(Ordering::Relaxed) & flag::BLOCKED;
+        if let Some(transaction) = &self.transaction {
+            flags |= flag::MULTI;
+            client.multi.store(transaction.queue.len() as i64, Ordering::Relaxed);
+        } else {
+            client.multi.store(-1, Ordering::Relaxed);
+        }
+        for (on, bit) in [
+            (self.readonly, flag::READONLY),
+            (self.no_evict, flag::NO_EVICT),
+            (self.no_touch, flag::NO_TOUCH),
+            (self.watch_broken(), flag::DIRTY_CAS),
+        ] {
+            if on {
+                flags |= bit;
+            }
+        }
+        client.flags.store(flags, Ordering::Release);
+    }
+
+    /// CLIENT SETNAME, or the name that a part of Torc gave in the handshake.
+    pub fn set_name(&self, name: &[u8]) {
+        if let Some(client) = &self.client {
+            client.set_names(|names| names.name = name.into());
+        }
+    }
+
+    /// The connection's name; empty without one.
+    pub fn name(&self) -> Box<[u8]> {
+        self.client.as_ref().map(|client| client.names().name).unwrap_or_default()
     }
 
     /// True when a watched key has changed.

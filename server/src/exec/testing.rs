@@ -12,11 +12,13 @@ use std::sync::Arc;
 
 use torc_cluster::ids::{Incarnation, Member, NodeId, ShardId, Term};
 use torc_cluster::map::ClusterMap;
+use torc_protocol::context::Context;
 use torc_protocol::handshake::Secret;
 use torc_protocol::resp::{OwnedArgs, Version, split_args};
 use torc_protocol::slot::SLOTS;
 
 use super::{Batch, Done, Executor, Flow, Now, Session};
+use crate::clients::Client;
 use crate::memcached::{Connection, Step};
 use crate::node::Node;
 use crate::settings::Settings;
@@ -38,6 +40,7 @@ pub struct Harness {
     /// Both clocks; tests move them with [`Harness::advance`].
     pub now: Now,
     exec: Executor,
+    proxied: bool,
 }
 
 impl Default for Harness {
@@ -89,7 +92,11 @@ impl Harness {
         let node = Node::new(settings, 1, cluster, hasher, START_MS, [7; 20], secret);
         let exec = Executor::new(&node, 0, SEED);
         let now = Now { unix_ms: START_MS, boottime_ns: 1_000_000_000 };
-        Harness { node, session: Session::new(1, true), now, exec }
+        let client =
+            Client::new(node.clients.next_id(), "test:0".into(), "test:1".into(), 3, false, 2, START_MS);
+        let client = node.clients.add(client);
+        let session = Session { client: Some(client.clone()), ..Session::new(client.id, true) };
+        Harness { node, session, now, exec, proxied: false }
     }
 
     /// Lets time pass.
@@ -101,6 +108,12 @@ impl Harness {
     /// From now on replies are written in RESP3.
     pub fn resp3(&mut self) {
         self.session.version = Version::Resp3;
+    }
+
+    /// From now on requests come as if from a proxy: with a context in front, and with keys of several slots.
+    pub fn through_proxy(&mut self) {
+        self.session.trusted = true;
+        self.proxied = true;
     }
 
     /// Runs a request written as one line (quotes as in redis-cli); answers the reply's bytes, those that are no
@@ -117,7 +130,15 @@ impl Harness {
 
     /// Runs a request; answers the reply and what the connection would do next.
     pub fn execute<A: AsRef<[u8]>>(&mut self, args: impl IntoIterator<Item = A>) -> (Vec<u8>, Done) {
-        let args = OwnedArgs::new(args);
+        let args = if self.proxied {
+            let mut context = Vec::new();
+            Context { db: self.session.db, ..Context::default() }.encode(&mut context);
+            let args: Vec<A> = args.into_iter().collect();
+            let prefix = [&b"CTX"[..], &context];
+            OwnedArgs::new(prefix.into_iter().chain(args.iter().map(AsRef::as_ref)))
+        } else {
+            OwnedArgs::new(args)
+        };
         let mut out = Vec::new();
         let mut batch = Batch::begin(&self.node, &mut self.exec, self.now);
         let done = batch.run(&mut self.session, args.view(), &mut out);

@@ -67,6 +67,8 @@ pub struct Shard {
     lease_until_ns: AtomicU64,
     /// Last offset that was given to a record.
     sequence: CachePadded<AtomicU64>,
+    /// False while a primary is stepping down: nothing new is executed.
+    accepting: AtomicBool,
     in_sync_enough: AtomicBool,
     mark: watch::Sender<u64>,
     acked: watch::Sender<Arc<[u64]>>,
@@ -86,6 +88,7 @@ impl Shard {
             term: AtomicU64::new(0),
             lease_until_ns: AtomicU64::new(0),
             sequence: CachePadded::new(AtomicU64::new(0)),
+            accepting: AtomicBool::new(false),
             in_sync_enough: AtomicBool::new(false),
             mark: watch::Sender::new(0),
             acked: watch::Sender::new(Arc::from([])),
@@ -113,6 +116,24 @@ impl Shard {
         self.lease_until_ns.store(0, Ordering::Release);
         self.term.store(term.0, Ordering::Release);
         self.role.store(role as u8, Ordering::Release);
+        self.accepting.store(role == Role::Primary, Ordering::Release);
+        self.wake_parked();
+    }
+
+    /// Whether a batch may begin at `now_ns`: the lease holds and the node is not stepping down.
+    #[inline]
+    pub fn may_execute(&self, now_ns: u64) -> bool {
+        self.accepting.load(Ordering::Acquire) && now_ns < self.lease_until_ns()
+    }
+
+    /// The primary is stepping down: what was executed may still be answered, nothing new is executed.
+    pub fn stop_accepting(&self) {
+        self.accepting.store(false, Ordering::Release);
+    }
+
+    /// Connections that wait for the mark look at their lease again.
+    fn wake_parked(&self) {
+        self.mark.send_modify(|_| {});
     }
 
     /// A plain store's term, for the fencing tokens of its locks; set once at the start.
@@ -130,6 +151,7 @@ impl Shard {
     /// Gives the lease back: from now on nothing is served.
     pub fn drop_lease(&self) {
         self.lease_until_ns.store(0, Ordering::Release);
+        self.wake_parked();
     }
 
     /// End of the lease, CLOCK_BOOTTIME nanoseconds.

@@ -43,7 +43,7 @@ pub struct Object {
 }
 
 /// A value outside the compact form.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Value {
     /// A long string.
     Bytes(Vec<u8>),
@@ -308,6 +308,73 @@ impl Entry {
         match self {
             Entry::Compact(bytes) => bytes[0] & MODIFIED != 0,
             Entry::Object(object) => object.modified,
+        }
+    }
+
+    /// The bytes of a string, to change in place without changing their number. `None` when the value is not a
+    /// string.
+    pub fn bytes_mut(&mut self) -> Option<&mut [u8]> {
+        match self {
+            Entry::Object(object) => match &mut object.value {
+                Value::Bytes(bytes) => {
+                    object.modified = true;
+                    Some(bytes)
+                }
+                _ => None,
+            },
+            Entry::Compact(bytes) => {
+                bytes[0] |= MODIFIED;
+                let at = layout(bytes).value;
+                Some(&mut bytes[at..])
+            }
+        }
+    }
+
+    /// Writes `bytes` at `offset` of a string, which grows with zero bytes where needed; answers its length.
+    /// `None` when the value is not a string.
+    pub fn patch(&mut self, offset: usize, bytes: &[u8]) -> Option<usize> {
+        let len = self.as_string()?.len();
+        let end = offset + bytes.len();
+        if end <= len {
+            self.bytes_mut()?[offset..end].copy_from_slice(bytes);
+            return Some(len);
+        }
+        self.modify_string(|value| {
+            value.resize(end, 0);
+            value[offset..].copy_from_slice(bytes);
+        });
+        Some(end)
+    }
+
+    /// A copy of the value under another key.
+    pub fn copy_as(&self, key: &[u8], meta: &Meta) -> Entry {
+        match self {
+            Entry::Compact(_) => {
+                let value = self.as_string().unwrap_or_default();
+                Entry::Compact(compact(key, value, meta, self.is_modified()))
+            }
+            Entry::Object(object) => {
+                let mut copy = Entry::object(key, object.value.clone(), meta);
+                if let Entry::Object(copy) = &mut copy {
+                    copy.modified = object.modified;
+                }
+                copy
+            }
+        }
+    }
+
+    /// The same value under another key.
+    pub fn rename(self, key: &[u8], meta: &Meta) -> Entry {
+        match self {
+            Entry::Compact(_) => self.copy_as(key, meta),
+            Entry::Object(object) => {
+                let modified = object.modified;
+                let mut renamed = Entry::object(key, object.value, meta);
+                if let Entry::Object(renamed) = &mut renamed {
+                    renamed.modified = modified;
+                }
+                renamed
+            }
         }
     }
 

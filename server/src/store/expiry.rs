@@ -25,19 +25,11 @@ pub struct Due {
 #[derive(Debug, Default)]
 pub struct ExpiryIndex {
     heap: BinaryHeap<Reverse<Due>>,
-    /// Keys that have an expiry now.
-    keys: usize,
 }
 
 impl ExpiryIndex {
-    /// Keys that have an expiry.
-    pub fn keys(&self) -> usize {
-        self.keys
-    }
-
     /// A key's expiry changed from `old` to `new`.
     pub fn changed(&mut self, old: Option<u64>, new: Option<u64>, hash: u64, db: u8) {
-        self.keys = (self.keys + usize::from(new.is_some())).saturating_sub(usize::from(old.is_some()));
         if let Some(at_ms) = new
             && old != new
         {
@@ -59,20 +51,29 @@ impl ExpiryIndex {
         self.heap.pop().map(|Reverse(due)| due)
     }
 
-    /// Puts a moment back that was taken too early.
-    pub fn push_back(&mut self, due: Due) {
-        self.heap.push(Reverse(due));
-    }
-
-    /// True when stale entries outweigh the live ones.
-    pub fn wants_rebuild(&self) -> bool {
-        self.heap.len() > REBUILD_MIN && self.heap.len() > 2 * self.keys
+    /// True when stale entries outweigh those of the `live` keys that have an expiry.
+    pub fn wants_rebuild(&self, live: usize) -> bool {
+        self.heap.len() > REBUILD_MIN && self.heap.len() > 2 * live
     }
 
     /// Replaces the heap by the moments of the keys that live now.
-    pub fn rebuild(&mut self, live: impl Iterator<Item = Due>) {
-        self.heap = live.map(Reverse).collect();
-        self.keys = self.heap.len();
+    pub fn rebuild(&mut self, live: Vec<Due>) {
+        self.heap = live.into_iter().map(Reverse).collect();
+    }
+
+    /// Two databases were exchanged.
+    pub fn swap(&mut self, a: u8, b: u8) {
+        let mut all = std::mem::take(&mut self.heap).into_vec();
+        for Reverse(due) in &mut all {
+            due.db = if due.db == a {
+                b
+            } else if due.db == b {
+                a
+            } else {
+                due.db
+            };
+        }
+        self.heap = all.into();
     }
 
     /// Forgets everything.

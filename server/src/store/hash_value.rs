@@ -23,7 +23,7 @@ impl Default for PackedLimits {
 }
 
 /// A field with its value in one allocation: field length as four bytes, field, value.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Field(Box<[u8]>);
 
 impl Field {
@@ -49,7 +49,7 @@ impl Keyed for Field {
 }
 
 /// A hash value; see the module's text.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum HashValue {
     /// Pairs one after another, each as `length u32 | bytes` twice.
     Packed {
@@ -168,6 +168,20 @@ impl HashValue {
                 }
             }
         }
+    }
+
+    /// Sets fields that alternate with their values; answers how many were new.
+    pub fn set_all<'i>(
+        &mut self,
+        mut items: impl Iterator<Item = &'i [u8]>,
+        limits: &PackedLimits,
+        hasher: KeyHasher,
+    ) -> usize {
+        let mut added = 0;
+        while let (Some(field), Some(value)) = (items.next(), items.next()) {
+            added += usize::from(self.set(field, value, limits, hasher));
+        }
+        added
     }
 
     /// Removes a field; true when it was there.

@@ -78,6 +78,11 @@ impl Store {
         self.stripes[index as usize].lock()
     }
 
+    /// Locks one stripe if nobody holds it: for tasks of a worker, which must not wait for a script.
+    pub fn try_stripe(&self, index: u16) -> Option<MutexGuard<'_, Stripe>> {
+        self.stripes[index as usize].try_lock()
+    }
+
     #[inline]
     fn lock(&self, index: u16) -> Result<MutexGuard<'_, Stripe>, Busy> {
         let stripe = &self.stripes[index as usize];

@@ -37,16 +37,44 @@ const MAX_WATCHERS_PER_KEY: usize = 10_000;
 /// Below this many watched keys nobody looks for closed connections among their watchers.
 const SWEEP_MIN: usize = 64;
 
+/// One database's part of a stripe, with what would be slow to count.
+#[derive(Debug)]
+struct Part {
+    table: Table<Entry>,
+    /// Heap bytes of the entries.
+    entry_bytes: usize,
+    /// Entries with an expiry.
+    expiring: usize,
+}
+
+impl Part {
+    fn new(hasher: KeyHasher) -> Part {
+        Part { table: Table::new(hasher), entry_bytes: 0, expiring: 0 }
+    }
+
+    /// An entry of `old` heap bytes and expiry has become one of `new`.
+    #[inline]
+    fn account(&mut self, old: (usize, Option<u64>), new: (usize, Option<u64>)) {
+        self.entry_bytes = self.entry_bytes + new.0 - old.0;
+        self.expiring = self.expiring + usize::from(new.1.is_some()) - usize::from(old.1.is_some());
+    }
+}
+
+/// What the account needs to know of an entry.
+#[inline]
+fn weight(entry: &Entry) -> (usize, Option<u64>) {
+    (entry.heap_bytes(), entry.expire_ms())
+}
+
 /// See the module's text.
 #[derive(Debug)]
 pub struct Stripe {
     hasher: KeyHasher,
-    tables: Vec<Table<Entry>>,
+    parts: Vec<Part>,
     expiry: ExpiryIndex,
     watchers: AHashMap<(u8, Box<[u8]>), Vec<WatchFlag>>,
     /// Number of watched keys at which those of closed connections are looked for.
     sweep_at: usize,
-    entry_bytes: usize,
     reported_bytes: usize,
     version: u32,
 }
@@ -55,20 +83,33 @@ impl Stripe {
     pub(super) fn new(hasher: KeyHasher) -> Stripe {
         Stripe {
             hasher,
-            tables: Vec::new(),
+            parts: Vec::new(),
             expiry: ExpiryIndex::default(),
             watchers: AHashMap::new(),
             sweep_at: SWEEP_MIN,
-            entry_bytes: 0,
             reported_bytes: 0,
             version: 0,
         }
     }
 
+    #[inline]
+    fn table(&self, db: u8) -> Option<&Table<Entry>> {
+        self.parts.get(db as usize).map(|p| &p.table)
+    }
+
+    fn part(&mut self, db: u8) -> &mut Part {
+        let index = db as usize;
+        let hasher = self.hasher;
+        if self.parts.len() <= index {
+            self.parts.resize_with(index + 1, || Part::new(hasher));
+        }
+        &mut self.parts[index]
+    }
+
     /// The entry, whether it has expired or not.
     #[inline]
     pub fn peek(&self, db: u8, key: &Key<'_>) -> Option<&Entry> {
-        self.tables.get(db as usize)?.get(key.hash, key.bytes)
+        self.table(db)?.get(key.hash, key.bytes)
     }
 
     /// The entry if it has not expired at `now_ms`.
@@ -92,7 +133,7 @@ impl Stripe {
         now_ms: u64,
         access: Option<impl FnOnce(u32) -> u32>,
     ) -> Option<&Entry> {
-        let entry = self.tables.get_mut(db as usize)?.get_mut(key.hash, key.bytes)?;
+        let entry = self.parts.get_mut(db as usize)?.table.get_mut(key.hash, key.bytes)?;
         if entry.expire_ms().is_some_and(|at| at <= now_ms) {
             return None;
         }
@@ -106,74 +147,55 @@ impl Stripe {
         Some(entry)
     }
 
-    /// Notes a use of the entry for eviction.
-    #[inline]
-    pub fn touch_access(&mut self, db: u8, key: &Key<'_>, access: impl FnOnce(u32) -> u32) {
-        if let Some(entry) = self.tables.get_mut(db as usize).and_then(|t| t.get_mut(key.hash, key.bytes)) {
-            let new = access(entry.access());
-            entry.set_access(new);
-        }
-    }
-
     /// Changes an entry in place; its bytes and expiry are accounted anew afterwards. `None` when there is no
     /// such entry. Expiry is not looked at.
     pub fn update<R>(&mut self, db: u8, key: &Key<'_>, change: impl FnOnce(&mut Entry) -> R) -> Option<R> {
-        let entry = self.tables.get_mut(db as usize)?.get_mut(key.hash, key.bytes)?;
-        let (bytes, expire) = (entry.heap_bytes(), entry.expire_ms());
+        let part = self.parts.get_mut(db as usize)?;
+        let entry = part.table.get_mut(key.hash, key.bytes)?;
+        let old = weight(entry);
         let result = change(entry);
-        self.entry_bytes = self.entry_bytes + entry.heap_bytes() - bytes;
-        let new = entry.expire_ms();
-        if new != expire {
-            self.expiry.changed(expire, new, key.hash, db);
-        }
+        let new = weight(entry);
+        part.account(old, new);
+        self.expiry.changed(old.1, new.1, key.hash, db);
         Some(result)
     }
 
     /// Stores an entry, replacing one with the same key. Answers the replaced one.
     pub fn insert(&mut self, db: u8, key: &Key<'_>, entry: Entry) -> Option<Entry> {
-        while self.tables.len() <= db as usize {
-            self.tables.push(Table::new(self.hasher));
-        }
-        let table = &mut self.tables[db as usize];
-        self.entry_bytes += entry.heap_bytes();
-        let new_expiry = entry.expire_ms();
-        match table.get_mut(key.hash, key.bytes) {
-            Some(old) => {
-                self.entry_bytes -= old.heap_bytes();
-                let old = std::mem::replace(old, entry);
-                self.expiry.changed(old.expire_ms(), new_expiry, key.hash, db);
-                Some(old)
-            }
+        let new = weight(&entry);
+        let part = self.part(db);
+        let replaced = match part.table.get_mut(key.hash, key.bytes) {
+            Some(old) => Some(std::mem::replace(old, entry)),
             None => {
-                table.insert_new(key.hash, entry);
-                self.expiry.changed(None, new_expiry, key.hash, db);
+                part.table.insert_new(key.hash, entry);
                 None
             }
-        }
+        };
+        let old = replaced.as_ref().map_or((0, None), weight);
+        part.account(old, new);
+        self.expiry.changed(old.1, new.1, key.hash, db);
+        replaced
     }
 
     /// Stores a string, replacing what the key holds; in place when that has the same shape. Answers the entry
     /// that was replaced, if one was.
     pub fn set_string(&mut self, db: u8, key: &Key<'_>, value: &[u8], meta: &Meta) -> Option<Entry> {
-        let found = self.tables.get_mut(db as usize).and_then(|t| t.get_mut(key.hash, key.bytes));
-        let Some(old) = found else {
-            return self.insert(db, key, Entry::string(key.bytes, value, meta));
-        };
-        if old.overwrite(value, meta) {
+        let found = self.parts.get_mut(db as usize).and_then(|p| p.table.get_mut(key.hash, key.bytes));
+        if let Some(old) = found
+            && old.overwrite(value, meta)
+        {
             return None;
         }
-        let new = Entry::string(key.bytes, value, meta);
-        self.entry_bytes = self.entry_bytes + new.heap_bytes() - old.heap_bytes();
-        let old = std::mem::replace(old, new);
-        self.expiry.changed(old.expire_ms(), meta.expire_ms, key.hash, db);
-        Some(old)
+        self.insert(db, key, Entry::string(key.bytes, value, meta))
     }
 
     /// Takes an entry out.
     pub fn remove(&mut self, db: u8, key: &Key<'_>) -> Option<Entry> {
-        let entry = self.tables.get_mut(db as usize)?.remove(key.hash, key.bytes)?;
-        self.entry_bytes -= entry.heap_bytes();
-        self.expiry.changed(entry.expire_ms(), None, key.hash, db);
+        let part = self.parts.get_mut(db as usize)?;
+        let entry = part.table.remove(key.hash, key.bytes)?;
+        let old = weight(&entry);
+        part.account(old, (0, None));
+        self.expiry.changed(old.1, None, key.hash, db);
         Some(entry)
     }
 
@@ -235,9 +257,9 @@ impl Stripe {
 
     /// Tells those who watch a key of `db` that holds something, in this database or in `replaced_by`.
     fn changed_all(&mut self, db: u8, replaced_by: Option<u8>) {
-        let (tables, hasher) = (&self.tables, self.hasher);
+        let (parts, hasher) = (&self.parts, self.hasher);
         let holds = |db: u8, key: &[u8]| {
-            tables.get(db as usize).is_some_and(|t| t.get(hasher.hash(key), key).is_some())
+            parts.get(db as usize).is_some_and(|p| p.table.get(hasher.hash(key), key).is_some())
         };
         self.watchers.retain(|(watched, key), flags| {
             let hit =
@@ -252,45 +274,58 @@ impl Stripe {
     /// The next key that is due for removal at `now_ms`, still in the table: (database, key bytes).
     pub fn next_expired(&mut self, now_ms: u64) -> Option<(u8, Box<[u8]>)> {
         while let Some(due) = self.expiry.pop_due(now_ms) {
-            let Some(table) = self.tables.get(due.db as usize) else { continue };
+            let Some(table) = self.table(due.db) else { continue };
             // Entries are found again by hash: the index does not keep keys.
             let found = table.find_by_hash(due.hash, |e| e.expire_ms().is_some_and(|at| at <= now_ms));
             if let Some(entry) = found {
                 return Some((due.db, entry.key().into()));
             }
         }
-        if self.expiry.wants_rebuild() {
-            let (tables, hasher) = (&self.tables, self.hasher);
-            let live = tables.iter().enumerate().flat_map(|(db, t)| {
-                t.iter().filter_map(move |e| {
-                    let at_ms = e.expire_ms()?;
-                    Some(Due { at_ms, hash: hasher.hash(e.key()), db: db as u8 })
-                })
-            });
-            let live: Vec<Due> = live.collect();
-            self.expiry.rebuild(live.into_iter());
-        }
+        self.tidy_expiry();
         None
+    }
+
+    /// Rebuilds the expiry index when most of it is stale.
+    fn tidy_expiry(&mut self) {
+        let live = self.expiring();
+        if !self.expiry.wants_rebuild(live) {
+            return;
+        }
+        let hasher = self.hasher;
+        let mut due = Vec::with_capacity(live);
+        for (db, part) in (0u8..).zip(&self.parts).filter(|(_, p)| p.expiring > 0) {
+            due.extend(
+                part.table
+                    .iter()
+                    .filter_map(|e| Some(Due { at_ms: e.expire_ms()?, hash: hasher.hash(e.key()), db })),
+            );
+        }
+        self.expiry.rebuild(due);
     }
 
     /// Number of entries in one database, expired ones that are still there included.
     pub fn len(&self, db: u8) -> usize {
-        self.tables.get(db as usize).map_or(0, Table::len)
+        self.table(db).map_or(0, Table::len)
     }
 
     /// Databases that hold something.
     pub fn databases(&self) -> impl Iterator<Item = u8> + '_ {
-        (0u8..).zip(&self.tables).filter(|(_, t)| !t.is_empty()).map(|(db, _)| db)
+        (0u8..).zip(&self.parts).filter(|(_, p)| !p.table.is_empty()).map(|(db, _)| db)
     }
 
     /// Keys with an expiry, all databases.
     pub fn expiring(&self) -> usize {
-        self.expiry.keys()
+        self.parts.iter().map(|p| p.expiring).sum()
+    }
+
+    /// Keys with an expiry in one database.
+    pub fn expiring_in(&self, db: u8) -> usize {
+        self.parts.get(db as usize).map_or(0, |p| p.expiring)
     }
 
     /// All entries of one database.
     pub fn iter(&self, db: u8) -> impl Iterator<Item = &Entry> {
-        self.tables.get(db as usize).into_iter().flat_map(Table::iter)
+        self.table(db).into_iter().flat_map(Table::iter)
     }
 
     /// Number of entries of one slot (walks the stripe's table).
@@ -300,12 +335,12 @@ impl Stripe {
 
     /// See [`Table::scan`].
     pub fn scan<'s>(&'s self, db: u8, from: u64, count: usize, visit: impl FnMut(&'s Entry)) -> Option<u64> {
-        self.tables.get(db as usize)?.scan(from, count, visit)
+        self.table(db)?.scan(from, count, visit)
     }
 
     /// See [`Table::sample`].
     pub fn sample(&self, db: u8, r: u64) -> Option<&Entry> {
-        self.tables.get(db as usize)?.sample(r)
+        self.table(db)?.sample(r)
     }
 
     /// Takes everything out of one database, or of all; the caller drops it where that hurts nobody.
@@ -317,50 +352,40 @@ impl Stripe {
                 .filter(|n| db.is_none_or(|db| db == *n))
                 .for_each(|n| self.changed_all(n, None));
         }
-        for (index, table) in self.tables.iter_mut().enumerate() {
-            if db.is_none_or(|db| db as usize == index) && !table.is_empty() {
-                taken.push(std::mem::replace(table, Table::new(hasher)));
+        for (index, part) in self.parts.iter_mut().enumerate() {
+            if db.is_none_or(|db| db as usize == index) && !part.table.is_empty() {
+                taken.push(std::mem::replace(part, Part::new(hasher)).table);
             }
         }
-        self.recount();
+        // What is left of the flushed keys in the index is skipped when it comes up.
+        if self.expiring() == 0 {
+            self.expiry.clear();
+        }
         taken
     }
 
     /// Exchanges two databases.
     pub fn swap(&mut self, a: u8, b: u8) {
-        let most = a.max(b) as usize;
-        while self.tables.len() <= most {
-            self.tables.push(Table::new(self.hasher));
-        }
+        self.part(a.max(b));
         self.changed_all(a, Some(b));
         self.changed_all(b, Some(a));
-        self.tables.swap(a as usize, b as usize);
-        self.recount();
-    }
-
-    fn recount(&mut self) {
-        self.entry_bytes = self.tables.iter().flat_map(Table::iter).map(Entry::heap_bytes).sum();
-        let hasher = self.hasher;
-        let live: Vec<Due> = self
-            .tables
-            .iter()
-            .enumerate()
-            .flat_map(|(db, t)| {
-                t.iter().filter_map(move |e| {
-                    Some(Due { at_ms: e.expire_ms()?, hash: hasher.hash(e.key()), db: db as u8 })
-                })
-            })
-            .collect();
-        self.expiry.clear();
-        self.expiry.rebuild(live.into_iter());
+        self.parts.swap(a as usize, b as usize);
+        self.expiry.swap(a, b);
     }
 
     /// Bytes of entries, tables and indexes.
     #[inline]
     pub fn used_bytes(&self) -> usize {
-        self.entry_bytes
-            + self.tables.iter().map(Table::table_bytes).sum::<usize>()
+        self.parts.iter().map(|p| p.entry_bytes + p.table.table_bytes()).sum::<usize>()
             + self.expiry.heap_bytes()
+    }
+
+    /// [`Stripe::used_bytes`] and [`Stripe::expiring`] counted anew from the entries: tests compare.
+    pub fn recount(&self) -> (usize, usize) {
+        let entries = || self.parts.iter().flat_map(|p| p.table.iter());
+        let tables: usize = self.parts.iter().map(|p| p.table.recount_bytes()).sum();
+        let bytes = entries().map(Entry::heap_bytes).sum::<usize>() + tables + self.expiry.heap_bytes();
+        (bytes, entries().filter(|e| e.expire_ms().is_some()).count())
     }
 
     /// By how many bytes the stripe has grown since the last call.

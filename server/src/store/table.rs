@@ -23,14 +23,14 @@ pub trait Keyed {
     fn key(&self) -> &[u8];
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Segment<T> {
     depth: u32,
     items: HashTable<T>,
 }
 
 /// See the module's text.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Table<T> {
     hasher: KeyHasher,
     depth: u32,
@@ -73,6 +73,12 @@ impl<T: Keyed> Table<T> {
         self.bucket_bytes
             + self.segments.capacity() * size_of::<Segment<T>>()
             + self.directory.capacity() * size_of::<u32>()
+    }
+
+    /// [`Table::table_bytes`] counted anew: tests compare.
+    pub fn recount_bytes(&self) -> usize {
+        self.segments.iter().map(|s| s.items.allocation_size()).sum::<usize>() + self.table_bytes()
+            - self.bucket_bytes
     }
 
     #[inline]

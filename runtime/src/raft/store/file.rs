@@ -3,13 +3,16 @@
 //! Commits are durable and in two phases: redb then never falls back to an older commit by itself
 //! after a crash, because that could forget a vote. Owned by the disk thread.
 
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use redb::{Database, Durability, ReadableTable, TableDefinition, WriteTransaction};
 
+use super::backend::SealedHeader;
 use super::guard::guarded;
 use super::{StoreError, record};
+use crate::datadir;
 
 const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
@@ -72,6 +75,21 @@ impl<E: Into<redb::Error>> From<E> for Failure {
     }
 }
 
+/// redb's error over the file, as ours.
+fn named(path: &Path, error: redb::DatabaseError) -> StoreError {
+    use redb::StorageError as Redb;
+    let path = path.to_owned();
+    match error {
+        redb::DatabaseError::Storage(Redb::Corrupted(what)) => StoreError::Corrupt { path, what },
+        redb::DatabaseError::Storage(Redb::Io(cause))
+            if matches!(cause.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) =>
+        {
+            StoreError::Corrupt { path, what: format!("it is not a whole database file ({cause})") }
+        }
+        other => StoreError::Io { path, what: other.to_string() },
+    }
+}
+
 /// The open file.
 pub(super) struct ControlFile {
     database: Database,
@@ -81,11 +99,26 @@ pub(super) struct ControlFile {
 impl ControlFile {
     /// Opens or makes the file of `node_id`, verifies all of it and reads it.
     pub(super) fn open(path: &Path, node_id: u64) -> Result<(Self, Contents), StoreError> {
-        let fresh = !path.exists();
-        guarded(path, || {
-            let opened = Database::builder().set_cache_size(CACHE_BYTES).create(path);
-            Self::start(path, node_id, fresh, opened)
-        })
+        let open = |path: &Path, fresh| {
+            guarded(path, || {
+                let backend = SealedHeader::open(path, fresh).map_err(|error| named(path, error))?;
+                Self::start(path, node_id, fresh, backend)
+            })
+        };
+        if !path.exists() {
+            // Made under another name, so that a crash meanwhile leaves nothing half made.
+            let io_error =
+                |cause: io::Error| StoreError::Io { path: path.to_owned(), what: cause.to_string() };
+            let new = path.with_extension("new");
+            match fs::remove_file(&new) {
+                Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(io_error(cause)),
+                _ => {}
+            }
+            drop(open(&new, true)?);
+            fs::rename(&new, path).map_err(io_error)?;
+            datadir::sync_folder_of(path).map_err(|cause| io_error(io::Error::other(cause)))?;
+        }
+        open(path, false)
     }
 
     /// As [`Self::open`], on any storage: for tests that make it fail.
@@ -96,26 +129,25 @@ impl ControlFile {
         backend: impl redb::StorageBackend,
     ) -> Result<(Self, Contents), StoreError> {
         let fresh = backend.len().is_ok_and(|len| len == 0);
-        let opened = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend);
-        Self::start(path, node_id, fresh, opened)
+        Self::start(path, node_id, fresh, SealedHeader::new(backend))
     }
 
     fn start(
         path: &Path,
         node_id: u64,
         fresh: bool,
-        opened: Result<Database, redb::DatabaseError>,
+        backend: SealedHeader<impl redb::StorageBackend>,
     ) -> Result<(Self, Contents), StoreError> {
         let corrupt = |what: String| StoreError::Corrupt { path: path.to_owned(), what };
-        let mut database = opened.map_err(|error| match error {
-            redb::DatabaseError::Storage(redb::StorageError::Corrupted(what)) => corrupt(what),
-            redb::DatabaseError::Storage(redb::StorageError::Io(cause))
-                if !fresh && cause.kind() == io::ErrorKind::InvalidData =>
-            {
-                corrupt(format!("it is not a database file ({cause})"))
-            }
-            other => StoreError::Io { path: path.to_owned(), what: other.to_string() },
-        })?;
+        match backend.verify() {
+            Ok(true) => {}
+            Ok(false) => return Err(corrupt("its header does not match its checksum".to_owned())),
+            Err(cause) => return Err(StoreError::Io { path: path.to_owned(), what: cause.to_string() }),
+        }
+        let mut database = Database::builder()
+            .set_cache_size(CACHE_BYTES)
+            .create_with_backend(backend)
+            .map_err(|error| named(path, error))?;
         // Page checksums are verified and the page structure is walked before any table is read,
         // so that what follows works on pages that are as they were written.
         if !fresh && !database.check_integrity().map_err(|error| corrupt(error.to_string()))? {

@@ -4,7 +4,10 @@
 //! checksum over its place and its bytes, so a flipped bit, or a record in another's place, is
 //! found when the file is read at the start, and named.
 
+mod backend;
 mod disk;
+#[cfg(test)]
+pub(super) mod fallible;
 mod file;
 mod guard;
 mod log;
@@ -14,6 +17,7 @@ mod record;
 mod tests;
 
 pub(super) use disk::Disk;
+pub(super) use file::Contents;
 pub(super) use log::LogStore;
 pub(super) use machine::StateMachine;
 

@@ -62,7 +62,7 @@ fn auth(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> Result<(), HandshakeError> {
     cx.session.trusted = true;
     cx.session.authenticated = true;
     cx.session.version = Version::Resp3;
-    cx.session.name = Some(peer.name.into_bytes().into());
+    cx.session.set_name(peer.name.as_bytes());
     cx.reply().ok();
     Ok(())
 }

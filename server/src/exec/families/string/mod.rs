@@ -1,38 +1,42 @@
 //! Handlers of the string family.
 
+mod change;
+mod lcs;
+mod many;
+mod number;
 mod set;
 
 use torc_protocol::command::StringCommand;
 use torc_protocol::resp::Args;
 
+use crate::exec::parse::TimeUnit;
 use crate::exec::{CommandResult, Cx};
 
 /// Runs one command of the family.
 pub fn run(cx: &mut Cx<'_, '_>, command: StringCommand, args: &Args<'_>) -> CommandResult {
-    let _ = (&cx, args);
     match command {
-        StringCommand::Append => Err("ERR 'append' is not served yet".into()),
-        StringCommand::Decr => Err("ERR 'decr' is not served yet".into()),
-        StringCommand::Decrby => Err("ERR 'decrby' is not served yet".into()),
+        StringCommand::Append => change::append(cx, args),
+        StringCommand::Decr => number::add(cx, args, -1),
+        StringCommand::Decrby => number::decrby(cx, args),
         StringCommand::Get => set::get(cx, args),
-        StringCommand::Getdel => Err("ERR 'getdel' is not served yet".into()),
-        StringCommand::Getex => Err("ERR 'getex' is not served yet".into()),
-        StringCommand::Getrange => Err("ERR 'getrange' is not served yet".into()),
-        StringCommand::Getset => Err("ERR 'getset' is not served yet".into()),
-        StringCommand::Incr => Err("ERR 'incr' is not served yet".into()),
-        StringCommand::Incrby => Err("ERR 'incrby' is not served yet".into()),
-        StringCommand::Incrbyfloat => Err("ERR 'incrbyfloat' is not served yet".into()),
-        StringCommand::Lcs => Err("ERR 'lcs' is not served yet".into()),
-        StringCommand::Mget => Err("ERR 'mget' is not served yet".into()),
-        StringCommand::Mset => Err("ERR 'mset' is not served yet".into()),
-        StringCommand::Msetnx => Err("ERR 'msetnx' is not served yet".into()),
-        StringCommand::Psetex => Err("ERR 'psetex' is not served yet".into()),
+        StringCommand::Getdel => set::getdel(cx, args),
+        StringCommand::Getex => set::getex(cx, args),
+        StringCommand::Getrange => change::getrange(cx, args),
+        StringCommand::Getset => set::getset(cx, args),
+        StringCommand::Incr => number::add(cx, args, 1),
+        StringCommand::Incrby => number::incrby(cx, args),
+        StringCommand::Incrbyfloat => number::incrbyfloat(cx, args),
+        StringCommand::Lcs => lcs::lcs(cx, args),
+        StringCommand::Mget => many::mget(cx, args),
+        StringCommand::Mset => many::mset(cx, args),
+        StringCommand::Msetnx => many::msetnx(cx, args),
+        StringCommand::Psetex => set::setex(cx, args, TimeUnit::PX, "psetex"),
         StringCommand::Set => set::set(cx, args),
-        StringCommand::Setex => Err("ERR 'setex' is not served yet".into()),
-        StringCommand::Setnx => Err("ERR 'setnx' is not served yet".into()),
-        StringCommand::Setrange => Err("ERR 'setrange' is not served yet".into()),
-        StringCommand::Strlen => Err("ERR 'strlen' is not served yet".into()),
-        StringCommand::Substr => Err("ERR 'substr' is not served yet".into()),
+        StringCommand::Setex => set::setex(cx, args, TimeUnit::EX, "setex"),
+        StringCommand::Setnx => set::setnx(cx, args),
+        StringCommand::Setrange => change::setrange(cx, args),
+        StringCommand::Strlen => change::strlen(cx, args),
+        StringCommand::Substr => change::getrange(cx, args),
     }
 }
 

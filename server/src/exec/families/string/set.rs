@@ -1,6 +1,6 @@
 //! GET, SET and the commands that are SET with other words.
 
-use torc_protocol::resp::Args;
+use torc_protocol::resp::{Args, ReplyWriter};
 
 use crate::exec::parse::{TimeUnit, positive_expiry};
 use crate::exec::{CommandError, CommandResult, Cx};
@@ -10,17 +10,23 @@ use crate::store::{Entry, ValueRef};
 #[inline]
 pub fn get(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let key = cx.key(&args[1]);
-    cx.read_and(&key, |entry, mut reply| match entry.map(Entry::value) {
+    cx.read_and(&key, |entry, reply| string_reply(entry, reply).map(drop))
+}
+
+/// Writes the string of an entry, or that there is none; answers whether there is one.
+#[inline]
+fn string_reply(entry: Option<&Entry>, mut reply: ReplyWriter<'_>) -> Result<bool, CommandError> {
+    match entry.map(Entry::value) {
         Some(ValueRef::String(bytes)) => {
             reply.bulk(bytes);
-            Ok(())
+            Ok(true)
         }
         Some(_) => Err(CommandError::WrongType),
         None => {
             reply.null();
-            Ok(())
+            Ok(false)
         }
-    })
+    }
 }
 
 /// When SET writes.
@@ -82,16 +88,9 @@ pub fn set(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     }
     let options = options(args, cx.now_ms)?;
     let (exists, old_expiry) = if options.get {
-        cx.read_and(&key, |entry, mut reply| match entry.map(Entry::value) {
-            None => {
-                reply.null();
-                Ok((false, None))
-            }
-            Some(ValueRef::String(bytes)) => {
-                reply.bulk(bytes);
-                Ok((true, entry.and_then(Entry::expire_ms)))
-            }
-            Some(_) => Err(CommandError::WrongType),
+        cx.read_and(&key, |entry, reply| {
+            let exists = string_reply(entry, reply)?;
+            Ok::<_, CommandError>((exists, entry.and_then(Entry::expire_ms)))
         })?
     } else {
         let entry = cx.peek(&key);
@@ -112,6 +111,76 @@ pub fn set(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     cx.put_string_until(&key, &args[2], expire_ms);
     if !options.get {
         cx.reply().ok();
+    }
+    Ok(())
+}
+
+/// SETNX key value
+pub fn setnx(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
+    let key = cx.key(&args[1]);
+    let missing = cx.peek(&key).is_none();
+    if missing {
+        cx.put_string(&key, &args[2], None, 0);
+    }
+    cx.reply().integer(i64::from(missing));
+    Ok(())
+}
+
+/// SETEX key seconds value, PSETEX key milliseconds value
+pub fn setex(cx: &mut Cx<'_, '_>, args: &Args<'_>, unit: TimeUnit, name: &str) -> CommandResult {
+    let key = cx.key(&args[1]);
+    let expire_ms = positive_expiry(&args[2], unit, cx.now_ms, name)?;
+    cx.put_string(&key, &args[3], Some(expire_ms), 0);
+    cx.reply().ok();
+    Ok(())
+}
+
+/// GETSET key value
+pub fn getset(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
+    let key = cx.key(&args[1]);
+    cx.read_and(&key, string_reply)?;
+    cx.put_string(&key, &args[2], None, 0);
+    Ok(())
+}
+
+/// GETDEL key
+pub fn getdel(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
+    let key = cx.key(&args[1]);
+    if cx.read_and(&key, string_reply)? {
+        cx.delete(&key);
+    }
+    Ok(())
+}
+
+/// GETEX key \[EX | PX | EXAT | PXAT time | PERSIST\]
+pub fn getex(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
+    let (mut time, mut persist) = (None, false);
+    let mut at = 2;
+    while let Some(option) = args.get(at) {
+        at += 1;
+        if time.is_some() || persist {
+            return Err(CommandError::Syntax);
+        } else if option.eq_ignore_ascii_case(b"PERSIST") {
+            persist = true;
+        } else if let Some(unit) = TimeUnit::of_option(option)
+            && let Some(arg) = args.get(at)
+        {
+            time = Some((unit, arg));
+            at += 1;
+        } else {
+            return Err(CommandError::Syntax);
+        }
+    }
+    let key = cx.key(&args[1]);
+    if !cx.read_and(&key, string_reply)? {
+        return Ok(());
+    }
+    // As Redis does, the time is looked at only when there is a key that would get it.
+    if let Some((unit, arg)) = time {
+        let expire_ms = positive_expiry(arg, unit, cx.now_ms, "getex")?;
+        cx.set_expiry(&key, Some(expire_ms));
+    } else if persist && cx.peek(&key).is_some_and(|e| e.expire_ms().is_some()) {
+        cx.set_expiry(&key, None);
     }
     Ok(())
 }

@@ -1,0 +1,210 @@
+//! `torc server`: one store.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use torc_runtime::listen::PortChoice;
+use torc_runtime::logging::{self, LogConfig, LogFormat, LogTarget};
+use torc_runtime::shutdown;
+use torc_server::ServerConfig;
+
+/// Options of `torc server`: flags, then the environment, then the file, then defaults.
+#[derive(Args, Debug)]
+pub struct ServerArgs {
+    /// Configuration file (TOML); its keys are the long options with underscores.
+    #[arg(long, value_name = "FILE", env = "TORC_CONFIG")]
+    config: Option<PathBuf>,
+    /// Check the options, print what they come to, and exit.
+    #[arg(long)]
+    check_config: bool,
+    /// Port for RESP: a number, 'auto' for a free one, 0 for none [default: 6379]
+    #[arg(long, env = "TORC_PORT")]
+    port: Option<PortChoice>,
+    /// Port for the memcached protocol: a number, 'auto' or 0 [default: 0]
+    #[arg(long, env = "TORC_MEMCACHED_PORT", value_name = "PORT")]
+    memcached_port: Option<PortChoice>,
+    /// Port for metrics and health over HTTP: a number, 'auto' or 0 [default: 0]
+    #[arg(long, env = "TORC_HTTP_PORT", value_name = "PORT")]
+    http_port: Option<PortChoice>,
+    /// Address to listen on; may be given more than once [default: loopback; every address with a password or a
+    /// cluster secret]
+    #[arg(long, env = "TORC_BIND", value_name = "ADDRESS", value_delimiter = ',')]
+    bind: Option<Vec<String>>,
+    /// Unix socket for RESP as well
+    #[arg(long, env = "TORC_UNIXSOCKET", value_name = "PATH")]
+    unixsocket: Option<PathBuf>,
+    /// Mode of the unix socket, octal [default: 660]
+    #[arg(long, env = "TORC_UNIXSOCKET_MODE", value_name = "MODE")]
+    unixsocket_mode: Option<String>,
+    /// Worker threads; 0: one for each core [default: 0]
+    #[arg(long, env = "TORC_THREADS", value_name = "N")]
+    threads: Option<usize>,
+    /// Folder for the node's files [default: none]
+    #[arg(long, env = "TORC_DIR", value_name = "FOLDER")]
+    dir: Option<PathBuf>,
+    /// Password that clients must give
+    #[arg(long, env = "TORC_REQUIREPASS", value_name = "PASSWORD", hide_env_values = true)]
+    requirepass: Option<String>,
+    /// Memory for keys and values, such as 100mb [default: three quarters of the container's limit]
+    #[arg(long, env = "TORC_MAXMEMORY", value_name = "SIZE")]
+    maxmemory: Option<String>,
+    /// An option of CONFIG SET, such as maxmemory-policy=allkeys-lru; may be given more than once
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    set: Vec<Setting>,
+    /// Name of the cluster to be a member of
+    #[arg(long, env = "TORC_CLUSTER", value_name = "NAME")]
+    cluster: Option<String>,
+    /// Bus addresses of nodes of the cluster
+    #[arg(long, env = "TORC_JOIN", value_name = "HOST:PORT", value_delimiter = ',')]
+    join: Option<Vec<String>>,
+    /// Host under which others reach this node
+    #[arg(long, env = "TORC_ADVERTISE", value_name = "HOST")]
+    advertise: Option<String>,
+    /// Failure domain of the node
+    #[arg(long, env = "TORC_ZONE", value_name = "ZONE")]
+    zone: Option<String>,
+    /// Port of the bus between nodes: a number or 'auto' [default: the RESP port + 10000]
+    #[arg(long, env = "TORC_BUS_PORT", value_name = "PORT")]
+    bus_port: Option<PortChoice>,
+    /// File with the cluster secret [default: cluster.secret in the folder]
+    #[arg(long, env = "TORC_SECRET_FILE", value_name = "FILE")]
+    secret_file: Option<PathBuf>,
+    /// Answer DEBUG
+    #[arg(long, env = "TORC_ENABLE_DEBUG", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    enable_debug: Option<bool>,
+    /// What is logged: a level, or target=level pairs [default: info]
+    #[arg(long, env = "TORC_LOG_LEVEL", value_name = "FILTER")]
+    log_level: Option<String>,
+    /// How it is logged: text or json [default: text]
+    #[arg(long, env = "TORC_LOG_FORMAT", value_name = "FORMAT")]
+    log_format: Option<String>,
+    /// Where it is logged: stderr, stdout or a file [default: stderr]
+    #[arg(long, env = "TORC_LOG_FILE", value_name = "TARGET")]
+    log_file: Option<String>,
+}
+
+/// `NAME=VALUE`.
+#[derive(Clone, Debug)]
+struct Setting {
+    name: String,
+    value: String,
+}
+
+impl FromStr for Setting {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, value) = text.split_once('=').ok_or_else(|| format!("'{text}' is not NAME=VALUE"))?;
+        Ok(Setting { name: name.to_owned(), value: value.to_owned() })
+    }
+}
+
+/// The file: the server's options and those of the log.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct File {
+    /// What is logged.
+    log_level: Option<String>,
+    /// `text` or `json`.
+    log_format: Option<String>,
+    /// `stderr`, `stdout` or a path.
+    log_file: Option<String>,
+    #[serde(flatten)]
+    server: toml::Table,
+}
+
+/// All options, merged.
+#[derive(Debug, Serialize)]
+struct Options {
+    log_level: String,
+    log_format: String,
+    log_file: String,
+    #[serde(flatten)]
+    server: ServerConfig,
+}
+
+/// Runs the server until a signal or SHUTDOWN ends it.
+pub fn run(args: ServerArgs) -> Result<(), Box<dyn Error>> {
+    let check_only = args.check_config;
+    let options = merge(args)?;
+    let log = LogConfig {
+        format: LogFormat::from_str(&options.log_format)?,
+        filter: options.log_level.clone(),
+        target: LogTarget::parse(&options.log_file),
+    };
+    logging::check_filter(&log.filter)?;
+    options.server.check()?;
+    if check_only {
+        let mut shown = options;
+        if !shown.server.requirepass.is_empty() {
+            shown.server.requirepass = "(hidden)".into();
+        }
+        print!("{}", toml::to_string(&shown)?);
+        return Ok(());
+    }
+    logging::init(&log)?;
+    let shutdown = shutdown::on_signals()?;
+    let running = torc_server::run(&options.server, shutdown)?;
+    let at = &running.addresses;
+    tracing::info!(
+        pid = at.pid,
+        host = at.host,
+        port = at.port,
+        memcached_port = at.memcached_port,
+        http_port = at.http_port,
+        "ready"
+    );
+    running.wait();
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Puts the sources of options together.
+fn merge(args: ServerArgs) -> Result<Options, Box<dyn Error>> {
+    let File { log_level, log_format, log_file, server } = match &args.config {
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| format!("cannot read the configuration {}: {error}", path.display()))?;
+            let in_file = |error: toml::de::Error| format!("in {}: {error}", path.display());
+            toml::from_str::<File>(&text).map_err(in_file)?
+        }
+        None => File::default(),
+    };
+    let mut config: ServerConfig =
+        toml::Value::Table(server).try_into().map_err(|error: toml::de::Error| {
+            let file = args.config.as_ref().map_or(String::new(), |path| format!("in {}: ", path.display()));
+            format!("{file}{error}")
+        })?;
+    macro_rules! given {
+        ($($field:ident),*) => { $(if let Some(value) = args.$field { config.$field = value; })* };
+    }
+    macro_rules! given_some {
+        ($($field:ident),*) => { $(if args.$field.is_some() { config.$field = args.$field; })* };
+    }
+    given!(
+        port,
+        memcached_port,
+        http_port,
+        bind,
+        unixsocket_mode,
+        threads,
+        requirepass,
+        maxmemory,
+        join,
+        zone
+    );
+    given!(enable_debug);
+    given_some!(unixsocket, dir, cluster, advertise, bus_port, secret_file);
+    for Setting { name, value } in args.set {
+        config.redis.insert(name, value);
+    }
+    Ok(Options {
+        log_level: args.log_level.or(log_level).unwrap_or_else(|| "info".into()),
+        log_format: args.log_format.or(log_format).unwrap_or_else(|| "text".into()),
+        log_file: args.log_file.or(log_file).unwrap_or_else(|| "stderr".into()),
+        server: config,
+    })
+}

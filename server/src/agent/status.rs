@@ -1,0 +1,49 @@
+//! What this node tells tools of itself and of the cluster.
+
+use torc_runtime::clock::boottime_ns;
+
+use super::Agent;
+use super::admin::{Local, Status};
+use crate::shard::Role;
+use crate::store::DATABASES;
+
+impl Agent {
+    /// Everything this node knows.
+    pub(super) async fn status(&self) -> Status {
+        let voter = self.leading();
+        let reports = match &voter {
+            Some(voter) => voter.controller.reports().await,
+            None => Vec::new(),
+        };
+        Status {
+            node: self.me.node,
+            map: (*self.map()).clone(),
+            leader: voter.is_some(),
+            leader_address: self.leader_address(),
+            reports,
+            local: self.local(),
+        }
+    }
+
+    fn local(&self) -> Local {
+        let node = &self.node;
+        let summary = self.repl.summary(node);
+        let role = match node.shard.role() {
+            Role::Plain => "plain",
+            Role::Primary => "primary",
+            Role::Replica => "replica",
+            Role::Joining => "joining",
+        };
+        Local {
+            role: role.to_owned(),
+            term: node.shard.term().0,
+            last: summary.last,
+            mark: summary.mark.0,
+            lease_ms: node.shard.lease_until_ns().saturating_sub(boottime_ns()) / 1_000_000,
+            keys: (0..DATABASES as u8).map(|db| node.store.len(db) as u64).sum(),
+            used_bytes: node.store.used_bytes() as u64,
+            whole: summary.whole,
+            dropped_records: summary.dropped_records,
+        }
+    }
+}

@@ -1,0 +1,569 @@
+//! One connection: a task that reads, executes batches and writes.
+//!
+//! ```text
+//! wait (readable | writable | mark | end of waiting | asked to) → read once → batch, write, batch, write …
+//! ```
+//!
+//! The task is the only one that touches the socket and the buffers. While its client takes no replies it goes
+//! on reading up to a bound of unread bytes; while a request waits (parked, held back) it keeps what arrives, up
+//! to a bound, and executes nothing.
+
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::time::Sleep;
+use torc_runtime::clock;
+use torc_runtime::listen::acceptor::{Accepted, Permit};
+use torc_runtime::listen::{PeerAddr, SocketOptions, Stream};
+
+use super::Protocol;
+use super::dialect::{Dialect, Step};
+use super::output::{Check, Mark, Output, Wait};
+use super::park::Parked;
+use super::worker::{Worker, now};
+use crate::clients::{Client, flag};
+use crate::exec::{Batch, Done, Flow, ReplyKind, Session};
+use crate::settings::Settings;
+use crate::shard::Role;
+
+/// Requests of one batch: they share the clock, the gate and one write.
+const BATCH_REQUESTS: usize = 128;
+
+/// Bytes of replies after which a batch ends.
+const BATCH_REPLY_BYTES: usize = 64 * 1024;
+
+/// Batches of one connection before others of the worker get their turn.
+const BATCHES_PER_TURN: usize = 4;
+
+/// Bytes that may arrive while a request waits.
+const WAITING_INPUT_BYTES: usize = 1 << 20;
+
+/// Room that is made at once for an announced argument; beyond it the buffer grows as bytes arrive.
+const RESERVE_BYTES: usize = 4 << 20;
+
+/// An idle connection keeps no buffer that is larger than this.
+const KEEP_BYTES: usize = 64 * 1024;
+
+/// Bytes that the clients of a node together may leave unread; above it each gets only [`SHARE_BYTES`].
+const NODE_UNREAD_BYTES: usize = 1 << 30;
+
+/// See [`NODE_UNREAD_BYTES`].
+const SHARE_BYTES: usize = 64 * 1024;
+
+/// Redis's words for who may not come in without a password.
+const DENIED: &[u8] = b"-DENIED Redis is running in protected mode because protected mode is enabled and no \
+password is set for the default user. In this mode connections are only accepted from the loopback interface. \
+If you want to connect from external computers to Redis you may adopt one of the following solutions: \
+1) Just disable protected mode sending the command 'CONFIG SET protected-mode no' from the loopback interface by \
+connecting to Redis from the same host the server is running, however MAKE SURE Redis is not publicly accessible \
+from internet if you do so. Use CONFIG REWRITE to make this change permanent. \
+2) Alternatively you can just disable the protected mode by editing the Redis configuration file, and setting the \
+protected mode option to 'no', and then restarting the server. \
+3) If you started the server manually just for testing, restart it with the '--protected-mode no' option. \
+4) Set up an authentication password for the default user. NOTE: You only need to do one of the above things in \
+order for the server to start accepting connections from the outside.\r\n";
+
+/// Why a connection ends.
+enum End {
+    /// The peer is gone, or somebody asked.
+    Quiet,
+}
+
+impl From<io::Error> for End {
+    // A client that hangs up is no error of ours, whatever the system calls it.
+    fn from(_: io::Error) -> Self {
+        End::Quiet
+    }
+}
+
+/// What [`Connection::wait`] saw.
+enum Event {
+    /// There may be bytes to read.
+    Readable,
+    /// Something moved: execute and flush.
+    Progress,
+}
+
+struct Connection {
+    worker: Rc<Worker>,
+    stream: Stream,
+    client: Arc<Client>,
+    session: Session,
+    dialect: Dialect,
+    input: Vec<u8>,
+    /// Bytes of `input` that are done with.
+    at: usize,
+    output: Output,
+    parked: Option<Parked>,
+    /// Held back by CLIENT PAUSE until then.
+    held: Option<Pin<Box<Sleep>>>,
+    /// What the head of the output waits for, and when it stops waiting.
+    barred: Option<(Wait, Pin<Box<Sleep>>)>,
+    /// The client left too many replies unread since then (Unix milliseconds); 0: it did not.
+    soft_since_ms: u64,
+    /// Bytes of `output` that were added to the node's account.
+    accounted: usize,
+    /// The socket took less than all at the last write.
+    socket_full: bool,
+    /// No more requests; close when the output is empty.
+    closing: bool,
+    waker_set: bool,
+    _permit: Permit,
+}
+
+/// Serves a connection until it ends.
+pub async fn serve(worker: Rc<Worker>, accepted: Accepted<Protocol>) {
+    let Accepted { stream, peer, tag, permit } = accepted;
+    let settings = worker.node.settings.load_full();
+    if settings.protected_mode && settings.requirepass.is_empty() && !peer.is_local() {
+        let word: &[u8] = match tag {
+            Protocol::Resp => DENIED,
+            Protocol::Memcached => {
+                b"SERVER_ERROR protected mode: set a password or connect from this host\r\n"
+            }
+        };
+        stream.write_last_word(word);
+        return;
+    }
+    let keepalive = (settings.tcp_keepalive_s > 0).then(|| Duration::from_secs(settings.tcp_keepalive_s));
+    SocketOptions { keepalive, ..SocketOptions::default() }.apply(&stream);
+    let Ok(stream) = stream.into_async() else { return };
+    worker.stats().connections.add(1);
+    let mut connection = Connection::new(worker, stream, &peer, tag, &settings, permit);
+    drop(settings);
+    // Every end is a quiet one: who hangs up is not worth a line.
+    let _ = connection.run().await;
+}
+
+impl Connection {
+    fn new(
+        worker: Rc<Worker>,
+        stream: Stream,
+        peer: &PeerAddr,
+        protocol: Protocol,
+        settings: &Settings,
+        permit: Permit,
+    ) -> Connection {
+        let clients = &worker.node.clients;
+        let client = Client::new(
+            clients.next_id(),
+            peer.to_string(),
+            stream.local_label(),
+            stream.as_fd().as_raw_fd(),
+            matches!(peer, PeerAddr::Unix(_)),
+            if protocol == Protocol::Resp { 2 } else { 0 },
+            clock::unix_ms(),
+        );
+        let client = clients.add(client);
+        let authenticated = settings.requirepass.is_empty();
+        let session = Session { client: Some(client.clone()), ..Session::new(client.id, authenticated) };
+        let mut dialect = Dialect::new(protocol);
+        dialect.configure(settings, &session);
+        Connection {
+            output: Output::new(dialect.error_form()),
+            worker,
+            stream,
+            client,
+            session,
+            dialect,
+            input: Vec::new(),
+            at: 0,
+            parked: None,
+            held: None,
+            barred: None,
+            soft_since_ms: 0,
+            accounted: 0,
+            socket_full: false,
+            closing: false,
+            waker_set: false,
+            _permit: permit,
+        }
+    }
+
+    async fn run(&mut self) -> Result<(), End> {
+        loop {
+            if let Event::Readable = self.wait().await? {
+                self.read().await?;
+            }
+            let mut batches = 0;
+            loop {
+                let more = self.execute();
+                self.flush()?;
+                if self.closing && self.output.unsent() == 0 {
+                    return Ok(());
+                }
+                if !more || self.unread_bound_reached() {
+                    break;
+                }
+                batches += 1;
+                if batches % BATCHES_PER_TURN == 0 {
+                    tokio::task::yield_now().await;
+                    if self.client.must_close() {
+                        return Err(End::Quiet);
+                    }
+                }
+            }
+            self.rest();
+        }
+    }
+
+    /// Waits until there is something to do.
+    async fn wait(&mut self) -> Result<Event, End> {
+        poll_fn(|cx| self.poll_event(cx)).await
+    }
+
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, End>> {
+        if !self.waker_set {
+            self.client.set_waker(cx.waker());
+            self.waker_set = true;
+        }
+        if self.client.must_close() {
+            return Poll::Ready(Err(End::Quiet));
+        }
+        if self.poll_waiting(cx) {
+            return Poll::Ready(Ok(Event::Progress));
+        }
+        if self.socket_full
+            && let Poll::Ready(ready) = self.stream.poll_write_ready(cx)
+        {
+            ready?;
+            self.socket_full = false;
+            return Poll::Ready(Ok(Event::Progress));
+        }
+        if self.wants_input()
+            && let Poll::Ready(ready) = self.stream.poll_read_ready(cx)
+        {
+            ready?;
+            return Poll::Ready(Ok(Event::Readable));
+        }
+        Poll::Pending
+    }
+
+    /// Looks after what the connection waits for beside its socket; true when something ended.
+    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> bool {
+        if let Some(parked) = &mut self.parked {
+            let reply = match self.client.take_unblock() {
+                Some(how) => Some(parked.unblocked(how)),
+                None => match parked.waiting.as_mut().poll(cx) {
+                    Poll::Ready(reply) => Some(reply),
+                    Poll::Pending => None,
+                },
+            };
+            if let Some(reply) = reply {
+                self.unpark();
+                self.output.bytes.extend_from_slice(&reply);
+                return true;
+            }
+        }
+        if let Some(sleep) = &mut self.held {
+            let over = sleep.as_mut().poll(cx).is_ready();
+            if over || self.worker.node.clients.paused(clock::unix_ms()).is_none() {
+                self.held = None;
+                return true;
+            }
+        }
+        if let Some((wait, sleep)) = &mut self.barred {
+            self.worker.wait_for_mark(wait.barrier, self.client.id, cx.waker());
+            let wait = *wait;
+            let late = sleep.as_mut().poll(cx).is_ready();
+            if late || self.output.waits(&self.check()) != Some(wait) || self.check().term.is_none() {
+                self.unbar();
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whether bytes are read now.
+    fn wants_input(&self) -> bool {
+        if self.closing || self.unread_bound_reached() {
+            return false;
+        }
+        let waits = self.parked.is_some() || self.held.is_some();
+        !waits || self.input.len() - self.at < WAITING_INPUT_BYTES
+    }
+
+    fn unread_bound_reached(&self) -> bool {
+        let unsent = self.output.unsent();
+        if unsent <= SHARE_BYTES {
+            return false;
+        }
+        unsent >= self.worker.node.settings.load().client_unread_bound
+            || self.worker.node.clients.unsent_bytes.load(Ordering::Relaxed) > NODE_UNREAD_BYTES
+    }
+
+    /// Reads once, what is there.
+    async fn read(&mut self) -> Result<(), End> {
+        if self.input.capacity() == 0 {
+            self.input = self.worker.buffers.take();
+        }
+        let (stream, input) = (&mut self.stream, &mut self.input);
+        let mut reading = pin!(stream.read_buf(input));
+        // Polled once: the readiness may have been a false alarm, and other things are waited for too. Reading by
+        // `poll_read` spares a second `read` that finds nothing.
+        let read = poll_fn(|cx| match reading.as_mut().poll(cx) {
+            Poll::Ready(read) => Poll::Ready(Some(read)),
+            Poll::Pending => Poll::Ready(None),
+        });
+        match read.await {
+            Some(Ok(0)) => Err(End::Quiet),
+            Some(Ok(count)) => {
+                self.worker.stats().bytes_in.add(count as u64);
+                Ok(())
+            }
+            Some(Err(error)) => Err(error.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Executes one batch; true when there may be more whole requests in the buffer.
+    fn execute(&mut self) -> bool {
+        if self.parked.is_some() || self.held.is_some() || self.closing || self.at == self.input.len() {
+            return false;
+        }
+        let worker = self.worker.clone();
+        let node = &*worker.node;
+        if !self.session.authenticated && node.settings.load().requirepass.is_empty() {
+            self.session.authenticated = true;
+        }
+        self.dialect.configure(&node.settings.load(), &self.session);
+        if self.output.bytes.capacity() == 0 {
+            self.output.bytes = worker.buffers.take();
+        }
+        let now = now();
+        let mut exec = worker.exec.borrow_mut();
+        let mut batch = Batch::begin(node, &mut exec, now);
+        let reply_limit = self.output.bytes.len() + BATCH_REPLY_BYTES;
+        let mut more = true;
+        let mut served = 0;
+        while served < BATCH_REQUESTS && self.output.bytes.len() < reply_limit {
+            let pause = node.clients.paused(now.unix_ms);
+            let start = self.output.bytes.len();
+            let rest = &self.input[self.at..];
+            let kind = pause.map(|(kind, _)| kind);
+            let out = &mut self.output.bytes;
+            match self.dialect.step(&mut batch, &mut self.session, kind, rest, out) {
+                Step::More { hint } => {
+                    let spare = self.input.capacity() - self.input.len();
+                    if hint > spare {
+                        self.input.reserve(hint.min(RESERVE_BYTES.max(self.input.len())));
+                    }
+                    more = false;
+                    break;
+                }
+                Step::Held => {
+                    let wait_ms = pause.map_or(0, |(_, until)| until.saturating_sub(now.unix_ms));
+                    self.held = Some(Box::pin(tokio::time::sleep(Duration::from_millis(wait_ms))));
+                    more = false;
+                    break;
+                }
+                Step::Broken => {
+                    worker.stats().protocol_errors.add(1);
+                    self.closing = true;
+                    more = false;
+                    break;
+                }
+                Step::Nothing { consumed } => self.at += consumed,
+                Step::Done { consumed, done } => {
+                    self.at += consumed;
+                    served += 1;
+                    if let Some(term) = batch.lease_term() {
+                        mark(&mut self.output, start, term, &done, now.boottime_ns, node);
+                    }
+                    match done.flow {
+                        Flow::Continue => {}
+                        Flow::Close => {
+                            self.closing = true;
+                            more = false;
+                            break;
+                        }
+                        Flow::Park(park) => {
+                            self.parked = Some(Parked::new(&worker, park, self.session.version));
+                            self.client.set_flag(flag::BLOCKED, true);
+                            node.clients.blocked.fetch_add(1, Ordering::Relaxed);
+                            more = false;
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+        let last = batch.last_command();
+        let ended_ns = clock::boottime_ns();
+        batch.end_at(ended_ns);
+        node.stamp_progress(worker.index, ended_ns);
+        drop(exec);
+        self.session.publish(now.unix_ms, last);
+        self.client.input_bytes.store(self.input.len() - self.at, Ordering::Relaxed);
+        self.drop_consumed();
+        more
+    }
+
+    /// Drops the bytes of executed requests.
+    fn drop_consumed(&mut self) {
+        if self.at == self.input.len() {
+            self.input.clear();
+            self.at = 0;
+        } else if self.at >= super::buffers::BUFFER_BYTES || self.at * 2 > self.input.len() {
+            self.input.drain(..self.at);
+            self.at = 0;
+        }
+    }
+
+    /// Writes what may leave. In a cluster every reply's lease and barrier are looked at before.
+    fn flush(&mut self) -> Result<(), End> {
+        while self.output.unsent() > 0 && !self.socket_full {
+            let bytes = if self.output.is_marked() {
+                let check = self.check();
+                let (bytes, replaced) = self.output.settle(&check);
+                let stats = self.worker.stats();
+                stats.uncertain.add(replaced.uncertain);
+                stats.redirected.add(replaced.refused);
+                bytes
+            } else {
+                self.output.rest()
+            };
+            if bytes.is_empty() {
+                if self.bar() {
+                    break;
+                }
+                continue;
+            }
+            match self.stream.try_write(bytes) {
+                Ok(0) => return Err(End::Quiet),
+                Ok(count) => {
+                    self.worker.stats().bytes_out.add(count as u64);
+                    self.output.advance(count);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.socket_full = true,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.account()
+    }
+
+    /// The node's state, freshly read.
+    fn check(&self) -> Check {
+        let shard = &self.worker.node.shard;
+        let now_ns = clock::boottime_ns();
+        let reigns = shard.role() == Role::Primary && now_ns < shard.lease_until_ns();
+        Check { now_ns, term: reigns.then(|| shard.term().0), mark: shard.mark() }
+    }
+
+    /// The head of the output waits for the high-water mark; false when it has come just now.
+    fn bar(&mut self) -> bool {
+        let check = self.check();
+        let Some(wait) = self.output.waits(&check) else { return false };
+        if self.barred.as_ref().is_none_or(|(old, _)| *old != wait) {
+            self.unbar();
+            let left = Duration::from_nanos(wait.deadline_ns.saturating_sub(check.now_ns));
+            self.barred = Some((wait, Box::pin(tokio::time::sleep(left))));
+        }
+        true
+    }
+
+    fn unbar(&mut self) {
+        if let Some((wait, _)) = self.barred.take() {
+            self.worker.forget_wait(wait.barrier, self.client.id);
+        }
+    }
+
+    fn unpark(&mut self) {
+        if self.parked.take().is_some() {
+            self.client.set_flag(flag::BLOCKED, false);
+            self.worker.node.clients.blocked.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Keeps the node's account of unread replies, and ends clients that leave too much unread.
+    fn account(&mut self) -> Result<(), End> {
+        let unsent = self.output.unsent();
+        if unsent == self.accounted {
+            return Ok(());
+        }
+        let total = &self.worker.node.clients.unsent_bytes;
+        if unsent > self.accounted {
+            total.fetch_add(unsent - self.accounted, Ordering::Relaxed);
+        } else {
+            total.fetch_sub(self.accounted - unsent, Ordering::Relaxed);
+        }
+        self.accounted = unsent;
+        self.client.output_bytes.store(unsent, Ordering::Relaxed);
+        if unsent == 0 {
+            self.soft_since_ms = 0;
+            return Ok(());
+        }
+        let settings = self.worker.node.settings.load();
+        let above = |limit: u64| limit > 0 && unsent as u64 > limit;
+        let now_ms = clock::unix_ms();
+        let mut too_much = above(settings.output_hard_bytes);
+        if above(settings.output_soft_bytes) {
+            if self.soft_since_ms == 0 {
+                self.soft_since_ms = now_ms;
+            }
+            too_much |= now_ms - self.soft_since_ms.min(now_ms) > settings.output_soft_s * 1000;
+        } else {
+            self.soft_since_ms = 0;
+        }
+        if too_much {
+            tracing::info!(client = self.client.id, addr = %self.client.addr, unsent, "closed: unread replies");
+            return Err(End::Quiet);
+        }
+        Ok(())
+    }
+
+    /// Gives buffers back before the connection waits.
+    fn rest(&mut self) {
+        if self.input.is_empty() && self.input.capacity() > 0 {
+            self.worker.buffers.give(std::mem::take(&mut self.input));
+        }
+        if self.output.unsent() == 0 && self.output.bytes.capacity() > 0 {
+            self.worker.buffers.give(std::mem::take(&mut self.output.bytes));
+        } else if self.output.bytes.capacity() > KEEP_BYTES && self.output.bytes.len() < KEEP_BYTES / 4 {
+            self.output.bytes.shrink_to(KEEP_BYTES);
+        }
+        let buffers = self.input.capacity() + self.output.bytes.capacity();
+        self.client.buffer_bytes.store(buffers, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.unbar();
+        self.unpark();
+        self.worker.node.clients.unsent_bytes.fetch_sub(self.accounted, Ordering::Relaxed);
+        self.worker.node.clients.remove(self.client.id);
+        for buffer in [std::mem::take(&mut self.input), std::mem::take(&mut self.output.bytes)] {
+            self.worker.buffers.give(buffer);
+        }
+    }
+}
+
+/// Notes what a reply depends on until it is sent.
+fn mark(output: &mut Output, start: usize, term: u64, done: &Done, now_ns: u64, node: &crate::node::Node) {
+    // A reply that nobody gets depends on nothing.
+    if done.kind == ReplyKind::Local || start == output.bytes.len() {
+        return;
+    }
+    let deadline_ms = match done.deadline_ms {
+        0 if done.barrier == 0 => 0,
+        0 => node.settings.load().ack_timeout_ms,
+        ms => ms,
+    };
+    output.mark(Mark {
+        range: start..output.bytes.len(),
+        kind: done.kind,
+        term,
+        barrier: done.barrier,
+        deadline_ns: now_ns.saturating_add(u64::from(deadline_ms) * 1_000_000),
+    });
+}

@@ -1,0 +1,147 @@
+//! What a connection speaks: finds the next request in its buffer and has it executed.
+
+use torc_protocol::resp::{Limits, ProtocolError, ReplyWriter, RequestParser};
+
+use super::Protocol;
+use super::hold::holds;
+use super::output::ErrorForm;
+use crate::clients::Pause;
+use crate::exec::session::ReplyMode;
+use crate::exec::{Batch, Done, Flow, ReplyKind, Session};
+use crate::memcached;
+use crate::settings::Settings;
+
+/// A connection's parser.
+pub enum Dialect {
+    /// RESP2 and RESP3.
+    Resp(RequestParser),
+    /// The memcached text protocol.
+    Memcached(memcached::Connection),
+}
+
+/// What became of the bytes at the front of the buffer.
+pub enum Step {
+    /// No whole request: at least `hint` more bytes are known to be missing.
+    More { hint: usize },
+    /// A request is held back by CLIENT PAUSE; nothing was consumed.
+    Held,
+    /// `consumed` bytes are done with, without a reply.
+    Nothing { consumed: usize },
+    /// A request was executed.
+    Done { consumed: usize, done: Done },
+    /// The bytes are no request: the error was written, the connection ends.
+    Broken,
+}
+
+impl Dialect {
+    /// The parser for a fresh connection.
+    pub fn new(protocol: Protocol) -> Dialect {
+        match protocol {
+            Protocol::Resp => Dialect::Resp(RequestParser::new(Limits::default())),
+            Protocol::Memcached => Dialect::Memcached(memcached::Connection::new()),
+        }
+    }
+
+    /// How errors of the connection layer are written.
+    pub fn error_form(&self) -> ErrorForm {
+        match self {
+            Dialect::Resp(_) => ErrorForm::Resp,
+            Dialect::Memcached(_) => ErrorForm::Memcached,
+        }
+    }
+
+    /// Takes over what the settings say about requests.
+    pub fn configure(&mut self, settings: &Settings, session: &Session) {
+        if let Dialect::Resp(parser) = self {
+            let max_bulk_bytes = usize::try_from(settings.proto_max_bulk_bytes).unwrap_or(usize::MAX);
+            let limits =
+                Limits { max_bulk_bytes, unauthenticated: !session.authenticated, ..Limits::default() };
+            if *parser.limits() != limits {
+                parser.set_limits(limits);
+            }
+        }
+    }
+
+    /// Executes the first request of `buf` and appends its reply to `out`.
+    #[inline]
+    pub fn step(
+        &mut self,
+        batch: &mut Batch<'_, '_>,
+        session: &mut Session,
+        pause: Option<Pause>,
+        buf: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Step {
+        match self {
+            Dialect::Resp(parser) => resp(parser, batch, session, pause, buf, out),
+            Dialect::Memcached(connection) => {
+                if pause.is_some() && !buf.is_empty() {
+                    return Step::Held;
+                }
+                match connection.next(batch, session, buf, out) {
+                    memcached::Step::More { hint } => Step::More { hint },
+                    memcached::Step::Done { consumed, done } => Step::Done { consumed, done },
+                }
+            }
+        }
+    }
+}
+
+#[inline]
+fn resp(
+    parser: &mut RequestParser,
+    batch: &mut Batch<'_, '_>,
+    session: &mut Session,
+    pause: Option<Pause>,
+    buf: &[u8],
+    out: &mut Vec<u8>,
+) -> Step {
+    let frame = match parser.next(buf) {
+        Ok(Some(frame)) => frame,
+        Ok(None) => return Step::More { hint: parser.need_hint() },
+        Err(error) => {
+            // Redis closes without a word when a request is too big altogether.
+            if error != ProtocolError::FrameTooBig {
+                ReplyWriter::new(out, session.version).protocol_error(&error);
+            }
+            return Step::Broken;
+        }
+    };
+    if frame.is_empty() {
+        return Step::Nothing { consumed: frame.len };
+    }
+    let args = frame.view(buf);
+    if let Some(pause) = pause
+        && holds(pause, session, &args)
+    {
+        return Step::Held;
+    }
+    let (start, mode, authenticated) = (out.len(), session.reply_mode, session.authenticated);
+    let mut done = batch.run(session, args, out);
+    if mode != ReplyMode::On || session.reply_mode != ReplyMode::On {
+        silence(mode, session, start, out, &mut done);
+    }
+    if session.authenticated != authenticated {
+        let limits = Limits { unauthenticated: !session.authenticated, ..*parser.limits() };
+        parser.set_limits(limits);
+    }
+    Step::Done { consumed: frame.len, done }
+}
+
+/// CLIENT REPLY OFF and SKIP: takes the reply back.
+#[cold]
+fn silence(mode: ReplyMode, session: &mut Session, start: usize, out: &mut Vec<u8>, done: &mut Done) {
+    match (mode, session.reply_mode) {
+        // CLIENT REPLY ON itself is answered.
+        (ReplyMode::Off, ReplyMode::On) | (ReplyMode::On, ReplyMode::On) => return,
+        // The request after SKIP: the next one is answered again.
+        (ReplyMode::SkipNext, ReplyMode::SkipNext) => session.reply_mode = ReplyMode::On,
+        _ => {}
+    }
+    out.truncate(start);
+    done.kind = ReplyKind::Local;
+    if let Flow::Park(_) = done.flow {
+        // Nobody waits for the end of the waiting either.
+        done.flow = Flow::Continue;
+    }
+}

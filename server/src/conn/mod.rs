@@ -1,0 +1,38 @@
+//! Connections: from the acceptor's hand to the last flush.
+//!
+//! ```text
+//! torc-control: acceptor ──bounded channel──▶ torc-worker-N (one tokio current-thread runtime)
+//!                                              └─ a task per connection, owning its socket and buffers
+//!   read → parse ≤ BATCH requests → Batch::begin/run…/end → check the lease again → write once
+//! ```
+//!
+//! Only [`connection`] touches the socket: another kind of loop (io_uring) would replace that file and
+//! [`worker`]. Nothing of a connection is shared but its [`crate::clients::Client`].
+
+mod buffers;
+mod connection;
+mod dialect;
+mod hold;
+mod lock;
+mod output;
+mod park;
+pub mod worker;
+
+/// What a listener speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// RESP2 and RESP3.
+    Resp,
+    /// The memcached text protocol.
+    Memcached,
+}
+
+impl Protocol {
+    /// What a client hears when there is no place for it.
+    pub fn refusal(self) -> &'static [u8] {
+        match self {
+            Protocol::Resp => b"-ERR max number of clients reached\r\n",
+            Protocol::Memcached => b"ERROR Too many open connections\r\n",
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! A worker: one thread, one runtime, one executor, the connections it was handed.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+use torc_runtime::clock;
+use torc_runtime::listen::acceptor::Accepted;
+use torc_runtime::shutdown::Shutdown;
+
+use super::Protocol;
+use super::buffers::Buffers;
+use super::connection;
+use crate::exec::{Executor, Now};
+use crate::node::Node;
+use crate::stats::WorkerStats;
+
+/// How often connections that wait for a mark look whether the lease is gone.
+const RECHECK: Duration = Duration::from_millis(50);
+
+/// How long connections get to flush when the node stops.
+const DRAIN_TIME: Duration = Duration::from_secs(1);
+
+/// See the module's text. Shared by the tasks of its thread.
+pub struct Worker {
+    /// The process.
+    pub node: Arc<Node>,
+    /// Number of the worker.
+    pub index: usize,
+    /// Borrowed for the length of a batch, never across an await.
+    pub exec: RefCell<Executor>,
+    /// Buffers that connections take turns with.
+    pub buffers: Buffers,
+    /// Connections that wait until the high-water mark reaches an offset: (offset, client) → task.
+    waiting: RefCell<BTreeMap<(u64, u64), Waker>>,
+}
+
+impl Worker {
+    /// This worker's counters.
+    #[inline]
+    pub fn stats(&self) -> &WorkerStats {
+        &self.node.stats[self.index]
+    }
+
+    /// Wakes the task when the mark has reached `offset`, and now and then before.
+    pub fn wait_for_mark(&self, offset: u64, client: u64, waker: &Waker) {
+        self.waiting.borrow_mut().insert((offset, client), waker.clone());
+    }
+
+    /// The connection waits no longer.
+    pub fn forget_wait(&self, offset: u64, client: u64) {
+        self.waiting.borrow_mut().remove(&(offset, client));
+    }
+
+    /// Wakes those whose offset the mark has reached; `all`: everybody, to look at the lease.
+    fn wake_waiting(&self, mark: u64, all: bool) {
+        let mut waiting = self.waiting.borrow_mut();
+        let rest = waiting.split_off(&(mark.saturating_add(1), 0));
+        for waker in std::mem::replace(&mut *waiting, rest).into_values() {
+            waker.wake();
+        }
+        if all {
+            waiting.values().for_each(Waker::wake_by_ref);
+        }
+    }
+}
+
+/// Both clocks, now.
+#[inline]
+pub fn now() -> Now {
+    Now { unix_ms: clock::unix_ms(), boottime_ns: clock::boottime_ns() }
+}
+
+/// Starts worker `index`; it ends when `shutdown` trips, after its connections have.
+pub fn start(
+    node: Arc<Node>,
+    index: usize,
+    seed: u64,
+    connections: mpsc::Receiver<Accepted<Protocol>>,
+    shutdown: Shutdown,
+) -> io::Result<std::thread::JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name(format!("torc-worker-{index}")).spawn(move || {
+        let exec = RefCell::new(Executor::new(&node, index, seed).with_clock(clock::boottime_ns));
+        let worker = Rc::new(Worker {
+            node,
+            index,
+            exec,
+            buffers: Buffers::default(),
+            waiting: RefCell::new(BTreeMap::new()),
+        });
+        let tasks = LocalSet::new();
+        tasks.block_on(&runtime, serve(worker, connections, shutdown));
+    })
+}
+
+async fn serve(worker: Rc<Worker>, mut connections: mpsc::Receiver<Accepted<Protocol>>, shutdown: Shutdown) {
+    let marks = tokio::task::spawn_local(follow_mark(worker.clone()));
+    let expiry = tokio::task::spawn_local(crate::expiry::run(worker.node.clone(), worker.index));
+    let mut open = tokio::task::JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = connections.recv() => match accepted {
+                Some(accepted) => {
+                    open.spawn_local(connection::serve(worker.clone(), accepted));
+                }
+                None => break,
+            },
+            Some(_) = open.join_next() => {}
+            () = shutdown.wait() => break,
+        }
+    }
+    marks.abort();
+    expiry.abort();
+    connections.close();
+    let drain = async { while open.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(DRAIN_TIME, drain).await;
+}
+
+/// Wakes connections as the mark moves.
+async fn follow_mark(worker: Rc<Worker>) {
+    let mut marks = worker.node.shard.watch_mark();
+    loop {
+        let idle = worker.waiting.borrow().is_empty();
+        let all = tokio::select! {
+            changed = marks.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                false
+            }
+            // A connection that starts to wait while this sleeps registers before it looks at the mark, and the
+            // mark wakes it; only the look at the lease can come this much late.
+            () = tokio::time::sleep(if idle { RECHECK * 20 } else { RECHECK }) => true,
+        };
+        let mark = *marks.borrow_and_update();
+        worker.wake_waiting(mark, all);
+    }
+}

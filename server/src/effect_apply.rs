@@ -1,0 +1,176 @@
+//! Effects onto a store: what a replica does with what its primary did. Nothing is decided here, nothing expires
+//! or is evicted; applying an effect twice gives the same entry.
+
+use crate::effect::{Effect, EffectWriter, Items};
+use crate::node::Node;
+use crate::store::entry::Value;
+use crate::store::table::Keyed;
+use crate::store::{Entry, HashValue, Key, Meta, STRIPES, Stripe, stripe_of};
+
+/// Applies one effect. `now_ns` is this node's CLOCK_BOOTTIME: locks carry remaining durations.
+pub fn apply(node: &Node, effect: &Effect<'_>, now_ns: u64) {
+    match *effect {
+        Effect::PutString { db, key, meta, value } => {
+            on_key(node, key, |stripe, key| {
+                stripe.insert(db, key, Entry::string(key.bytes, value, &meta));
+                stripe.saw_version(meta.version);
+                stripe.changed(db, key.bytes);
+            });
+        }
+        Effect::PutHash { db, key, meta, items } => {
+            let hash = hash_of(node, items);
+            on_key(node, key, |stripe, key| {
+                stripe.insert(db, key, Entry::object(key.bytes, Value::Hash(hash), &meta));
+                stripe.saw_version(meta.version);
+                stripe.changed(db, key.bytes);
+            });
+        }
+        Effect::Delete { db, key } => on_key(node, key, |stripe, key| {
+            node.drop_later(stripe.remove(db, key));
+            stripe.changed(db, key.bytes);
+        }),
+        Effect::Expire { db, key, version, at_ms } => {
+            update(node, db, key, version, |entry| entry.set_expire_ms(at_ms));
+        }
+        Effect::Append { db, key, version, value } => on_key(node, key, |stripe, key| {
+            if stripe.peek(db, key).is_none() {
+                let meta = Meta { version, ..Meta::default() };
+                stripe.insert(db, key, Entry::string(key.bytes, value, &meta));
+            } else {
+                stripe.update(db, key, |entry| {
+                    entry.set_version(version);
+                    entry.modify_string(|bytes| bytes.extend_from_slice(value));
+                });
+            }
+            stripe.saw_version(version);
+            stripe.changed(db, key.bytes);
+        }),
+        Effect::Patch { db, key, version, offset, value } => on_key(node, key, |stripe, key| {
+            // The decoder has bounded the offset.
+            let offset = offset as usize;
+            if stripe.peek(db, key).is_none() {
+                let meta = Meta { version, ..Meta::default() };
+                stripe.insert(db, key, Entry::string(key.bytes, b"", &meta));
+            }
+            stripe.update(db, key, |entry| {
+                entry.set_version(version);
+                entry.patch(offset, value);
+            });
+            stripe.saw_version(version);
+            stripe.changed(db, key.bytes);
+        }),
+        Effect::HashSet { db, key, version, items } => {
+            let limits = node.settings.load().hash_packed;
+            let hasher = node.store.hasher();
+            on_key(node, key, |stripe, key| {
+                if stripe.peek(db, key).is_none() {
+                    let meta = Meta { version, ..Meta::default() };
+                    let empty = Value::Hash(HashValue::default());
+                    stripe.insert(db, key, Entry::object(key.bytes, empty, &meta));
+                }
+                stripe.update(db, key, |entry| {
+                    entry.set_version(version);
+                    if let Some(hash) = entry.as_hash_mut() {
+                        for (field, value) in pairs(items) {
+                            hash.set(field, value, &limits, hasher);
+                        }
+                    }
+                });
+                stripe.saw_version(version);
+                stripe.changed(db, key.bytes);
+            });
+        }
+        Effect::HashDelete { db, key, version, items } => on_key(node, key, |stripe, key| {
+            let empty = stripe.update(db, key, |entry| {
+                entry.set_version(version);
+                entry.as_hash_mut().is_some_and(|hash| {
+                    items.for_each(|field| {
+                        hash.remove(field);
+                    });
+                    hash.is_empty()
+                })
+            });
+            if empty == Some(true) {
+                node.drop_later(stripe.remove(db, key));
+            }
+            stripe.saw_version(version);
+            stripe.changed(db, key.bytes);
+        }),
+        Effect::Flush { .. } | Effect::Swap { .. } => {
+            (0..STRIPES as u16).for_each(|index| apply_to_stripe(node, index, effect));
+        }
+        Effect::FlushStripe { stripe } => {
+            apply_to_stripe(node, stripe, &Effect::Flush { db: None });
+        }
+        Effect::Script { body } => node.load_script(body),
+        Effect::ScriptFlush => node.flush_scripts(),
+        Effect::Lock { slot, payload } => node.apply_lock(slot, payload, now_ns),
+        Effect::Fence { slot, key, token } => node.apply_fence(slot, key, token, now_ns),
+        Effect::Remember { slot, origin, seq, reply } => node.apply_remember(slot, origin, seq, reply),
+    }
+}
+
+/// Applies what an effect on all stripes does to one of them.
+pub fn apply_to_stripe(node: &Node, index: u16, effect: &Effect<'_>) {
+    if index as usize >= STRIPES {
+        return;
+    }
+    let mut stripe = node.store.stripe(index);
+    match *effect {
+        Effect::Flush { db } => {
+            let taken = stripe.flush(db);
+            if !taken.is_empty() {
+                node.free(Box::new(taken));
+            }
+        }
+        Effect::Swap { a, b } => stripe.swap(a, b),
+        _ => {}
+    }
+    let growth = stripe.take_growth();
+    drop(stripe);
+    node.store.report_growth(growth);
+}
+
+/// Writes everything that a stripe holds, after the order to drop what the other side has of it.
+pub fn snapshot_stripe(node: &Node, stripe: &Stripe, index: u16, writer: &mut EffectWriter, now_ns: u64) {
+    writer.flush_stripe(index);
+    for db in stripe.databases() {
+        for entry in stripe.iter(db) {
+            writer.put(db, entry.key(), entry);
+        }
+    }
+    node.snapshot_locks(stripe, writer, now_ns);
+}
+
+fn on_key(node: &Node, key: &[u8], change: impl FnOnce(&mut Stripe, &Key<'_>)) {
+    let key = node.store.key(key);
+    let mut stripe = node.store.stripe(stripe_of(key.slot));
+    change(&mut stripe, &key);
+    let growth = stripe.take_growth();
+    drop(stripe);
+    node.store.report_growth(growth);
+}
+
+fn update(node: &Node, db: u8, key: &[u8], version: u32, change: impl FnOnce(&mut Entry)) {
+    on_key(node, key, |stripe, key| {
+        stripe.update(db, key, |entry| {
+            entry.set_version(version);
+            change(entry);
+        });
+        stripe.saw_version(version);
+        stripe.changed(db, key.bytes);
+    });
+}
+
+fn pairs<'a>(mut items: Items<'a>) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+    std::iter::from_fn(move || Some((items.next()?, items.next()?)))
+}
+
+fn hash_of(node: &Node, items: Items<'_>) -> HashValue {
+    let limits = node.settings.load().hash_packed;
+    let mut hash = HashValue::default();
+    for (field, value) in pairs(items) {
+        hash.set(field, value, &limits, node.store.hasher());
+    }
+    hash
+}

@@ -1,0 +1,102 @@
+//! OBJECT: how a value is kept.
+
+use torc_protocol::error as text;
+use torc_protocol::resp::{Args, parse_i64};
+
+use crate::exec::{CommandError, CommandResult, Cx};
+use crate::store::{Entry, ValueRef};
+
+/// Strings up to this length are `embstr` in Redis.
+const EMBEDDED_MAX: usize = 44;
+
+/// What OBJECT HELP answers, a line each.
+const HELP: [&str; 11] = [
+    "OBJECT <subcommand> [<arg> ...]. Subcommands are:",
+    "ENCODING <key>",
+    "    Name how the value of the key is kept.",
+    "FREQ <key>",
+    "    Give the access frequency of the key, under an LFU policy.",
+    "IDLETIME <key>",
+    "    Give the seconds since the last use of the key.",
+    "REFCOUNT <key>",
+    "    Give the number of references to the value: always one.",
+    "HELP",
+    "    Print this help.",
+];
+
+const LFU_IS_OFF: &str = "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note \
+     that when switching between policies at runtime LRU and LFU data will take some time to adjust.";
+
+const LFU_IS_ON: &str = "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when \
+     switching between policies at runtime LRU and LFU data will take some time to adjust.";
+
+/// OBJECT with something that is no subcommand.
+pub fn container(args: &Args<'_>) -> CommandResult {
+    let sub = args.get(1).unwrap_or_default();
+    Err(CommandError::Bytes(text::unknown_subcommand(b"object", sub).into()))
+}
+
+/// OBJECT HELP
+pub fn help(cx: &mut Cx<'_, '_>) -> CommandResult {
+    let mut reply = cx.reply();
+    reply.array(HELP.len());
+    HELP.iter().for_each(|line| reply.simple(line));
+    Ok(())
+}
+
+fn encoding_of(entry: &Entry) -> &'static str {
+    match entry.value() {
+        ValueRef::Hash(hash) => hash.encoding(),
+        ValueRef::String(_) if entry.is_modified() => "raw",
+        ValueRef::String(bytes) if parse_i64(bytes).is_some() => "int",
+        ValueRef::String(bytes) if bytes.len() <= EMBEDDED_MAX => "embstr",
+        ValueRef::String(_) => "raw",
+    }
+}
+
+/// OBJECT ENCODING key
+pub fn encoding(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
+    let key = cx.key(&args[2]);
+    match cx.peek(&key).map(encoding_of) {
+        Some(name) => cx.reply().bulk(name.as_bytes()),
+        None => cx.reply().null(),
+    }
+    Ok(())
+}
+
+/// OBJECT REFCOUNT key
+pub fn refcount(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
+    let key = cx.key(&args[2]);
+    if cx.peek(&key).is_some() {
+        cx.reply().integer(1);
+    } else {
+        cx.reply().null();
+    }
+    Ok(())
+}
+
+/// OBJECT IDLETIME key
+pub fn idletime(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
+    let key = cx.key(&args[2]);
+    let clock = cx.node.eviction_clock(cx.now_ms);
+    let lfu = cx.node.settings.load().maxmemory_policy.is_lfu();
+    match cx.peek(&key).map(Entry::access) {
+        None => cx.reply().null(),
+        Some(_) if lfu => return Err(LFU_IS_ON.into()),
+        Some(access) => cx.reply().integer(i64::from(clock.idle_s(access))),
+    }
+    Ok(())
+}
+
+/// OBJECT FREQ key
+pub fn freq(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
+    let key = cx.key(&args[2]);
+    let clock = cx.node.eviction_clock(cx.now_ms);
+    let lfu = cx.node.settings.load().maxmemory_policy.is_lfu();
+    match cx.peek(&key).map(Entry::access) {
+        None => cx.reply().null(),
+        Some(_) if !lfu => return Err(LFU_IS_OFF.into()),
+        Some(access) => cx.reply().integer(i64::from(clock.frequency(access))),
+    }
+    Ok(())
+}

@@ -1,0 +1,32 @@
+//! Handlers of the hash family.
+
+mod change;
+mod read;
+mod walk;
+
+use torc_protocol::command::HashCommand;
+use torc_protocol::resp::Args;
+
+use crate::exec::{CommandResult, Cx};
+
+/// Runs one command of the family.
+pub fn run(cx: &mut Cx<'_, '_>, command: HashCommand, args: &Args<'_>) -> CommandResult {
+    match command {
+        HashCommand::Hdel => change::hdel(cx, args),
+        HashCommand::Hexists => read::hexists(cx, args),
+        HashCommand::Hget => read::hget(cx, args),
+        HashCommand::Hgetall => read::hgetall(cx, args),
+        HashCommand::Hincrby => change::hincrby(cx, args),
+        HashCommand::Hincrbyfloat => change::hincrbyfloat(cx, args),
+        HashCommand::Hkeys => read::hkeys(cx, args),
+        HashCommand::Hlen => read::hlen(cx, args),
+        HashCommand::Hmget => read::hmget(cx, args),
+        HashCommand::Hmset => change::hmset(cx, args),
+        HashCommand::Hrandfield => walk::hrandfield(cx, args),
+        HashCommand::Hscan => walk::hscan(cx, args),
+        HashCommand::Hset => change::hset(cx, args),
+        HashCommand::Hsetnx => change::hsetnx(cx, args),
+        HashCommand::Hstrlen => read::hstrlen(cx, args),
+        HashCommand::Hvals => read::hvals(cx, args),
+    }
+}

@@ -1,0 +1,89 @@
+//! Commands that show fields.
+
+use torc_protocol::resp::{Args, ReplyWriter};
+
+use crate::exec::{CommandError, CommandResult, Cx};
+use crate::store::{Entry, HashValue, ValueRef};
+
+/// Runs `then` on the hash at the command's key (`None` when there is no key) with the reply at hand.
+pub fn with_hash<'c, R>(
+    cx: &'c mut Cx<'_, '_>,
+    args: &Args<'_>,
+    then: impl FnOnce(Option<&'c HashValue>, ReplyWriter<'c>) -> R,
+) -> Result<R, CommandError> {
+    let key = cx.key(&args[1]);
+    cx.read_and(&key, |entry, reply| match entry.map(Entry::value) {
+        None => Ok(then(None, reply)),
+        Some(ValueRef::Hash(hash)) => Ok(then(Some(hash), reply)),
+        Some(_) => Err(CommandError::WrongType),
+    })
+}
+
+fn value_or_null(reply: &mut ReplyWriter<'_>, value: Option<&[u8]>) {
+    match value {
+        Some(bytes) => reply.bulk(bytes),
+        None => reply.null(),
+    }
+}
+
+/// HGET key field
+pub fn hget(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
+    with_hash(cx, args, |hash, mut reply| value_or_null(&mut reply, hash.and_then(|h| h.get(&args[2]))))
+}
+
+/// HMGET key field \[field …\]
+pub fn hmget(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
+    with_hash(cx, args, |hash, mut reply| {
+        let fields = args.tail(2);
+        reply.array(fields.len());
+        for field in fields {
+            value_or_null(&mut reply, hash.and_then(|h| h.get(field)));
+        }
+    })
+}
+
+/// HEXISTS key field
+pub fn hexists(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
+    with_hash(cx, args, |hash, mut reply| {
+        reply.integer(i64::from(hash.is_some_and(|h| h.get(&args[2]).is_some())));
+    })
+}
+
+/// HLEN key
+pub fn hlen(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
+    with_hash(cx, args, |hash, mut reply| reply.integer(hash.map_or(0, HashValue::len) as i64))
+}
+
+/// HSTRLEN key field
+pub fn hstrlen(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
+    with_hash(cx, args, |hash, mut reply| {
+        reply.integer(hash.and_then(|h| h.get(&args[2])).map_or(0, <[u8]>::len) as i64);
+    })
+}
+
+/// HGETALL key
+pub fn hgetall(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
+    with_hash(cx, args, |hash, mut reply| {
+        reply.map(hash.map_or(0, HashValue::len));
+        for (field, value) in hash.into_iter().flat_map(HashValue::iter) {
+            reply.bulk(field);
+            reply.bulk(value);
+        }
+    })
+}
+
+/// HKEYS key
+pub fn hkeys(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
+    with_hash(cx, args, |hash, mut reply| {
+        reply.array(hash.map_or(0, HashValue::len));
+        hash.into_iter().flat_map(HashValue::iter).for_each(|(field, _)| reply.bulk(field));
+    })
+}
+
+/// HVALS key
+pub fn hvals(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
+    with_hash(cx, args, |hash, mut reply| {
+        reply.array(hash.map_or(0, HashValue::len));
+        hash.into_iter().flat_map(HashValue::iter).for_each(|(_, value)| reply.bulk(value));
+    })
+}

@@ -1,0 +1,140 @@
+//! HSCAN and HRANDFIELD.
+
+use smallvec::SmallVec;
+use torc_protocol::error as text;
+use torc_protocol::resp::{Args, ReplyWriter, Version};
+
+use super::read::with_hash;
+use crate::exec::parse::{ScanOptions, cursor, integer};
+use crate::exec::{CommandError, CommandResult, Cx};
+use crate::store::HashValue;
+use torc_protocol::glob;
+
+/// Fields that one HRANDFIELD with a negative count may give.
+const MAX_REPEATED: u64 = 1 << 24;
+
+/// HSCAN key cursor \[MATCH pattern\] \[COUNT count\]
+pub fn hscan(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
+    let from = cursor(&args[2])?;
+    with_hash(cx, args, |hash, mut reply| {
+        let mut found: SmallVec<[(&[u8], &[u8]); 32]> = SmallVec::new();
+        let mut next = 0;
+        // Redis looks at the options only when there is something to scan.
+        if let Some(hash) = hash {
+            let options = ScanOptions::parse(args, 3, false)?;
+            let visit = |field, value| {
+                if options.pattern.is_none_or(|p| glob::matches(p, field)) {
+                    found.push((field, value));
+                }
+            };
+            next = hash.scan(from, options.count, visit).unwrap_or(0);
+        }
+        reply.array(2);
+        reply.bulk_fmt(next);
+        reply.array(found.len() * 2);
+        for (field, value) in found {
+            reply.bulk(field);
+            reply.bulk(value);
+        }
+        Ok(())
+    })?
+}
+
+/// HRANDFIELD key \[count \[WITHVALUES\]\]
+pub fn hrandfield(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
+    let Some(count) = args.get(2) else {
+        let r = cx.random();
+        return with_hash(cx, args, |hash, mut reply| match hash.and_then(|h| h.sample(r)) {
+            Some((field, _)) => reply.bulk(field),
+            None => reply.null(),
+        });
+    };
+    let count = integer(count)?;
+    if count == i64::MIN {
+        return Err(
+            "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807"
+                .into(),
+        );
+    }
+    let with_values = match (args.get(3), args.len()) {
+        (None, _) => false,
+        (Some(option), 4) if option.eq_ignore_ascii_case(b"WITHVALUES") => true,
+        _ => return Err(CommandError::Syntax),
+    };
+    let too_many = count < 0 && count.unsigned_abs() > MAX_REPEATED;
+    if too_many || (with_values && count.unsigned_abs() > i64::MAX as u64 / 2) {
+        return Err(text::OUT_OF_RANGE.into());
+    }
+    let seed = cx.random();
+    with_hash(cx, args, |hash, reply| {
+        let mut reply = Pairs { reply, with_values };
+        match hash {
+            None => reply.start(0),
+            Some(hash) if count < 0 => repeated(hash, count.unsigned_abs(), seed, &mut reply),
+            Some(hash) => distinct(hash, count as u64, seed, &mut reply),
+        }
+    })
+}
+
+/// Writes fields with or without their values, in the shape of the client's protocol.
+struct Pairs<'a> {
+    reply: ReplyWriter<'a>,
+    with_values: bool,
+}
+
+impl Pairs<'_> {
+    fn start(&mut self, fields: usize) {
+        let nested = self.reply.version() == Version::Resp3;
+        self.reply.array(if self.with_values && !nested { fields * 2 } else { fields });
+    }
+
+    fn pair(&mut self, (field, value): (&[u8], &[u8])) {
+        if self.with_values && self.reply.version() == Version::Resp3 {
+            self.reply.array(2);
+        }
+        self.reply.bulk(field);
+        if self.with_values {
+            self.reply.bulk(value);
+        }
+    }
+}
+
+/// splitmix64, the same steps as the executor's generator.
+fn next(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+fn repeated(hash: &HashValue, count: u64, mut rng: u64, reply: &mut Pairs<'_>) {
+    reply.start(count as usize);
+    // A table is sampled in place; a packed hash is short, and walked once.
+    let all: Option<Vec<_>> = matches!(hash, HashValue::Packed { .. }).then(|| hash.iter().collect());
+    for _ in 0..count {
+        let r = next(&mut rng);
+        let pair = match &all {
+            Some(all) => all.get(r as usize % all.len().max(1)).copied(),
+            None => hash.sample(r),
+        };
+        reply.pair(pair.unwrap_or_default());
+    }
+}
+
+/// Each field at most once (selection sampling: each is taken with the chance that is left for it).
+fn distinct(hash: &HashValue, count: u64, mut rng: u64, reply: &mut Pairs<'_>) {
+    let mut left = hash.len() as u64;
+    let mut wanted = count.min(left);
+    reply.start(wanted as usize);
+    for pair in hash.iter() {
+        if wanted == 0 {
+            break;
+        }
+        if next(&mut rng) % left < wanted {
+            reply.pair(pair);
+            wanted -= 1;
+        }
+        left -= 1;
+    }
+}

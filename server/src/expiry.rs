@@ -1,0 +1,148 @@
+//! Removes keys whose time has come although nobody asks for them.
+//!
+//! Each worker looks after its share of the stripes (every n-th), a bounded time at a stretch. Only a node that
+//! decides about expiry does it: a plain store, or a primary with its lease; each removal is an effect record.
+//!
+//! Lock order: gate, then one stripe, which is only tried: a script may hold it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use torc_runtime::clock;
+
+use crate::effect::EffectWriter;
+use crate::node::Node;
+use crate::shard::Role;
+use crate::store::STRIPES;
+
+/// Pause between two rounds when nothing was left over.
+const IDLE_PAUSE: Duration = Duration::from_millis(100);
+
+/// Pause when the last round ran out of time: with [`ROUND_NS`] it takes at most a quarter of the worker.
+const BUSY_PAUSE: Duration = Duration::from_millis(6);
+
+/// Time of one round.
+const ROUND_NS: u64 = 2_000_000;
+
+/// Removals between two looks at the clock.
+const REMOVALS_PER_LOOK: usize = 32;
+
+/// Goes on until the worker ends.
+pub async fn run(node: Arc<Node>, worker: usize) {
+    let mut next = worker;
+    loop {
+        // The worker is alive although nobody asks it anything.
+        node.stamp_progress(worker, clock::boottime_ns());
+        let more = node.active_expiry.load(Ordering::Relaxed)
+            && round(&node, worker, &mut next, clock::unix_ms(), clock::boottime_ns);
+        tokio::time::sleep(if more { BUSY_PAUSE } else { IDLE_PAUSE }).await;
+    }
+}
+
+/// Visits the worker's stripes once, beginning at `next`; true when time ran out before the end.
+fn round(node: &Node, worker: usize, next: &mut usize, now_ms: u64, clock_ns: fn() -> u64) -> bool {
+    let _shared = node.shard.gate.enter(worker);
+    let began_ns = clock_ns();
+    let role = node.shard.role();
+    let may = match role {
+        Role::Plain => true,
+        Role::Primary => began_ns < node.shard.lease_until_ns(),
+        Role::Replica | Role::Joining => false,
+    };
+    if !may {
+        return false;
+    }
+    let step = node.stats.len().max(1);
+    let mut effects = EffectWriter::new(role == Role::Primary);
+    let mut records = Vec::new();
+    let mut out_of_time = false;
+    for _ in 0..STRIPES.div_ceil(step) {
+        if *next >= STRIPES {
+            *next = worker;
+        }
+        out_of_time = !sweep(node, worker, *next as u16, now_ms, &mut effects, &mut records, || {
+            clock_ns().saturating_sub(began_ns) < ROUND_NS
+        });
+        if out_of_time {
+            break;
+        }
+        *next += step;
+    }
+    node.shard.hand_over(worker, &mut records);
+    out_of_time
+}
+
+/// Removes what is due in one stripe; false when `go_on` said no before the end.
+fn sweep(
+    node: &Node,
+    worker: usize,
+    index: u16,
+    now_ms: u64,
+    effects: &mut EffectWriter,
+    records: &mut Vec<u8>,
+    go_on: impl Fn() -> bool,
+) -> bool {
+    let Some(mut stripe) = node.store.try_stripe(index) else { return true };
+    let mut removed = 0;
+    let mut done = true;
+    while let Some((db, bytes)) = stripe.next_expired(now_ms) {
+        let key = node.store.key(&bytes);
+        let old = stripe.remove(db, &key);
+        stripe.changed(db, &bytes);
+        effects.delete(db, &bytes);
+        if !effects.is_empty() {
+            effects.take_record(node.shard.term().0, node.shard.next_offset(), records);
+        }
+        node.drop_later(old);
+        removed += 1;
+        if removed % REMOVALS_PER_LOOK == 0 && !go_on() {
+            done = false;
+            break;
+        }
+    }
+    if removed > 0 {
+        node.stats[worker].expired.add(removed as u64);
+        let growth = stripe.take_growth();
+        node.store.report_growth(growth);
+    }
+    done
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::exec::testing::{Harness, START_MS};
+
+    use super::*;
+
+    #[test]
+    fn what_is_due_goes_without_being_asked_for() {
+        let mut t = Harness::primary();
+        for i in 0..100 {
+            t.run(&format!("SET k{i} v PX {}", 10 + i));
+        }
+        t.run("SET stays v");
+        let before = t.records().len();
+        let mut next = 0;
+        assert!(!round(&t.node, 0, &mut next, START_MS + 59, || 0));
+        assert_eq!(t.node.store.len(0), 51);
+        assert_eq!(t.node.total(|s| s.expired.get()), 50);
+        let mut records = Vec::new();
+        t.node.shard.collect_records(&mut records);
+        let (record, len) = crate::effect::record(&records).expect("sound").expect("whole");
+        assert_eq!(record.offset, 102);
+        assert!(before > 0 && records.len() == 50 * len || !records.is_empty());
+    }
+
+    #[test]
+    fn a_replica_waits_for_its_primary() {
+        let mut t = Harness::primary();
+        t.run("SET k v PX 10");
+        let closed = t.node.shard.gate.close();
+        t.node.shard.set_role(&closed, Role::Replica, t.node.shard.term());
+        drop(closed);
+        let mut next = 0;
+        assert!(!round(&t.node, 0, &mut next, START_MS + 1000, || 0));
+        assert_eq!(t.node.store.len(0), 1);
+    }
+}

@@ -1,0 +1,178 @@
+//! The last records of the shard's history, in order, bounded in bytes.
+//!
+//! Replicas read from it; one that has fallen behind its start needs a full sync.
+
+use std::collections::VecDeque;
+
+/// Records are kept in chunks of about this size.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+#[derive(Debug)]
+struct Chunk {
+    /// Offset of the first record.
+    first: u64,
+    /// Offset of the last record.
+    last: u64,
+    bytes: Vec<u8>,
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Backlog {
+    chunks: VecDeque<Chunk>,
+    bytes: usize,
+    limit_bytes: usize,
+    /// Last offset that is (or was) in it.
+    last: u64,
+}
+
+/// What a reader at some offset gets.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Read {
+    /// Records up to this offset were appended.
+    UpTo(u64),
+    /// Nothing new yet.
+    Nothing,
+    /// The records after the reader's offset are gone.
+    TooOld,
+}
+
+impl Backlog {
+    /// An empty backlog that keeps at most about `limit_bytes`.
+    pub fn new(limit_bytes: usize) -> Backlog {
+        Backlog { chunks: VecDeque::new(), bytes: 0, limit_bytes, last: 0 }
+    }
+
+    /// Forgets everything; the next record is the one after `last`.
+    pub fn restart(&mut self, last: u64) {
+        self.chunks.clear();
+        self.bytes = 0;
+        self.last = last;
+    }
+
+    /// The last offset.
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// The first offset that can still be read.
+    pub fn first(&self) -> u64 {
+        self.chunks.front().map_or(self.last + 1, |c| c.first)
+    }
+
+    /// Bytes kept.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Appends the record with the next offset.
+    pub fn push(&mut self, offset: u64, record: &[u8]) {
+        debug_assert_eq!(offset, self.last + 1, "the sequencer gives each offset once, in order");
+        match self.chunks.back_mut() {
+            Some(chunk) if chunk.bytes.len() + record.len() <= CHUNK_BYTES => {
+                chunk.bytes.extend_from_slice(record);
+                chunk.last = offset;
+            }
+            _ => {
+                let mut bytes = Vec::with_capacity(record.len().max(CHUNK_BYTES));
+                bytes.extend_from_slice(record);
+                self.chunks.push_back(Chunk { first: offset, last: offset, bytes });
+            }
+        }
+        self.bytes += record.len();
+        self.last = offset;
+        // The newest chunk stays whatever its size: replicas that keep up can always continue.
+        while self.bytes > self.limit_bytes && self.chunks.len() > 1 {
+            if let Some(old) = self.chunks.pop_front() {
+                self.bytes -= old.bytes.len();
+            }
+        }
+    }
+
+    /// Appends to `out` the records after offset `after`, until `max_bytes` is passed.
+    pub fn read(&self, after: u64, max_bytes: usize, out: &mut Vec<u8>) -> Read {
+        if after >= self.last {
+            return Read::Nothing;
+        }
+        if after + 1 < self.first() {
+            return Read::TooOld;
+        }
+        let start = self.chunks.partition_point(|c| c.last <= after);
+        let mut at = after;
+        for chunk in self.chunks.iter().skip(start) {
+            if !out.is_empty() && out.len() + chunk.bytes.len() > max_bytes {
+                break;
+            }
+            let mut rest = &chunk.bytes[..];
+            if chunk.first <= after {
+                // Begin in the middle: skip what the reader has.
+                while let Ok(Some((record, len))) = crate::effect::record(rest) {
+                    if record.offset > after {
+                        break;
+                    }
+                    rest = &rest[len..];
+                }
+            }
+            out.extend_from_slice(rest);
+            at = chunk.last;
+        }
+        Read::UpTo(at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::effect::{EffectWriter, record};
+
+    fn filled(records: u64, value_bytes: usize, limit: usize) -> Backlog {
+        let mut backlog = Backlog::new(limit);
+        for offset in 1..=records {
+            let mut writer = EffectWriter::new(true);
+            writer.append(0, b"k", 1, &vec![b'x'; value_bytes]);
+            let mut out = Vec::new();
+            writer.take_record(1, offset, &mut out);
+            backlog.push(offset, &out);
+        }
+        backlog
+    }
+
+    fn offsets(mut bytes: &[u8]) -> Vec<u64> {
+        let mut all = Vec::new();
+        while let Some((r, len)) = record(bytes).unwrap() {
+            all.push(r.offset);
+            bytes = &bytes[len..];
+        }
+        all
+    }
+
+    #[test]
+    fn a_reader_gets_what_it_lacks() {
+        let backlog = filled(1000, 300, 1 << 30);
+        let mut at = 17;
+        let mut seen = Vec::new();
+        loop {
+            let mut out = Vec::new();
+            match backlog.read(at, 100_000, &mut out) {
+                Read::UpTo(to) => {
+                    seen.extend(offsets(&out));
+                    at = to;
+                }
+                Read::Nothing => break,
+                Read::TooOld => panic!("nothing was dropped"),
+            }
+        }
+        assert_eq!(seen, (18..=1000).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn is_bounded_and_says_what_is_gone() {
+        let backlog = filled(1000, 1000, 200_000);
+        assert!(backlog.bytes() <= 200_000 + CHUNK_BYTES);
+        assert_eq!(backlog.read(0, 1000, &mut Vec::new()), Read::TooOld);
+        assert!(backlog.first() > 1);
+        let mut out = Vec::new();
+        assert!(matches!(backlog.read(backlog.first() - 1, 1000, &mut out), Read::UpTo(_)));
+        assert_eq!(backlog.read(1000, 1000, &mut out), Read::Nothing);
+    }
+}

@@ -1,0 +1,33 @@
+//! Replication of one shard: the node's history, sending it and following somebody else's.
+//!
+//! ```text
+//! workers ─records─▶ outboxes ─pump─▶ sequencer ─▶ backlog ─sender per replica─▶ bus
+//!                                                                bus ─follower─▶ store
+//! ```
+//!
+//! All of it runs on `torc-repl`; [`Replication`] is what it shares with the agent on `torc-control`.
+
+mod apply;
+mod backlog;
+pub mod primary;
+pub mod replica;
+mod sequencer;
+pub mod state;
+mod stream;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use torc_runtime::shutdown::Shutdown;
+
+use crate::node::Node;
+pub use state::{DEFAULT_BACKLOG_BYTES, Replication, Summary};
+
+/// Moves the workers' records into the backlog until shut down.
+pub async fn pump(node: Arc<Node>, repl: Arc<Replication>, shutdown: Shutdown) {
+    while !shutdown.triggered() {
+        // The time-out is a safety net only: each hand-over wakes this task.
+        let _ = tokio::time::timeout(Duration::from_millis(100), node.shard.records_ready()).await;
+        repl.pump(&node);
+    }
+}

@@ -1,0 +1,210 @@
+//! The primary's end of a replication stream: one task per replica on `torc-repl`.
+//!
+//! Owner of the connection: this task. It reads the backlog and takes stripes' snapshots; the pump and the
+//! workers do not know of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use torc_cluster::ids::{Member, Offset};
+use torc_cluster::message::{HelloReply, ReplicaHello};
+use torc_runtime::bus::{BusConn, BusReader, BusWriter, ConnError, FrameKind};
+use torc_runtime::clock::boottime_ns;
+
+use super::Replication;
+use super::backlog::Read;
+use super::stream::{self, Accept, COMMON, END, FRAME_BYTES};
+use crate::effect::EffectWriter;
+use crate::effect_apply;
+use crate::node::Node;
+use crate::shard::Role;
+use crate::store::STRIPES;
+
+/// How often a quiet stream carries the mark.
+const HEARTBEAT: Duration = Duration::from_millis(50);
+
+/// Why a stream ended.
+#[derive(Debug, thiserror::Error)]
+enum StreamError {
+    #[error(transparent)]
+    Bus(#[from] ConnError),
+    #[error("the replica sent something malformed")]
+    Malformed(#[from] stream::Malformed),
+    #[error("the replica is behind the backlog: it needs a full sync")]
+    TooOld,
+    #[error("the node is no longer primary of the term")]
+    Deposed,
+    #[error("cannot write the greeting: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// Serves a replica that has said hello, until the connection or the term ends.
+pub async fn serve(node: Arc<Node>, repl: Arc<Replication>, mut conn: BusConn, hello: ReplicaHello) {
+    let (reply, history) = repl.hello(&node, &hello, boottime_ns());
+    let follower = hello.from;
+    let accept = Accept { reply: reply.clone(), history: history.clone() };
+    let sent = match serde_json::to_vec(&accept) {
+        Ok(json) => conn.write_frame(FrameKind::ReplicaAccept, &json).await.map_err(StreamError::from),
+        Err(error) => Err(error.into()),
+    };
+    let result = match (sent, reply) {
+        (Ok(()), HelloReply::Continue { after }) => {
+            tracing::info!(%follower, after = after.0, "a replica continues");
+            stream(&node, &repl, conn, &hello, after.0, false).await
+        }
+        (Ok(()), HelloReply::Resync { .. }) => {
+            let after = history.last().offset.0;
+            tracing::info!(%follower, after, "a replica needs a full sync");
+            stream(&node, &repl, conn, &hello, after, true).await
+        }
+        (sent, _) => sent,
+    };
+    if let Err(error) = result {
+        tracing::info!(%follower, %error, "replication stream ended");
+    }
+    repl.disconnected(&node, follower);
+}
+
+async fn stream(
+    node: &Arc<Node>,
+    repl: &Arc<Replication>,
+    conn: BusConn,
+    hello: &ReplicaHello,
+    after: u64,
+    full: bool,
+) -> Result<(), StreamError> {
+    let (reader, writer, _) = conn.split();
+    tokio::select! {
+        result = receive(node, repl, reader, hello.from) => result,
+        result = send(node, repl, writer, hello, after, full) => result,
+    }
+}
+
+/// Takes the replica's acknowledgements.
+async fn receive(
+    node: &Node,
+    repl: &Replication,
+    mut reader: BusReader,
+    follower: Member,
+) -> Result<(), StreamError> {
+    let mut was_whole = false;
+    loop {
+        let frame = reader.expect_frame().await?;
+        if frame.kind != FrameKind::ReplicaAck {
+            return Err(stream::Malformed.into());
+        }
+        let (offset, whole) = stream::split_ack(&frame.payload)?;
+        if !whole {
+            continue;
+        }
+        if was_whole {
+            repl.acked(node, follower, Offset(offset), boottime_ns());
+        } else {
+            was_whole = true;
+            repl.synced(node, follower, Offset(offset), boottime_ns());
+            repl.acked(node, follower, Offset(offset), boottime_ns());
+        }
+    }
+}
+
+/// Sends records, and in a full sync a stripe between them whenever the records are caught up.
+async fn send(
+    node: &Arc<Node>,
+    repl: &Arc<Replication>,
+    mut writer: BusWriter,
+    hello: &ReplicaHello,
+    mut after: u64,
+    full: bool,
+) -> Result<(), StreamError> {
+    let mut news = repl.watch();
+    let mut next_stripe = if full { 0 } else { STRIPES + 1 };
+    let mut highest = 0;
+    let mut payload = Vec::new();
+    if full {
+        let mut common = EffectWriter::new(true);
+        node.snapshot_common(&mut common);
+        send_chunk(&mut writer, COMMON, 0, &common.take_bytes()).await?;
+    }
+    loop {
+        news.borrow_and_update();
+        if node.shard.role() != Role::Primary || node.shard.term() != hello.term {
+            return Err(StreamError::Deposed);
+        }
+        payload.clear();
+        payload.extend_from_slice(&[0; 8]);
+        let (read, mark) = repl.read(after, FRAME_BYTES, &mut payload);
+        payload[..8].copy_from_slice(&mark.0.to_le_bytes());
+        let caught_up = match read {
+            Read::TooOld => return Err(StreamError::TooOld),
+            Read::Nothing => true,
+            Read::UpTo(offset) => {
+                after = offset;
+                send_records(&mut writer, &payload).await?;
+                false
+            }
+        };
+        // Records and stripes take turns, so that neither waits for the other's end.
+        if next_stripe < STRIPES {
+            let (effects, at) = snapshot(node, next_stripe as u16);
+            highest = highest.max(at);
+            send_chunk(&mut writer, next_stripe as u16, at, &effects).await?;
+            next_stripe += 1;
+            continue;
+        }
+        if next_stripe == STRIPES {
+            send_chunk(&mut writer, END, highest, &[]).await?;
+            next_stripe += 1;
+        }
+        if caught_up {
+            // The mark moves without records too.
+            writer.write_frame(FrameKind::Records, &payload[..8]).await?;
+            let _ = tokio::time::timeout(HEARTBEAT, wait_for_records(repl, &mut news, after)).await;
+        }
+    }
+}
+
+/// Resolves when the backlog has something beyond `after`, or the role may have changed.
+async fn wait_for_records(repl: &Replication, news: &mut tokio::sync::watch::Receiver<u64>, after: u64) {
+    while repl.backlog_last() <= after {
+        if news.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A stripe as it is now, and the offset that it is the state of.
+fn snapshot(node: &Node, index: u16) -> (Vec<u8>, u64) {
+    let mut writer = EffectWriter::new(true);
+    let stripe = node.store.stripe(index);
+    // Under the lock: every record of this stripe up to this offset has been executed, none above it.
+    let at = node.shard.last_offset();
+    effect_apply::snapshot_stripe(node, &stripe, index, &mut writer, boottime_ns());
+    drop(stripe);
+    (writer.take_bytes(), at)
+}
+
+async fn send_chunk(writer: &mut BusWriter, stripe: u16, at: u64, effects: &[u8]) -> Result<(), ConnError> {
+    let mut parts = effects.chunks(FRAME_BYTES).peekable();
+    if parts.peek().is_none() {
+        return writer.write_frame(FrameKind::SnapshotChunk, &stream::chunk(stripe, at, false, &[])).await;
+    }
+    while let Some(part) = parts.next() {
+        let more = parts.peek().is_some();
+        writer.write_frame(FrameKind::SnapshotChunk, &stream::chunk(stripe, at, more, part)).await?;
+    }
+    Ok(())
+}
+
+/// Sends a mark with records behind it; a long record goes in several frames.
+async fn send_records(writer: &mut BusWriter, payload: &[u8]) -> Result<(), ConnError> {
+    let (mark, records) = payload.split_at(8);
+    if records.len() <= 2 * FRAME_BYTES {
+        return writer.write_frame(FrameKind::Records, payload).await;
+    }
+    for part in records.chunks(FRAME_BYTES) {
+        let mut frame = mark.to_vec();
+        frame.extend_from_slice(part);
+        writer.write_frame(FrameKind::Records, &frame).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,180 @@
+//! The replica's end: one task on `torc-repl` that follows whoever the map names as primary.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use torc_cluster::ids::{Member, Offset, Term};
+use torc_cluster::map::ClusterMap;
+use torc_cluster::member::Next;
+use torc_cluster::message::ReplicaHello;
+use torc_runtime::bus::{BusConn, BusIdentity, ConnError, FrameKind, dial};
+use torc_runtime::clock::boottime_ns;
+use torc_runtime::shutdown::Shutdown;
+
+use super::Replication;
+use super::state::ApplyError;
+use super::stream::{self, Accept, MAX_PENDING_BYTES};
+use crate::effect::{DecodeError, record};
+use crate::node::Node;
+
+/// Pause after a stream that ended or a primary that is not ready.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// How long a connection to the primary may take.
+const CONNECT_TIME: Duration = Duration::from_secs(1);
+
+/// A primary that says nothing for this long is gone: its stream carries the mark every 50 ms.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// Why following ended.
+#[derive(Debug, thiserror::Error)]
+enum FollowError {
+    #[error(transparent)]
+    Bus(#[from] ConnError),
+    #[error("the primary said nothing for {SILENCE:?}")]
+    Silent,
+    #[error("the primary sent something malformed")]
+    Malformed(#[from] stream::Malformed),
+    #[error("the primary's greeting cannot be read: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    #[error("the primary sent {0:?} instead of a greeting")]
+    Unexpected(FrameKind),
+    #[error("a record or chunk is larger than {MAX_PENDING_BYTES} bytes")]
+    TooLarge,
+}
+
+/// Follows until shut down.
+pub async fn follow(
+    node: Arc<Node>,
+    repl: Arc<Replication>,
+    identity: BusIdentity,
+    map: tokio::sync::watch::Receiver<Arc<ClusterMap>>,
+    shutdown: Shutdown,
+) {
+    let mut news = repl.watch();
+    while !shutdown.triggered() {
+        news.borrow_and_update();
+        let Some((primary, hello)) = repl.own_hello() else {
+            tokio::select! {
+                changed = news.changed() => if changed.is_err() { return },
+                () = shutdown.wait() => return,
+            }
+            continue;
+        };
+        let term = hello.term;
+        let address = map.borrow().node(primary.node).map(|n| n.bus_address());
+        if let Some(address) = address {
+            let ended = tokio::select! {
+                ended = follow_one(&node, &repl, &identity, &address, primary, hello) => ended,
+                () = superseded(&repl, primary, term) => Ok(()),
+                () = shutdown.wait() => return,
+            };
+            if let Err(error) = ended {
+                tracing::debug!(%primary, %term, %error, "not following now");
+            }
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Resolves when the node follows somebody else, or no one.
+async fn superseded(repl: &Replication, primary: Member, term: Term) {
+    let mut news = repl.watch();
+    while repl.follows(primary, term) {
+        if news.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn follow_one(
+    node: &Arc<Node>,
+    repl: &Arc<Replication>,
+    identity: &BusIdentity,
+    address: &str,
+    primary: Member,
+    hello: ReplicaHello,
+) -> Result<(), FollowError> {
+    let term = hello.term;
+    let mut conn = dial(address, identity, CONNECT_TIME).await?;
+    conn.write_frame(FrameKind::ReplicaHello, &serde_json::to_vec(&hello)?).await?;
+    let frame = read(&mut conn).await?;
+    if frame.kind != FrameKind::ReplicaAccept {
+        return Err(FollowError::Unexpected(frame.kind));
+    }
+    let accept: Accept = serde_json::from_slice(&frame.payload)?;
+    match repl.on_accept(node, term, &accept.reply, accept.history) {
+        Next::Retry | Next::Ignore => return Ok(()),
+        Next::Stream { after, .. } => tracing::info!(%primary, %term, after = after.0, "following"),
+        Next::Sync { common } => {
+            tracing::info!(%primary, %term, common = common.0, "full sync begins");
+        }
+    }
+    take(node, repl, &mut conn, term).await
+}
+
+async fn read(conn: &mut BusConn) -> Result<torc_runtime::bus::Frame, FollowError> {
+    let frame =
+        tokio::time::timeout(SILENCE, conn.expect_frame()).await.map_err(|_| FollowError::Silent)??;
+    Ok(frame)
+}
+
+/// Takes records and chunks, acknowledging what is held.
+async fn take(
+    node: &Arc<Node>,
+    repl: &Arc<Replication>,
+    conn: &mut BusConn,
+    term: Term,
+) -> Result<(), FollowError> {
+    let mut records = Vec::new();
+    let mut chunk = Vec::new();
+    let mut syncing = true;
+    loop {
+        let frame = read(conn).await?;
+        let (last, whole) = match frame.kind {
+            FrameKind::Records => {
+                let (mark, bytes) = stream::split_records(&frame.payload)?;
+                append(&mut records, bytes)?;
+                let ready = whole_records(&records).map_err(ApplyError::from)?;
+                let held = repl.apply(node, term, Offset(mark), &records[..ready], boottime_ns())?;
+                records.drain(..ready);
+                held
+            }
+            FrameKind::SnapshotChunk => {
+                let part = stream::split_chunk(&frame.payload)?;
+                append(&mut chunk, part.effects)?;
+                if part.more {
+                    continue;
+                }
+                let held = repl.apply_chunk(node, term, part.stripe, part.at, &chunk, boottime_ns())?;
+                chunk.clear();
+                held
+            }
+            other => return Err(FollowError::Unexpected(other)),
+        };
+        if whole && syncing {
+            syncing = false;
+            tracing::info!(%term, last = last.0, "holds everything the primary has");
+        }
+        conn.write_frame(FrameKind::ReplicaAck, &stream::ack(last.0, whole)).await?;
+    }
+}
+
+fn append(pending: &mut Vec<u8>, bytes: &[u8]) -> Result<(), FollowError> {
+    if pending.len() + bytes.len() > MAX_PENDING_BYTES {
+        return Err(FollowError::TooLarge);
+    }
+    pending.extend_from_slice(bytes);
+    Ok(())
+}
+
+/// How many bytes of `bytes` are whole records.
+fn whole_records(bytes: &[u8]) -> Result<usize, DecodeError> {
+    let mut at = 0;
+    while let Some((_, len)) = record(&bytes[at..])? {
+        at += len;
+    }
+    Ok(at)
+}

@@ -1,0 +1,562 @@
+//! What the node holds of its shard's history, and what it is allowed to do with it.
+//!
+//! One lock ([`Replication`]) guards backlog, history, seal and in-sync set. Who takes it:
+//!
+//! | who | for |
+//! | --- | --- |
+//! | `torc-repl`, the pump | the workers' records: sequencer → backlog, history, set |
+//! | `torc-repl`, a sender per replica | reading the backlog, acknowledgements |
+//! | `torc-repl`, the follower | applying a primary's records |
+//! | `torc-control`, the agent | sealing, promotion, demotion, map changes, proposals |
+//!
+//! Lock order: the closed gate, then this lock, then stripes. Workers never take it.
+
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::watch;
+use torc_cluster::history::History;
+use torc_cluster::ids::{Member, Offset, Position, ShardId, Term};
+use torc_cluster::map::{ClusterMap, MapReply};
+use torc_cluster::member::{Change, Next, RecordRefused, ShardMember};
+use torc_cluster::message::{Grant, HelloReply, ReplicaHello, SealReply, SealRequest, ShardReport};
+use torc_cluster::replica_set::Proposal;
+
+use super::apply::{self, Filter};
+use super::backlog::{Backlog, Read};
+use super::sequencer::Sequencer;
+use crate::effect::{self, DecodeError, Record};
+use crate::node::Node;
+use crate::shard::Role;
+use crate::shard::gate::Exclusive;
+
+/// Bytes that the backlog keeps unless configured otherwise.
+pub const DEFAULT_BACKLOG_BYTES: usize = 64 << 20;
+
+/// Why records of a primary were not applied.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// Not from whom the node follows, or out of order.
+    #[error(transparent)]
+    Refused(#[from] RecordRefused),
+    /// No full sync is under way, or another one.
+    #[error("no full sync is under way")]
+    NotSyncing,
+    /// A gap in the records of a full sync.
+    #[error("record {got} of a full sync does not follow {last}")]
+    Gap {
+        /// The last record of the sync.
+        last: Position,
+        /// The one that came.
+        got: Position,
+    },
+    /// Damage.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+}
+
+/// A full sync under way.
+struct Sync {
+    from_term: Term,
+    /// The primary's history up to the last record that came.
+    history: History,
+    mark: Offset,
+    filter: Filter,
+}
+
+/// See the module's text.
+struct State {
+    me: Member,
+    /// The rules; `None` until the map gives this node a shard.
+    member: Option<ShardMember>,
+    sequencer: Sequencer,
+    backlog: Backlog,
+    sync: Option<Sync>,
+    /// Records that this node held and its primary did not, dropped in a full sync.
+    dropped_records: u64,
+    /// Full syncs that this node has finished as a replica.
+    full_syncs: u64,
+}
+
+/// The shard's replication; see the module's text.
+pub struct Replication {
+    state: Mutex<State>,
+    /// Rises whenever there is something new for senders and the follower: records, marks, a change of role.
+    news: watch::Sender<u64>,
+}
+
+/// What the outside may know without the lock's details.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// The last record held.
+    pub last: Position,
+    /// The high-water mark.
+    pub mark: Offset,
+    /// Terms below this one are refused.
+    pub sealed: Term,
+    /// Whether what is held is whole.
+    pub whole: bool,
+    /// First offset of the backlog.
+    pub backlog_first: u64,
+    /// Bytes of the backlog.
+    pub backlog_bytes: usize,
+    /// Bytes of records that wait for one that a worker has yet to hand over.
+    pub waiting_bytes: usize,
+    /// Replicas that are known, with what they have acknowledged (primary only).
+    pub replicas: Vec<(Member, Option<Offset>)>,
+    /// Whether a stream from the primary stands (replica only).
+    pub streaming: bool,
+    /// Records dropped because the primary never had them.
+    pub dropped_records: u64,
+    /// Full syncs finished as a replica.
+    pub full_syncs: u64,
+}
+
+impl Replication {
+    /// Nothing held, nothing sealed.
+    pub fn new(me: Member, backlog_bytes: usize) -> Arc<Replication> {
+        Arc::new(Replication {
+            state: Mutex::new(State {
+                me,
+                member: None,
+                sequencer: Sequencer::default(),
+                backlog: Backlog::new(backlog_bytes),
+                sync: None,
+                dropped_records: 0,
+                full_syncs: 0,
+            }),
+            news: watch::Sender::new(0),
+        })
+    }
+
+    /// Told whenever there may be something to do.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.news.subscribe()
+    }
+
+    fn tell(&self) {
+        self.news.send_modify(|n| *n += 1);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    /// The state for status pages.
+    pub fn summary(&self, node: &Node) -> Summary {
+        let state = self.lock();
+        let Some(member) = &state.member else { return Summary::default() };
+        let last = member.last();
+        let drawn = Offset(node.shard.last_offset());
+        let last = if node.shard.role() == Role::Primary && drawn > last.offset {
+            Position::new(member.term(), drawn)
+        } else {
+            last
+        };
+        Summary {
+            last,
+            mark: member.mark(),
+            sealed: member.sealed(),
+            whole: member.is_whole(),
+            backlog_first: state.backlog.first(),
+            backlog_bytes: state.backlog.bytes(),
+            waiting_bytes: state.sequencer.waiting_bytes(),
+            replicas: member
+                .set()
+                .into_iter()
+                .flat_map(|set| set.replicas().map(|replica| (replica, set.acked_by(replica))))
+                .collect(),
+            streaming: member.is_streaming(),
+            dropped_records: state.dropped_records,
+            full_syncs: state.full_syncs,
+        }
+    }
+
+    // ---- the agent ----
+
+    /// Takes a map: the node leads, follows or leaves as it says.
+    pub fn on_map(&self, node: &Node, map: &ClusterMap, now_ns: u64) -> Option<Change> {
+        let closed = node.shard.gate.close();
+        let mut state = self.lock();
+        if state.member.is_none() {
+            let shard = map.shards_of_node(state.me.node).next()?.id;
+            state.member = Some(ShardMember::new(shard, state.me));
+        }
+        state.take_in(node);
+        let change = state.member.as_mut()?.on_map(map, now_ns);
+        match change {
+            Some(Change::Lead { term, empty, closed: locks_closed }) => {
+                state.lead(node, &closed, term, empty);
+                node.begin_term(term, locks_closed, map.settings.max_lock_ttl_ms, now_ns);
+            }
+            Some(Change::Follow { term, .. }) => {
+                state.sync = None;
+                node.shard.set_role(&closed, Role::Replica, term);
+            }
+            Some(Change::Leave) => {
+                state.sync = None;
+                node.shard.set_role(&closed, Role::Joining, Term::NONE);
+                node.clear_store();
+                state.backlog.restart(0);
+                state.member = None;
+            }
+            None => {}
+        }
+        state.publish(node);
+        drop(state);
+        drop(closed);
+        self.tell();
+        change
+    }
+
+    /// Seals a term; a primary of a lower one stops. `None`: not this node's shard, or a higher term is sealed.
+    pub fn seal(&self, node: &Node, request: SealRequest) -> Option<SealReply> {
+        let closed = node.shard.gate.close();
+        let mut state = self.lock();
+        state.take_in(node);
+        let reply = state.member.as_mut()?.on_seal(request)?;
+        if node.shard.role() == Role::Primary && node.shard.term() < request.term {
+            let term = node.shard.term();
+            node.shard.set_role(&closed, Role::Replica, term);
+        }
+        state.publish(node);
+        drop(state);
+        drop(closed);
+        self.tell();
+        Some(reply)
+    }
+
+    /// What the next heartbeat says; it is about to be sent under this number.
+    pub fn report(&self, node: &Node, sent_id: u64, sent_ns: u64) -> Option<ShardReport> {
+        let mut state = self.lock();
+        let member = state.member.as_mut()?;
+        member.renewal_sent(sent_id, sent_ns);
+        let mut report = member.report();
+        if node.shard.role() == Role::Primary {
+            report.last.offset = report.last.offset.max(Offset(node.shard.last_offset()));
+        }
+        Some(report)
+    }
+
+    /// A renewal was granted.
+    pub fn granted(&self, node: &Node, grant: &Grant, sent_id: u64) {
+        let mut state = self.lock();
+        let Some(member) = &mut state.member else { return };
+        if member.granted(grant, sent_id)
+            && let Some(lease) = member.lease()
+        {
+            node.shard.extend_lease(grant.term, lease.valid_until_ns());
+        }
+    }
+
+    /// The primary of `term` shall step down: nothing new is executed from here on.
+    pub fn step_down(&self, node: &Node, term: Term, now_ns: u64) {
+        let mut state = self.lock();
+        let Some(member) = &mut state.member else { return };
+        if node.shard.role() == Role::Primary && member.term() == term {
+            node.shard.stop_accepting();
+            member.step_down(term, now_ns);
+        }
+    }
+
+    /// Time passed. True when the lease was handed back just now: say so at once.
+    pub fn tick(&self, node: &Node, now_ns: u64, patience_ns: u64) -> bool {
+        let mut state = self.lock();
+        let Some(member) = &mut state.member else { return false };
+        let handed_back = member.tick(now_ns, patience_ns);
+        if handed_back {
+            node.shard.drop_lease();
+        }
+        handed_back
+    }
+
+    /// Gives the lease back now: a shutdown, a worker that hangs.
+    pub fn hand_back(&self, node: &Node) {
+        node.shard.drop_lease();
+        if let Some(member) = &mut self.lock().member {
+            member.hand_back();
+        }
+    }
+
+    /// The change of the in-sync set to propose now.
+    pub fn propose(&self, now_ns: u64) -> Option<Proposal> {
+        self.lock().member.as_mut()?.set_mut()?.propose(now_ns)
+    }
+
+    /// What became of it.
+    pub fn outcome(&self, node: &Node, id: u64, reply: Option<&MapReply>, now_ns: u64) {
+        let mut state = self.lock();
+        if let Some(set) = state.member.as_mut().and_then(ShardMember::set_mut) {
+            set.outcome(id, reply, now_ns);
+        }
+        state.publish(node);
+    }
+
+    // ---- primary ----
+
+    /// Takes what the workers handed over into the backlog.
+    pub fn pump(&self, node: &Node) {
+        let mut state = self.lock();
+        if node.shard.role() == Role::Primary && state.take_in(node) {
+            state.publish(node);
+            drop(state);
+            self.tell();
+        }
+    }
+
+    /// A replica presents itself; the answer, and this node's history as of now.
+    pub fn hello(&self, node: &Node, hello: &ReplicaHello, now_ns: u64) -> (HelloReply, History) {
+        let mut state = self.lock();
+        state.take_in(node);
+        let backlog_after = Offset(state.backlog.first() - 1);
+        let Some(member) = &mut state.member else {
+            return (HelloReply::NotPrimary { term: Term::NONE }, History::default());
+        };
+        let reply = member.on_hello(hello, backlog_after, now_ns);
+        let history = member.history().clone();
+        state.publish(node);
+        drop(state);
+        self.tell();
+        (reply, history)
+    }
+
+    /// Records after `after` for a sender, with the mark; see [`Backlog::read`].
+    pub fn read(&self, after: u64, max_bytes: usize, out: &mut Vec<u8>) -> (Read, Offset) {
+        let state = self.lock();
+        let mark = state.member.as_ref().map_or(Offset(0), ShardMember::mark);
+        (state.backlog.read(after, max_bytes, out), mark)
+    }
+
+    /// The last offset in the backlog.
+    pub fn backlog_last(&self) -> u64 {
+        self.lock().backlog.last()
+    }
+
+    /// Steps what the primary knows of its replicas.
+    fn with_set(&self, node: &Node, step: impl FnOnce(&mut torc_cluster::replica_set::ReplicaSet)) {
+        let mut state = self.lock();
+        if let Some(set) = state.member.as_mut().and_then(ShardMember::set_mut) {
+            step(set);
+        }
+        state.publish(node);
+        drop(state);
+        self.tell();
+    }
+
+    /// A replica holds everything up to `offset`.
+    pub fn acked(&self, node: &Node, member: Member, offset: Offset, now_ns: u64) {
+        self.with_set(node, |set| set.acked(member, offset, now_ns));
+    }
+
+    /// A replica's full sync is done: it holds everything up to `offset`.
+    pub fn synced(&self, node: &Node, member: Member, offset: Offset, now_ns: u64) {
+        self.with_set(node, |set| set.synced(member, offset, now_ns));
+    }
+
+    /// A replica's connection is gone.
+    pub fn disconnected(&self, node: &Node, member: Member) {
+        self.with_set(node, |set| set.disconnected(member));
+    }
+
+    // ---- replica ----
+
+    /// Whom to greet, and how.
+    pub fn own_hello(&self) -> Option<(Member, ReplicaHello)> {
+        let mut state = self.lock();
+        state.sync = None;
+        let member = state.member.as_mut()?;
+        member.disconnected();
+        member.hello()
+    }
+
+    /// Whether this is still the primary that the node follows.
+    pub fn follows(&self, primary: Member, term: Term) -> bool {
+        self.lock().member.as_ref().is_some_and(|m| m.following() == Some(primary) && m.term() == term)
+    }
+
+    /// The primary's answer. What must be dropped for it has been dropped.
+    pub fn on_accept(&self, node: &Node, from_term: Term, reply: &HelloReply, history: History) -> Next {
+        let mut state = self.lock();
+        let state = &mut *state;
+        let Some(member) = &mut state.member else { return Next::Ignore };
+        let held = member.last().offset;
+        let next = member.on_hello_reply(from_term, reply);
+        match next {
+            Next::Stream { after, clear } => {
+                if clear {
+                    node.clear_store();
+                }
+                if clear || state.backlog.last() != after.0 {
+                    state.backlog.restart(after.0);
+                }
+                node.shard.set_last_offset(after.0);
+            }
+            Next::Sync { common } => {
+                if !history.is_sound() {
+                    member.disconnected();
+                    return Next::Retry;
+                }
+                state.dropped_records += held.0.saturating_sub(common.0);
+                node.clear_store();
+                let after = history.last().offset.0;
+                state.backlog.restart(after);
+                node.shard.set_last_offset(after);
+                state.sync = Some(Sync { from_term, history, mark: Offset(0), filter: Filter::default() });
+            }
+            Next::Retry | Next::Ignore => {}
+        }
+        next
+    }
+
+    /// Applies a primary's records, all of one frame under the lock: a seal waits for it. Answers the last
+    /// offset held, and whether what is held is whole.
+    pub fn apply(
+        &self,
+        node: &Node,
+        from_term: Term,
+        mark: Offset,
+        records: &[u8],
+        now_ns: u64,
+    ) -> Result<(Offset, bool), ApplyError> {
+        let mut state = self.lock();
+        let state = &mut *state;
+        let member = state.member.as_mut().ok_or(ApplyError::NotSyncing)?;
+        let mut rest = records;
+        while !rest.is_empty() {
+            let (record, len) = effect::record(rest)?.ok_or(DecodeError::Truncated)?;
+            let position = Position::new(Term(record.term), Offset(record.offset));
+            match &mut state.sync {
+                None => {
+                    member.on_record(from_term, position)?;
+                    apply::record(node, &record, None, now_ns)?;
+                }
+                Some(sync) => sync.take(node, from_term, member.sealed(), &record, position, now_ns)?,
+            }
+            state.backlog.push(record.offset, &rest[..len]);
+            rest = &rest[len..];
+        }
+        let last = Offset(state.backlog.last());
+        node.shard.set_last_offset(last.0);
+        match &mut state.sync {
+            None => {
+                member.on_mark(from_term, mark);
+                node.shard.set_mark(member.mark().0);
+            }
+            Some(sync) => sync.mark = sync.mark.max(mark),
+        }
+        state.finish_sync();
+        Ok((last, state.sync.is_none()))
+    }
+
+    /// Applies a chunk of a full sync. Answers as [`Replication::apply`] does.
+    pub fn apply_chunk(
+        &self,
+        node: &Node,
+        from_term: Term,
+        stripe: u16,
+        at: u64,
+        effects: &[u8],
+        now_ns: u64,
+    ) -> Result<(Offset, bool), ApplyError> {
+        let mut state = self.lock();
+        let sealed = state.member.as_ref().map_or(Term::NONE, ShardMember::sealed);
+        let sync = state.sync.as_mut().filter(|s| s.from_term == from_term).ok_or(ApplyError::NotSyncing)?;
+        if from_term < sealed {
+            return Err(RecordRefused::Sealed { sealed, term: from_term }.into());
+        }
+        apply::chunk(node, &mut sync.filter, stripe, at, effects, now_ns)?;
+        state.finish_sync();
+        Ok((Offset(state.backlog.last()), state.sync.is_none()))
+    }
+}
+
+impl Sync {
+    fn take(
+        &mut self,
+        node: &Node,
+        from_term: Term,
+        sealed: Term,
+        record: &Record<'_>,
+        position: Position,
+        now_ns: u64,
+    ) -> Result<(), ApplyError> {
+        if from_term != self.from_term || from_term < sealed {
+            return Err(RecordRefused::Sealed { sealed, term: from_term }.into());
+        }
+        let last = self.history.last();
+        self.history.append(position).map_err(|_| ApplyError::Gap { last, got: position })?;
+        apply::record(node, record, Some(&self.filter), now_ns)?;
+        Ok(())
+    }
+}
+
+impl State {
+    /// Moves the workers' records into backlog and history. True when there were any. Only a primary has any
+    /// that count.
+    fn take_in(&mut self, node: &Node) -> bool {
+        let mut records = Vec::new();
+        node.shard.collect_records(&mut records);
+        if records.is_empty() || node.shard.role() != Role::Primary {
+            return false;
+        }
+        let backlog = &mut self.backlog;
+        let fed = self.sequencer.feed(&records, |offset, record| backlog.push(offset, record));
+        let last = Offset(self.sequencer.last());
+        let wrote = self.member.as_mut().map_or(Ok(()), |member| member.wrote(last));
+        // Only our own workers write here: going on would give replicas another history than ours.
+        if let Err(error) = fed {
+            tracing::error!(%error, "a worker handed over a damaged record");
+            std::process::abort();
+        }
+        if let Err(error) = wrote {
+            tracing::error!(%error, "the history does not fit the records");
+            std::process::abort();
+        }
+        true
+    }
+
+    fn lead(&mut self, node: &Node, closed: &Exclusive<'_>, term: Term, empty: bool) {
+        let last = self.member.as_ref().map_or(0, |m| m.last().offset.0);
+        self.sync = None;
+        if empty {
+            node.clear_store();
+        }
+        if self.backlog.last() != last {
+            self.backlog.restart(last);
+        }
+        self.sequencer.restart(last);
+        node.shard.set_last_offset(last);
+        node.shard.set_role(closed, Role::Primary, term);
+    }
+
+    /// A full sync ends when all chunks have come and the records up to the highest of their offsets.
+    fn finish_sync(&mut self) {
+        let Some(sync) = &self.sync else { return };
+        if !sync.filter.is_complete(sync.history.last().offset.0) {
+            return;
+        }
+        let (Some(sync), Some(member)) = (self.sync.take(), &mut self.member) else { return };
+        if member.sync_done(sync.from_term, sync.history, sync.mark) {
+            self.full_syncs += 1;
+        }
+    }
+
+    fn publish(&self, node: &Node) {
+        let Some(member) = &self.member else { return };
+        match member.set() {
+            Some(set) => {
+                node.shard.set_mark(set.high_water_mark().0);
+                node.shard.set_in_sync_enough(set.can_ack_in_sync());
+                let acked: Vec<u64> =
+                    set.replicas().filter_map(|m| set.acked_by(m)).map(|offset| offset.0).collect();
+                node.shard.set_acked(acked.into());
+            }
+            None => node.shard.set_in_sync_enough(false),
+        }
+    }
+}
+
+/// The shard of this node, as far as the map has told it.
+pub fn shard_of(map: &ClusterMap, me: Member) -> Option<ShardId> {
+    map.shards_of_node(me.node).next().map(|shard| shard.id)
+}

@@ -1,0 +1,113 @@
+//! What travels between a primary and a replica after their greeting.
+//!
+//! ```text
+//! replica → primary   ReplicaHello  JSON `cluster::message::ReplicaHello`
+//! primary → replica   ReplicaAccept JSON [`Accept`]
+//! primary → replica   Records       mark u64 | bytes of the stream of records (a record may span frames)
+//! primary → replica   SnapshotChunk stripe u16 | at u64 | more u8 | effect …      (full sync only)
+//! replica → primary   ReplicaAck    offset u64 | whole u8
+//! ```
+//!
+//! In a full sync chunks and records come mixed: a chunk holds one stripe as it was after record `at`, so of the
+//! records the replica applies to a stripe only those above its `at`, and none before the chunk has come.
+//! `more` = 1: the chunk goes on in the next chunk frame. Chunk [`COMMON`] holds what belongs to no stripe; [`END`] says that all have been sent and up to which offset
+//! the records must have come before the state is whole.
+
+use serde::{Deserialize, Serialize};
+use torc_cluster::history::History;
+use torc_cluster::message::HelloReply;
+
+/// The chunk of what belongs to no stripe (scripts).
+pub const COMMON: u16 = u16::MAX - 1;
+
+/// The last chunk; its `at` is the offset from which on the replica's state is whole.
+pub const END: u16 = u16::MAX;
+
+/// Bytes of records or effects in one frame at most.
+pub const FRAME_BYTES: usize = 256 * 1024;
+
+/// Bytes of a chunk or of an unfinished record that a replica buffers at most.
+pub const MAX_PENDING_BYTES: usize = 2 << 30;
+
+/// The primary's answer to a replica.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Accept {
+    /// What to do.
+    pub reply: HelloReply,
+    /// For a full sync: the primary's history where the stream starts.
+    pub history: History,
+}
+
+/// Bytes that are no frame of this stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("malformed replication frame")]
+pub struct Malformed;
+
+/// A Records frame's parts.
+pub fn split_records(payload: &[u8]) -> Result<(u64, &[u8]), Malformed> {
+    let (mark, records) = payload.split_first_chunk::<8>().ok_or(Malformed)?;
+    Ok((u64::from_le_bytes(*mark), records))
+}
+
+/// One frame of a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chunk<'a> {
+    /// The stripe, or [`COMMON`], or [`END`].
+    pub stripe: u16,
+    /// The offset that the chunk is the state of.
+    pub at: u64,
+    /// The chunk goes on in the next frame.
+    pub more: bool,
+    /// Bytes of its effects.
+    pub effects: &'a [u8],
+}
+
+/// Reads a chunk frame.
+pub fn split_chunk(payload: &[u8]) -> Result<Chunk<'_>, Malformed> {
+    let (stripe, rest) = payload.split_first_chunk::<2>().ok_or(Malformed)?;
+    let (at, rest) = rest.split_first_chunk::<8>().ok_or(Malformed)?;
+    let (more, effects) = rest.split_first().ok_or(Malformed)?;
+    Ok(Chunk { stripe: u16::from_le_bytes(*stripe), at: u64::from_le_bytes(*at), more: *more == 1, effects })
+}
+
+/// A chunk frame's payload.
+pub fn chunk(stripe: u16, at: u64, more: bool, effects: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(11 + effects.len());
+    out.extend_from_slice(&stripe.to_le_bytes());
+    out.extend_from_slice(&at.to_le_bytes());
+    out.push(u8::from(more));
+    out.extend_from_slice(effects);
+    out
+}
+
+/// An acknowledgement.
+pub fn ack(offset: u64, whole: bool) -> [u8; 9] {
+    let mut out = [0; 9];
+    out[..8].copy_from_slice(&offset.to_le_bytes());
+    out[8] = u8::from(whole);
+    out
+}
+
+/// What an acknowledgement says: the offset, and whether the replica's state is whole.
+pub fn split_ack(payload: &[u8]) -> Result<(u64, bool), Malformed> {
+    let [a, b, c, d, e, f, g, h, whole] = payload else { return Err(Malformed) };
+    Ok((u64::from_le_bytes([*a, *b, *c, *d, *e, *f, *g, *h]), *whole == 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_come_back() {
+        assert_eq!(split_ack(&ack(77, true)), Ok((77, true)));
+        let sent = Chunk { stripe: 5, at: 9, more: true, effects: b"x" };
+        assert_eq!(split_chunk(&chunk(5, 9, true, b"x")), Ok(sent));
+        assert_eq!(split_records(&[1, 0, 0, 0, 0, 0, 0, 0, 42]), Ok((1, &[42][..])));
+        for short in [&b""[..], b"1", b"1234567"] {
+            assert_eq!(split_ack(short), Err(Malformed));
+            assert_eq!(split_chunk(short), Err(Malformed));
+            assert_eq!(split_records(short), Err(Malformed));
+        }
+    }
+}
