@@ -21,6 +21,9 @@ use torc_runtime::listen::acceptor::ConnectionLimit;
 /// Connections that may be open at a time unless CONFIG SET maxclients says otherwise.
 pub const DEFAULT_MAX_CLIENTS: usize = 10_000;
 
+/// The most that may be asked for.
+pub const MAX_CLIENTS_BOUND: i64 = 10_000_000;
+
 /// Client flags of CLIENT LIST, as bits; the letters are Redis's.
 pub mod flag {
     /// `x`: inside MULTI.

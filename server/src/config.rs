@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use torc_runtime::listen::PortChoice;
 
+use crate::settings::options::SetError;
 use crate::settings::{self, Settings};
 
 /// The most worker threads.
@@ -58,6 +59,12 @@ pub struct ServerConfig {
     pub zone: String,
     /// Port of the bus; none: the RESP port + 10000, or a free one when that is "auto".
     pub bus_port: Option<PortChoice>,
+    /// Share of shards that the node wants beside others (100 when nothing is said); 0: none.
+    pub weight: Option<u32>,
+    /// The cluster's lease in milliseconds, for the first node that is told (500 when nothing is said).
+    pub lease_ms: Option<u64>,
+    /// Bytes of effects that are kept for replicas which fall behind.
+    pub backlog_bytes: Option<usize>,
     /// File with the cluster secret; none: `cluster.secret` in the folder.
     pub secret_file: Option<PathBuf>,
     /// DEBUG is answered.
@@ -83,6 +90,9 @@ impl Default for ServerConfig {
             advertise: None,
             zone: String::new(),
             bus_port: None,
+            weight: None,
+            lease_ms: None,
+            backlog_bytes: None,
             secret_file: None,
             enable_debug: false,
         }
@@ -166,6 +176,16 @@ impl ServerConfig {
                 ConfigError::new("maxmemory", format!("'{}' is no size such as 100mb", self.maxmemory))
             })?;
         }
+        for (name, value) in &self.redis {
+            settings.set_option(name, value).map_err(|error| {
+                let problem = match error {
+                    SetError::Unknown => "there is no such option".to_owned(),
+                    SetError::Invalid(problem) => format!("'{value}': {problem}"),
+                };
+                ConfigError::new(format!("redis.{name}"), problem)
+            })?;
+        }
+        settings.changed.clear();
         Ok(settings)
     }
 }

@@ -108,6 +108,13 @@ impl Node {
         })
     }
 
+    /// Replaces the settings and tells those who keep a copy of some.
+    pub fn apply_settings(&self, settings: Settings) {
+        self.slow.configure(&settings);
+        self.clients.limit.set_limit(settings.max_clients);
+        self.settings.store(Arc::new(settings));
+    }
+
     /// Frees a replaced entry: a big one on a thread of its own.
     pub fn drop_later(&self, entry: Option<Entry>) {
         if let Some(entry) = entry

@@ -69,6 +69,15 @@ pub struct ServerArgs {
     /// Port of the bus between nodes: a number or 'auto' [default: the RESP port + 10000]
     #[arg(long, env = "TORC_BUS_PORT", value_name = "PORT")]
     bus_port: Option<PortChoice>,
+    /// Share of shards that the node wants beside others [default: 100]
+    #[arg(long, env = "TORC_WEIGHT", value_name = "N")]
+    weight: Option<u32>,
+    /// The cluster's lease in milliseconds, at its first start [default: 500]
+    #[arg(long, env = "TORC_LEASE_MS", value_name = "MS")]
+    lease_ms: Option<u64>,
+    /// Bytes of effects that are kept for replicas which fall behind
+    #[arg(long, env = "TORC_BACKLOG_BYTES", value_name = "BYTES")]
+    backlog_bytes: Option<usize>,
     /// File with the cluster secret [default: cluster.secret in the folder]
     #[arg(long, env = "TORC_SECRET_FILE", value_name = "FILE")]
     secret_file: Option<PathBuf>,
@@ -197,7 +206,7 @@ fn merge(args: ServerArgs) -> Result<Options, Box<dyn Error>> {
         zone
     );
     given!(enable_debug);
-    given_some!(unixsocket, dir, cluster, advertise, bus_port, secret_file);
+    given_some!(unixsocket, dir, cluster, advertise, bus_port, secret_file, weight, lease_ms, backlog_bytes);
     for Setting { name, value } in args.set {
         config.redis.insert(name, value);
     }

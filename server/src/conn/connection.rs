@@ -116,6 +116,8 @@ struct Connection {
     /// No more requests; close when the output is empty.
     closing: bool,
     waker_set: bool,
+    /// Came from elsewhere to a node without a password: only the handshake is heard.
+    stranger: bool,
     _permit: Permit,
 }
 
@@ -123,7 +125,9 @@ struct Connection {
 pub async fn serve(worker: Rc<Worker>, accepted: Accepted<Protocol>) {
     let Accepted { stream, peer, tag, permit } = accepted;
     let settings = worker.node.settings.load_full();
-    if settings.protected_mode && settings.requirepass.is_empty() && !peer.is_local() {
+    let stranger = settings.protected_mode && settings.requirepass.is_empty() && !peer.is_local();
+    // With a cluster secret a stranger may be another part of Torc: it is let in as far as the handshake.
+    if stranger && (worker.node.secret.is_none() || tag == Protocol::Memcached) {
         let word: &[u8] = match tag {
             Protocol::Resp => DENIED,
             Protocol::Memcached => {
@@ -139,6 +143,7 @@ pub async fn serve(worker: Rc<Worker>, accepted: Accepted<Protocol>) {
     worker.stats().connections.add(1);
     let mut connection = Connection::new(worker, stream, &peer, tag, &settings, permit);
     drop(settings);
+    connection.stranger = stranger;
     // Every end is a quiet one: who hangs up is not worth a line.
     let _ = connection.run().await;
 }
@@ -184,6 +189,7 @@ impl Connection {
             socket_full: false,
             closing: false,
             waker_set: false,
+            stranger: false,
             _permit: permit,
         }
     }
@@ -331,6 +337,9 @@ impl Connection {
         }
         let worker = self.worker.clone();
         let node = &*worker.node;
+        if self.stranger && self.turn_away() {
+            return false;
+        }
         if !self.session.authenticated && node.settings.load().requirepass.is_empty() {
             self.session.authenticated = true;
         }
@@ -344,7 +353,9 @@ impl Connection {
         let reply_limit = self.output.bytes.len() + BATCH_REPLY_BYTES;
         let mut more = true;
         let mut served = 0;
-        while served < BATCH_REQUESTS && self.output.bytes.len() < reply_limit {
+        // Each request of a stranger is looked at by itself.
+        let most = if self.stranger { 1 } else { BATCH_REQUESTS };
+        while served < most && self.output.bytes.len() < reply_limit {
             let pause = node.clients.paused(now.unix_ms);
             let start = self.output.bytes.len();
             let rest = &self.input[self.at..];
@@ -371,7 +382,10 @@ impl Connection {
                     more = false;
                     break;
                 }
-                Step::Nothing { consumed } => self.at += consumed,
+                Step::Nothing { consumed } => {
+                    self.at += consumed;
+                    served += 1;
+                }
                 Step::Done { consumed, done } => {
                     self.at += consumed;
                     served += 1;
@@ -405,6 +419,20 @@ impl Connection {
         self.client.input_bytes.store(self.input.len() - self.at, Ordering::Relaxed);
         self.drop_consumed();
         more
+    }
+
+    /// Whether a stranger says anything but the handshake: then it is told so, and the connection ends.
+    fn turn_away(&mut self) -> bool {
+        if self.session.trusted {
+            self.stranger = false;
+            return false;
+        }
+        if self.dialect.is_handshake(&self.input[self.at..]) {
+            return false;
+        }
+        self.output.bytes.extend_from_slice(DENIED);
+        self.closing = true;
+        true
     }
 
     /// Drops the bytes of executed requests.

@@ -50,6 +50,26 @@ impl Dialect {
         }
     }
 
+    /// Whether the request at the front of `buf` is part of the handshake between parts of Torc, as far as its
+    /// bytes have come.
+    pub fn is_handshake(&self, buf: &[u8]) -> bool {
+        /// How every request of the handshake goes on after its `*<arguments>`.
+        const START: &[u8] = b"\r\n$";
+        const NAME: &[u8] = b"\r\nTORC.";
+        let Self::Resp(_) = self else { return false };
+        let Some(rest) = buf.strip_prefix(b"*") else { return buf.is_empty() };
+        let rest = after_digits(rest);
+        let agrees = |rest: &[u8], wanted: &[u8]| {
+            let length = rest.len().min(wanted.len());
+            rest[..length].eq_ignore_ascii_case(&wanted[..length])
+        };
+        if !agrees(rest, START) {
+            return false;
+        }
+        let rest = after_digits(rest.get(START.len()..).unwrap_or_default());
+        agrees(rest, NAME)
+    }
+
     /// Takes over what the settings say about requests.
     pub fn configure(&mut self, settings: &Settings, session: &Session) {
         if let Dialect::Resp(parser) = self {
@@ -85,6 +105,11 @@ impl Dialect {
             }
         }
     }
+}
+
+fn after_digits(bytes: &[u8]) -> &[u8] {
+    let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    &bytes[digits..]
 }
 
 #[inline]
@@ -143,5 +168,23 @@ fn silence(mode: ReplyMode, session: &mut Session, start: usize, out: &mut Vec<u
     if let Flow::Park(_) = done.flow {
         // Nobody waits for the end of the waiting either.
         done.flow = Flow::Continue;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handshake_is_known_by_its_first_bytes() {
+        let dialect = Dialect::new(Protocol::Resp);
+        let whole = b"*5\r\n$10\r\ntorc.hello\r\n$1\r\n1\r\n";
+        for end in 0..whole.len() {
+            assert!(dialect.is_handshake(&whole[..end]), "{end}");
+        }
+        for other in [&b"PING\r\n"[..], b"*1\r\n$4\r\nPING\r\n", b"*1x", b"*2\r\n$9\r\nTORO"] {
+            assert!(!dialect.is_handshake(other), "{other:?}");
+        }
+        assert!(!Dialect::new(Protocol::Memcached).is_handshake(b"get"));
     }
 }

@@ -3,6 +3,11 @@
 //! [`Settings`] holds what CONFIG SET may change while the node runs; what is fixed at the start (ports, threads)
 //! is in [`crate::config`].
 
+mod kept;
+pub mod options;
+
+use std::collections::{BTreeMap, BTreeSet};
+
 use torc_protocol::context::Ack;
 
 use crate::store::PackedLimits;
@@ -107,7 +112,11 @@ pub struct Settings {
     /// How long a reply may wait for its acknowledgement when the request does not say, milliseconds.
     pub ack_timeout_ms: u32,
     /// Options of Redis that have no meaning here, kept as they were set: name → value.
-    pub kept: std::collections::BTreeMap<String, String>,
+    pub kept: BTreeMap<String, String>,
+    /// Facts of the start that CONFIG GET shows and CONFIG SET cannot change: name → value.
+    pub fixed: BTreeMap<&'static str, String>,
+    /// Names of the options that were set, for CONFIG REWRITE.
+    pub changed: BTreeSet<String>,
 }
 
 impl Default for Settings {
@@ -135,7 +144,9 @@ impl Default for Settings {
             client_unread_bound: 256 << 20,
             protected_mode: true,
             ack_timeout_ms: 5000,
-            kept: std::collections::BTreeMap::new(),
+            kept: BTreeMap::new(),
+            fixed: BTreeMap::new(),
+            changed: BTreeSet::new(),
         }
     }
 }

@@ -3,11 +3,15 @@
 //! ```text
 //! run ─ bind all ─┬─ torc-worker-0 … N-1   connections
 //!                 ├─ torc-accept           acceptors, HTTP, idle clients
-//!                 └─ torc-free             drops big values
+//!                 ├─ torc-free             drops big values
+//!                 └─ torc-control, torc-repl   of a member of a cluster, see [`crate::agent`]
 //! ```
 //!
 //! Nothing is left behind when the start fails: every listener is bound before a thread runs, and what was bound
 //! goes with the error.
+
+mod listeners;
+mod member;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,24 +20,28 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use torc_protocol::handshake::Secret;
 use torc_runtime::datadir::{self, DataDirError};
 use torc_runtime::listen::acceptor::{self, HANDOVER_QUEUE};
-use torc_runtime::listen::{Address, ListenError, Listener, PortChoice, SocketOptions, bind};
+use torc_runtime::listen::{ListenError, Listener};
 use torc_runtime::lockfile::{FolderLock, LockError};
 use torc_runtime::shutdown::Shutdown;
 use torc_runtime::{clock, http};
 
+use crate::agent::{Agent, AgentHandle};
 use crate::config::{ConfigError, ServerConfig};
 use crate::conn::{Protocol, worker};
 use crate::node::Node;
 use crate::store::{KeyHasher, hash::DEFAULT_SEED};
+use listeners::Listeners;
 
 /// File in the folder that says where the server is.
 pub const SERVER_FILE: &str = "server.json";
 
 /// File descriptors beside those of clients.
 const SPARE_FILES: u64 = 128;
+
+/// What a node that leaves gives its last heartbeat, with which the lease goes back.
+const LEAVE_TIME: Duration = Duration::from_millis(100);
 
 /// How often idle clients are looked for.
 const IDLE_LOOK: Duration = Duration::from_secs(1);
@@ -53,6 +61,9 @@ pub enum StartError {
     /// Another process has the folder.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// The node's part in its cluster could not be started.
+    #[error(transparent)]
+    Agent(#[from] crate::agent::StartError),
     /// A thread or its runtime could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
@@ -71,6 +82,9 @@ pub struct Addresses {
     pub memcached_port: u16,
     /// HTTP; 0: none.
     pub http_port: u16,
+    /// The bus between nodes; 0 in a plain store.
+    #[serde(default)]
+    pub bus_port: u16,
     /// The unix socket.
     pub unixsocket: Option<PathBuf>,
 }
@@ -83,11 +97,17 @@ pub struct Running {
     pub addresses: Addresses,
     shutdown: Shutdown,
     threads: Vec<JoinHandle<()>>,
+    agent: Option<AgentHandle>,
     file: Option<PathBuf>,
     _lock: Option<FolderLock>,
 }
 
 impl Running {
+    /// The node's part in its cluster; `None` in a plain store.
+    pub fn agent(&self) -> Option<&Arc<Agent>> {
+        self.agent.as_ref().map(|handle| &handle.agent)
+    }
+
     /// The token that ends it.
     pub fn shutdown(&self) -> &Shutdown {
         &self.shutdown
@@ -100,18 +120,14 @@ impl Running {
                 tracing::error!("a thread of the server panicked");
             }
         }
+        if let Some(agent) = self.agent {
+            agent.join();
+        }
         if let Some(file) = self.file {
             // A file that is gone already is as good.
             let _ = std::fs::remove_file(file);
         }
     }
-}
-
-/// The listeners of a server.
-struct Listeners {
-    clients: Vec<(Listener, Protocol)>,
-    http: Vec<Listener>,
-    addresses: Addresses,
 }
 
 /// Starts a server; it ends when `shutdown` trips (a client's SHUTDOWN trips it too).
@@ -125,11 +141,12 @@ pub fn run(config: &ServerConfig, shutdown: Shutdown) -> Result<Running, StartEr
         }
         None => None,
     };
-    let secret = read_secret(config)?;
-    let open = !config.requirepass.is_empty() || secret.is_some();
-    let Listeners { clients, http, addresses } = listen(config, open)?;
+    let secret = member::read_secret(config)?;
+    let open = !settings.requirepass.is_empty() || secret.is_some();
+    let Listeners { clients, http, bus, addresses } = listeners::bind_all(config, open)?;
     let max_clients = fitting_max_clients(settings.max_clients);
-    let settings = crate::settings::Settings { max_clients, ..settings };
+    let mut settings = crate::settings::Settings { max_clients, ..settings };
+    listeners::tell(config, &addresses, &mut settings);
 
     let workers = config.worker_threads();
     let mut seed = [0; 20];
@@ -147,19 +164,33 @@ pub fn run(config: &ServerConfig, shutdown: Shutdown) -> Result<Running, StartEr
     // Only the first to set it counts, and that is this call: nobody else has the node yet.
     let _ = node.shutdown.set(shutdown.clone());
 
+    // Trips for the threads once the lease was handed back.
+    let stop = Shutdown::new();
+    let agent = match bus {
+        Some(bus) => Some(member::join(config, &node, bus, &addresses, &stop)?),
+        None => None,
+    };
+    let shared = agent.as_ref().map(|handle| handle.agent.clone());
     let mut threads = Vec::new();
-    let started = start_threads(&node, workers, clients, http, &shutdown, &mut threads);
+    let doors = start_workers(&node, workers, &stop, &mut threads);
+    let started = doors.and_then(|doors| {
+        let door = Door { node: node.clone(), agent: shared, workers: doors, clients, http };
+        door.start(shutdown.clone(), stop.clone(), &mut threads)
+    });
     let file = config.dir.as_ref().map(|dir| dir.join(SERVER_FILE));
     let written = started.and_then(|()| match &file {
         Some(file) => write_file(file, &addresses),
         None => Ok(()),
     });
     if let Err(error) = written {
-        shutdown.trigger();
+        stop.trigger();
         threads.into_iter().for_each(|thread| drop(thread.join()));
+        if let Some(agent) = agent {
+            agent.join();
+        }
         return Err(error);
     }
-    Ok(Running { node, addresses, shutdown, threads, file, _lock: lock })
+    Ok(Running { node, addresses, shutdown, threads, agent, file, _lock: lock })
 }
 
 fn write_file(file: &Path, addresses: &Addresses) -> Result<(), StartError> {
@@ -167,60 +198,82 @@ fn write_file(file: &Path, addresses: &Addresses) -> Result<(), StartError> {
     Ok(datadir::write_atomic(file, (text + "\n").as_bytes(), 0o644)?)
 }
 
-fn start_threads(
+/// Hands accepted connections to a worker.
+type WorkerDoor = mpsc::Sender<acceptor::Accepted<Protocol>>;
+
+fn start_workers(
     node: &Arc<Node>,
     workers: usize,
-    clients: Vec<(Listener, Protocol)>,
-    http: Vec<Listener>,
-    shutdown: &Shutdown,
+    stop: &Shutdown,
     threads: &mut Vec<JoinHandle<()>>,
-) -> Result<(), StartError> {
+) -> Result<Vec<WorkerDoor>, StartError> {
     let mut doors = Vec::new();
     for index in 0..workers {
         let (door, connections) = mpsc::channel(HANDOVER_QUEUE);
         let mut seed = [0; 8];
         datadir::random_bytes(&mut seed).map_err(StartError::Thread)?;
         let seed = u64::from_le_bytes(seed);
-        let thread = worker::start(node.clone(), index, seed, connections, shutdown.clone());
+        let thread = worker::start(node.clone(), index, seed, connections, stop.clone());
         threads.push(thread.map_err(StartError::Thread)?);
         doors.push(door);
     }
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
-    let (node, shutdown) = (node.clone(), shutdown.clone());
-    let door = std::thread::Builder::new().name("torc-accept".into()).spawn(move || {
-        runtime.block_on(accept(node, doors, clients, http, shutdown));
-    });
-    threads.push(door.map_err(StartError::Thread)?);
-    Ok(())
+    Ok(doors)
 }
 
-/// The accepting thread: accepts, answers HTTP, closes idle clients.
-async fn accept(
+/// What the accepting thread owns.
+struct Door {
     node: Arc<Node>,
-    doors: Vec<mpsc::Sender<acceptor::Accepted<Protocol>>>,
+    agent: Option<Arc<Agent>>,
+    workers: Vec<WorkerDoor>,
     clients: Vec<(Listener, Protocol)>,
     http: Vec<Listener>,
-    shutdown: Shutdown,
-) {
-    let mut tasks = tokio::task::JoinSet::new();
-    for (listener, protocol) in clients {
-        let (doors, limit, shutdown) = (doors.clone(), node.clients.limit.clone(), shutdown.clone());
-        tasks.spawn(async move {
-            acceptor::run(listener, protocol, doors, limit, protocol.refusal(), shutdown).await
-        });
+}
+
+impl Door {
+    /// Starts the thread. When `shutdown` trips it hands the lease back, then trips `stop`.
+    fn start(
+        self,
+        shutdown: Shutdown,
+        stop: Shutdown,
+        threads: &mut Vec<JoinHandle<()>>,
+    ) -> Result<(), StartError> {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
+        let thread = std::thread::Builder::new().name("torc-accept".into());
+        let thread = thread.spawn(move || runtime.block_on(self.serve(shutdown, stop)));
+        threads.push(thread.map_err(StartError::Thread)?);
+        Ok(())
     }
-    drop(doors);
-    for listener in http {
-        let routes = crate::metrics::routes(&node);
-        tasks.spawn(http::serve(listener, routes, http::HttpLimits::default(), shutdown.clone()));
-    }
-    tokio::spawn(close_idle_clients(node.clone()));
-    shutdown.wait().await;
-    node.clients.finish_all();
-    while let Some(ended) = tasks.join_next().await {
-        if let Ok(Err(error)) = ended {
-            tracing::error!(%error, "a listener failed");
+
+    async fn serve(self, shutdown: Shutdown, stop: Shutdown) {
+        let node = self.node;
+        let mut tasks = tokio::task::JoinSet::new();
+        for (listener, protocol) in self.clients {
+            let (doors, limit, stop) = (self.workers.clone(), node.clients.limit.clone(), stop.clone());
+            tasks.spawn(async move {
+                acceptor::run(listener, protocol, doors, limit, protocol.refusal(), stop).await
+            });
+        }
+        drop(self.workers);
+        for listener in self.http {
+            let routes = crate::metrics::routes(&node, self.agent.as_ref());
+            tasks.spawn(http::serve(listener, routes, http::HttpLimits::default(), stop.clone()));
+        }
+        tokio::spawn(close_idle_clients(node.clone()));
+        tokio::select! {
+            () = shutdown.wait() => {}
+            () = stop.wait() => {}
+        }
+        if let Some(agent) = self.agent {
+            agent.leave();
+            tokio::time::sleep(LEAVE_TIME).await;
+        }
+        stop.trigger();
+        node.clients.finish_all();
+        while let Some(ended) = tasks.join_next().await {
+            if let Ok(Err(error)) = ended {
+                tracing::error!(%error, "a listener failed");
+            }
         }
     }
 }
@@ -239,60 +292,6 @@ async fn close_idle_clients(node: Arc<Node>) {
             }
         }
     }
-}
-
-fn read_secret(config: &ServerConfig) -> Result<Option<Secret>, StartError> {
-    let file = match (&config.secret_file, &config.dir) {
-        (Some(file), _) => file.clone(),
-        (None, Some(dir)) => dir.join(datadir::SECRET_FILE),
-        (None, None) => return Ok(None),
-    };
-    match datadir::read_secret(&file)? {
-        Some(text) => Secret::from_hex(&text)
-            .map(Some)
-            .map_err(|error| ConfigError::new("secret_file", format!("{}: {error}", file.display())).into()),
-        None if config.secret_file.is_some() => {
-            Err(ConfigError::new("secret_file", format!("there is no file {}", file.display())).into())
-        }
-        None => Ok(None),
-    }
-}
-
-/// Binds everything; `open`: there is a password or a secret, so strangers may knock.
-fn listen(config: &ServerConfig, open: bool) -> Result<Listeners, StartError> {
-    let hosts = match (config.bind.is_empty(), open) {
-        (false, _) => config.bind.clone(),
-        (true, true) => vec!["0.0.0.0".to_owned()],
-        (true, false) => vec!["127.0.0.1".to_owned()],
-    };
-    let options = SocketOptions::default();
-    let on_all = |choice: PortChoice| -> Result<(Vec<Listener>, u16), StartError> {
-        let Some(mut port) = choice.to_bind() else { return Ok((Vec::new(), 0)) };
-        let mut bound = Vec::new();
-        for host in &hosts {
-            let listener = bind(&Address::tcp(host.clone(), port), &options)?;
-            // The first host draws the port, the others follow it.
-            port = listener.port().unwrap_or(port);
-            bound.push(listener);
-        }
-        Ok((bound, port))
-    };
-    let (resp, port) = on_all(config.port)?;
-    let (memcached, memcached_port) = on_all(config.memcached_port)?;
-    let (http, http_port) = on_all(config.http_port)?;
-    let mut clients: Vec<_> = resp.into_iter().map(|l| (l, Protocol::Resp)).collect();
-    clients.extend(memcached.into_iter().map(|l| (l, Protocol::Memcached)));
-    if let Some(path) = &config.unixsocket {
-        let address = Address::Unix { path: path.clone(), mode: config.unixsocket_mode_bits()? };
-        clients.push((bind(&address, &options)?, Protocol::Resp));
-    }
-    let host = match hosts.first().map(String::as_str) {
-        None | Some("0.0.0.0" | "::") => "127.0.0.1".to_owned(),
-        Some(host) => host.to_owned(),
-    };
-    let unixsocket = config.unixsocket.clone();
-    let addresses = Addresses { pid: std::process::id(), host, port, memcached_port, http_port, unixsocket };
-    Ok(Listeners { clients, http, addresses })
 }
 
 /// Raises the limit on open files as far as the system lets us; answers how many clients fit.

@@ -1,0 +1,108 @@
+//! What a server needs to be a member of a cluster.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use torc_protocol::handshake::Secret;
+use torc_runtime::listen::Listener;
+use torc_runtime::shutdown::Shutdown;
+use torc_runtime::{clock, datadir};
+
+use super::{Addresses, StartError};
+use crate::agent::{self, AgentConfig, AgentHandle};
+use crate::config::{ConfigError, ServerConfig};
+use crate::node::Node;
+
+/// File in the folder with the number of the node's last start.
+const INCARNATION_FILE: &str = "incarnation";
+
+/// Share of shards that a node wants unless told otherwise.
+const DEFAULT_WEIGHT: u32 = 100;
+
+/// The cluster secret, where there is one.
+pub fn read_secret(config: &ServerConfig) -> Result<Option<Secret>, StartError> {
+    let file = match (&config.secret_file, &config.dir) {
+        (Some(file), _) => file.clone(),
+        (None, Some(dir)) => dir.join(datadir::SECRET_FILE),
+        (None, None) => return Ok(None),
+    };
+    match datadir::read_secret(&file)? {
+        Some(text) => Secret::from_hex(&text)
+            .map(Some)
+            .map_err(|error| ConfigError::new("secret_file", format!("{}: {error}", file.display())).into()),
+        None if config.secret_file.is_some() => {
+            Err(ConfigError::new("secret_file", format!("there is no file {}", file.display())).into())
+        }
+        None => Ok(None),
+    }
+}
+
+/// Starts the node's agent on the bound bus.
+pub fn join(
+    config: &ServerConfig,
+    node: &Arc<Node>,
+    bus: Listener,
+    addresses: &Addresses,
+    shutdown: &Shutdown,
+) -> Result<AgentHandle, StartError> {
+    let cluster = config.cluster.clone().unwrap_or_default();
+    let Some(dir) = config.dir.clone() else {
+        return Err(ConfigError::new("dir", "a member of a cluster needs a folder").into());
+    };
+    let Some(secret) = node.secret.clone() else {
+        let file = dir.join(datadir::SECRET_FILE);
+        let problem = format!("there is no cluster secret in {}: copy it from another node", file.display());
+        return Err(ConfigError::new("secret_file", problem).into());
+    };
+    let everywhere = config.bind.iter().any(|host| matches!(host.as_str(), "0.0.0.0" | "::"));
+    let host = match &config.advertise {
+        Some(host) => host.clone(),
+        None if config.bind.is_empty() || everywhere => {
+            let problem = "say under which host others reach this node (or bind it to one address)";
+            return Err(ConfigError::new("advertise", problem).into());
+        }
+        None => addresses.host.clone(),
+    };
+    let node_id = datadir::node_id(&dir, None)?;
+    let agent = AgentConfig {
+        cluster,
+        join: config.join.clone(),
+        incarnation: next_incarnation(&dir)?,
+        dir,
+        node_id,
+        host,
+        port: addresses.port,
+        memcached_port: addresses.memcached_port,
+        http_port: addresses.http_port,
+        zone: config.zone.clone(),
+        weight: config.weight.unwrap_or(DEFAULT_WEIGHT),
+        lease_ms: config.lease_ms,
+        backlog_bytes: config.backlog_bytes,
+        secret,
+    };
+    Ok(agent::start(agent, node.clone(), bus, shutdown.clone())?)
+}
+
+/// A number above that of the last start, whatever the wall clock did in between.
+fn next_incarnation(dir: &Path) -> Result<u64, StartError> {
+    let file = dir.join(INCARNATION_FILE);
+    let last =
+        datadir::read_small(&file)?.and_then(|text| std::str::from_utf8(&text).ok()?.trim().parse().ok());
+    let next = last.map_or(0, |last: u64| last.saturating_add(1)).max(clock::unix_ms());
+    datadir::write_atomic(&file, format!("{next}\n").as_bytes(), 0o644)?;
+    Ok(next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn incarnations_rise_although_the_clock_falls() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let first = next_incarnation(dir.path()).expect("writable");
+        let ahead = first + 1_000_000;
+        std::fs::write(dir.path().join(INCARNATION_FILE), ahead.to_string()).expect("writable");
+        assert_eq!(next_incarnation(dir.path()).expect("writable"), ahead + 1);
+    }
+}
