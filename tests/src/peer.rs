@@ -92,7 +92,9 @@ impl Peer {
         let socket = dir.path().join("socket");
         let mut command = Command::new(program);
         // Root is told apart by memcached: it wants to know whom to become.
-        command.args(["-u", "root", "-U", "0", "-t", "1", "-m", "64", "-s"]).arg(&socket);
+        command.args(["-u", "root", "-U", "0", "-t", "1", "-m", "64"]);
+        // Its background threads hold items now and then, and what an `incr` answers depends on that.
+        command.args(["-o", "no_lru_maintainer,no_lru_crawler,no_slab_reassign", "-s"]).arg(&socket);
         Some(Self::start("memcached", command, dir, socket, |connection| {
             connection.send(b"version\r\n").is_ok()
                 && connection.read_until(|bytes| bytes.ends_with(b"\r\n")).is_ok_and(|(_, ended)| !ended)

@@ -13,19 +13,16 @@ fn against_memcached(file: &str) {
 }
 
 #[test]
-#[ignore = "the server does not answer yet"]
 fn classic() {
     against_memcached("classic.cmds");
 }
 
 #[test]
-#[ignore = "the server does not answer yet"]
 fn malformed() {
     against_memcached("malformed.cmds");
 }
 
 #[test]
-#[ignore = "the server does not answer yet"]
 fn random_requests() {
     let Some(peer) = Peer::memcached() else { return };
     let server = Server::start();

@@ -8,17 +8,18 @@
 //! in half a request: the client stops sending), `#! first` (only the first line of the answer is
 //! compared), `#! lines` (answers sorted by line), `#! ours TEXT` (required of us alone), `#! gap WHY`.
 //!
-//! `<cas>` in a request stands for the last unique number that this server gave in a `gets`; in answers
-//! unique numbers are compared only as being there.
+//! `<cas>` in a request `cas KEY …` stands for the last unique number that this server gave for that key; in
+//! answers unique numbers are compared only as being there. With `TORC_DIFF_TRACE=1` every step is printed.
 
 mod random;
 
+use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use rand::SeedableRng;
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
 
 use super::compare;
 use super::{Pair, Report};
@@ -27,8 +28,9 @@ use crate::quote;
 
 /// Steps that failed in one run before it is given up.
 const MAX_BROKEN: usize = 3;
-/// Random requests sent at once.
-const MAX_BATCH: usize = 8;
+
+/// Stands for a unique number.
+const CAS: &[u8] = b"<cas>";
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Ending {
@@ -91,7 +93,8 @@ fn parse(name: &str, text: &str) -> Vec<Step> {
 struct Side<'a> {
     endpoint: &'a Endpoint,
     connection: Option<Connection>,
-    cas: Vec<u8>,
+    /// The last unique number of each key.
+    cas: HashMap<Vec<u8>, Vec<u8>>,
 }
 
 impl Side<'_> {
@@ -102,11 +105,11 @@ impl Side<'_> {
             fresh.send(b"flush_all\r\n")?;
             fresh.read_until(|bytes| bytes.ends_with(b"\r\n"))?;
         }
+        let request = self.with_cas(&step.bytes);
         let connection = match &mut self.connection {
             Some(connection) => connection,
             none => none.insert(Connection::open(self.endpoint)?),
         };
-        let request = replace(&step.bytes, b"<cas>", &self.cas);
         match connection.send(&request) {
             Err(_) if step.ending == Ending::Closed => {}
             result => result?,
@@ -131,11 +134,24 @@ impl Side<'_> {
         if step.ending != Ending::Open {
             self.connection = None;
         }
-        let (masked, cas) = mask_cas(&answer);
-        if let Some(cas) = cas {
-            self.cas = cas;
+        Ok(mask_cas(&answer, &mut self.cas))
+    }
+
+    /// Puts the unique numbers in.
+    fn with_cas(&self, request: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(request.len());
+        for line in request.split_inclusive(|&b| b == b'\n') {
+            let key = line.strip_prefix(b"cas ").and_then(|rest| rest.split(|&b| b == b' ').next());
+            let place = line.windows(CAS.len()).position(|window| window == CAS);
+            if let (Some(key), Some(at)) = (key, place) {
+                out.extend(&line[..at]);
+                out.extend(self.cas.get(key).map_or(&b"0"[..], Vec::as_slice));
+                out.extend(&line[at + CAS.len()..]);
+            } else {
+                out.extend(line);
+            }
         }
-        Ok(masked)
+        out
     }
 }
 
@@ -146,21 +162,8 @@ fn version_start(bytes: &[u8]) -> Option<usize> {
     body[start..].starts_with(b"VERSION ").then_some(start)
 }
 
-fn replace(bytes: &[u8], what: &[u8], with: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut rest = bytes;
-    while let Some(at) = rest.windows(what.len()).position(|window| window == what) {
-        out.extend(&rest[..at]);
-        out.extend(with);
-        rest = &rest[at + what.len()..];
-    }
-    out.extend(rest);
-    out
-}
-
-/// Replaces the unique numbers of `VALUE` lines; gives the last one.
-fn mask_cas(answer: &[u8]) -> (Vec<u8>, Option<Vec<u8>>) {
-    let mut cas = None;
+/// Replaces the unique numbers of `VALUE` lines, and remembers the last one of each key.
+fn mask_cas(answer: &[u8], known: &mut HashMap<Vec<u8>, Vec<u8>>) -> Vec<u8> {
     let mut out = Vec::with_capacity(answer.len());
     let mut rest = answer;
     while !rest.is_empty() {
@@ -169,7 +172,7 @@ fn mask_cas(answer: &[u8]) -> (Vec<u8>, Option<Vec<u8>>) {
         rest = after;
         let words: Vec<&[u8]> = line.strip_suffix(b"\r\n").unwrap_or(line).split(|&b| b == b' ').collect();
         if let [b"VALUE", key, flags, bytes, unique] = words[..] {
-            cas = Some(unique.to_vec());
+            known.insert(key.to_vec(), unique.to_vec());
             out.extend([b"VALUE", key, flags, bytes, b"<cas>\r\n"].join(&b' '));
         } else {
             out.extend(line);
@@ -183,7 +186,7 @@ fn mask_cas(answer: &[u8]) -> (Vec<u8>, Option<Vec<u8>>) {
             rest = after;
         }
     }
-    (out, cas)
+    out
 }
 
 /// Runs the list of one file.
@@ -202,21 +205,19 @@ pub fn run_random(pair: &Pair, seed: u64, count: usize) -> Report {
     let mut done = 0;
     let mut steps = Vec::new();
     while done < count {
-        let mut step = Step { line: done, ..Step::default() };
-        for _ in 0..rng.random_range(1..=MAX_BATCH) {
-            step.bytes.extend(random::request(&mut rng));
-            done += 1;
-        }
-        steps.push(step);
+        let (bytes, requests) = random::step(&mut rng);
+        steps.push(Step { line: done, bytes, ..Step::default() });
+        done += requests;
     }
     run_steps(pair, &format!("random seed {seed}"), steps)
 }
 
 fn run_steps(pair: &Pair, name: &str, mut steps: Vec<Step>) -> Report {
     let mut report = Report::default();
-    let mut theirs = Side { endpoint: &pair.theirs, connection: None, cas: b"0".to_vec() };
-    let mut ours = Side { endpoint: &pair.ours, connection: None, cas: b"0".to_vec() };
+    let mut theirs = Side { endpoint: &pair.theirs, connection: None, cas: HashMap::new() };
+    let mut ours = Side { endpoint: &pair.ours, connection: None, cas: HashMap::new() };
     let mut broken = 0;
+    let trace = std::env::var_os("TORC_DIFF_TRACE").is_some();
     if let Some(first) = steps.first_mut() {
         first.reset = true;
     }
@@ -229,6 +230,17 @@ fn run_steps(pair: &Pair, name: &str, mut steps: Vec<Step>) -> Report {
         let request = quote::show(&step.bytes, super::SHOWN_BYTES);
         let answers = (theirs.play(&step), ours.play(&step));
         report.compared += 1;
+        if trace {
+            let text = |answer: &io::Result<Vec<u8>>| match answer {
+                Ok(bytes) => quote::show(bytes, super::SHOWN_BYTES),
+                Err(error) => error.to_string(),
+            };
+            eprintln!(
+                "{place}: {request}\n    theirs: {}\n    ours:   {}",
+                text(&answers.0),
+                text(&answers.1)
+            );
+        }
         let difference = match answers {
             (Ok(right), Ok(found)) => {
                 let wanted = step.wanted.as_deref().filter(|_| pair.ours_is_torc).unwrap_or(&right);
@@ -276,9 +288,11 @@ mod tests {
     #[test]
     fn unique_numbers_are_masked_outside_of_data() {
         let answer = b"VALUE a 0 17 42\r\nVALUE b 0 1 7\r\nxx\r\nEND\r\n";
-        let (masked, cas) = mask_cas(answer);
+        let mut side = Side { endpoint: &Endpoint::Unix("/".into()), connection: None, cas: HashMap::new() };
+        let masked = mask_cas(answer, &mut side.cas);
         assert_eq!(masked, b"VALUE a 0 17 <cas>\r\nVALUE b 0 1 7\r\nxx\r\nEND\r\n");
-        assert_eq!(cas, Some(b"42".to_vec()));
+        let request = b"cas a 0 0 5 <cas>\r\n<cas>\r\ncas b 0 0 1 <cas>\r\nx\r\n";
+        assert_eq!(side.with_cas(request), b"cas a 0 0 5 42\r\n<cas>\r\ncas b 0 0 1 0\r\nx\r\n");
     }
 
     #[test]
