@@ -200,6 +200,8 @@ impl Cx<'_, '_> {
             stripe.changed(self.db, key.bytes);
             self.effects.delete(self.db, key.bytes);
             self.stats.expired.add(1);
+            // A command that only reads reports no growth at its end.
+            self.node.store.report_growth(stripe.take_growth());
         }
     }
 

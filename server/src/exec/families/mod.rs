@@ -11,6 +11,7 @@ mod internal;
 mod lock;
 mod scripting;
 mod server;
+mod server_keys;
 mod string;
 mod transactions;
 

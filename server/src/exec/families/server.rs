@@ -3,6 +3,7 @@
 use torc_protocol::command::ServerCommand;
 use torc_protocol::resp::Args;
 
+use super::server_keys;
 use crate::exec::{CommandResult, Cx};
 
 /// Runs one command of the family.
@@ -23,13 +24,13 @@ pub fn run(cx: &mut Cx<'_, '_>, command: ServerCommand, args: &Args<'_>) -> Comm
         ServerCommand::ConfigResetstat => Err("ERR 'config|resetstat' is not served yet".into()),
         ServerCommand::ConfigRewrite => Err("ERR 'config|rewrite' is not served yet".into()),
         ServerCommand::ConfigSet => Err("ERR 'config|set' is not served yet".into()),
-        ServerCommand::Dbsize => Err("ERR 'dbsize' is not served yet".into()),
+        ServerCommand::Dbsize => server_keys::dbsize(cx),
         ServerCommand::Debug => Err("ERR 'debug' is not served yet".into()),
         ServerCommand::DebugObject => Err("ERR 'debug|object' is not served yet".into()),
         ServerCommand::DebugSetActiveExpire => Err("ERR 'debug|set-active-expire' is not served yet".into()),
         ServerCommand::DebugSleep => Err("ERR 'debug|sleep' is not served yet".into()),
-        ServerCommand::Flushall => Err("ERR 'flushall' is not served yet".into()),
-        ServerCommand::Flushdb => Err("ERR 'flushdb' is not served yet".into()),
+        ServerCommand::Flushall => server_keys::flush(cx, args, None),
+        ServerCommand::Flushdb => server_keys::flush(cx, args, Some(cx.db)),
         ServerCommand::Info => Err("ERR 'info' is not served yet".into()),
         ServerCommand::Lastsave => Err("ERR 'lastsave' is not served yet".into()),
         ServerCommand::Latency => Err("ERR 'latency' is not served yet".into()),
@@ -42,7 +43,7 @@ pub fn run(cx: &mut Cx<'_, '_>, command: ServerCommand, args: &Args<'_>) -> Comm
         ServerCommand::MemoryDoctor => Err("ERR 'memory|doctor' is not served yet".into()),
         ServerCommand::MemoryHelp => Err("ERR 'memory|help' is not served yet".into()),
         ServerCommand::MemoryStats => Err("ERR 'memory|stats' is not served yet".into()),
-        ServerCommand::MemoryUsage => Err("ERR 'memory|usage' is not served yet".into()),
+        ServerCommand::MemoryUsage => server_keys::memory_usage(cx, args),
         ServerCommand::Monitor => Err("ERR 'monitor' is not served yet".into()),
         ServerCommand::Replicaof => Err("ERR 'replicaof' is not served yet".into()),
         ServerCommand::Role => Err("ERR 'role' is not served yet".into()),
@@ -54,7 +55,7 @@ pub fn run(cx: &mut Cx<'_, '_>, command: ServerCommand, args: &Args<'_>) -> Comm
         ServerCommand::SlowlogHelp => Err("ERR 'slowlog|help' is not served yet".into()),
         ServerCommand::SlowlogLen => Err("ERR 'slowlog|len' is not served yet".into()),
         ServerCommand::SlowlogReset => Err("ERR 'slowlog|reset' is not served yet".into()),
-        ServerCommand::Swapdb => Err("ERR 'swapdb' is not served yet".into()),
+        ServerCommand::Swapdb => server_keys::swapdb(cx, args),
         ServerCommand::Time => Err("ERR 'time' is not served yet".into()),
         ServerCommand::Wait => Err("ERR 'wait' is not served yet".into()),
         ServerCommand::Waitaof => Err("ERR 'waitaof' is not served yet".into()),

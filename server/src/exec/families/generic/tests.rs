@@ -100,3 +100,35 @@ fn uses_are_noted() {
     t.expect(&[("OBJECT FREQ k", ":5\r\n"), ("GET k", "$1\r\nv\r\n"), ("OBJECT FREQ k", ":6\r\n")]);
     assert!(t.run("OBJECT IDLETIME k").starts_with("-ERR An LFU maxmemory policy is selected"));
 }
+
+#[test]
+fn databases_are_counted_emptied_and_exchanged() {
+    let mut t = Harness::new();
+    t.run("MSET a 1 b 2");
+    t.run("COPY a c DB 1");
+    t.expect(&[
+        ("DBSIZE", ":2\r\n"),
+        ("SWAPDB 0 1", "+OK\r\n"),
+        ("DBSIZE", ":1\r\n"),
+        ("GET c", "$1\r\n1\r\n"),
+        ("SWAPDB x 1", "-ERR invalid first DB index\r\n"),
+        ("SWAPDB 0 x", "-ERR invalid second DB index\r\n"),
+        ("SWAPDB 0 16", "-ERR DB index is out of range\r\n"),
+        ("FLUSHDB", "+OK\r\n"),
+        ("DBSIZE", ":0\r\n"),
+        ("SWAPDB 1 0", "+OK\r\n"),
+        ("DBSIZE", ":2\r\n"),
+        ("MEMORY USAGE nokey", "$-1\r\n"),
+        ("MEMORY USAGE a SAMPLES", "-ERR syntax error\r\n"),
+        ("MEMORY USAGE a SAMPLES -1", "-ERR syntax error\r\n"),
+        ("FLUSHALL foo", "-ERR syntax error\r\n"),
+        ("FLUSHALL ASYNC", "+OK\r\n"),
+        ("DBSIZE", ":0\r\n"),
+    ]);
+    t.run_args([&b"SET"[..], b"big", &[b'x'; 5000]]);
+    let reply = t.run("MEMORY USAGE big SAMPLES 0");
+    let bytes: usize = reply.trim_start_matches(':').trim_end().parse().unwrap_or(0);
+    assert!((5000..6500).contains(&bytes), "{reply}");
+    t.run("FLUSHALL");
+    assert_eq!(t.node.store.used_bytes(), 0);
+}

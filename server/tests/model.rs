@@ -1,0 +1,596 @@
+//! Random commands against the simplest store that could be right, and against a replica.
+//!
+//! Three things are compared: each reply and the whole state with a map of maps; the memory account with a
+//! recount of everything; and the state that a replica has after it applied the records, by themselves or on top
+//! of a full copy, with the primary's, down to expiry, flags and version.
+
+use std::collections::{BTreeMap, HashMap};
+
+use proptest::prelude::*;
+use torc_server::effect::{EffectWriter, effects, record};
+use torc_server::effect_apply;
+use torc_server::exec::testing::{Harness, START_MS};
+use torc_server::node::Node;
+use torc_server::settings::Settings;
+use torc_server::store::table::Keyed;
+use torc_server::store::{PackedLimits, STRIPES, ValueRef};
+
+/// Databases that the commands use.
+const DBS: u8 = 3;
+
+/// Hashes leave their packed form early, so that both forms are met.
+const LIMITS: PackedLimits = PackedLimits { entries: 6, value_bytes: 20 };
+
+type Bytes = Vec<u8>;
+
+#[derive(Clone, Debug, PartialEq)]
+enum Value {
+    Text(Bytes),
+    Hash(BTreeMap<Bytes, Bytes>),
+}
+
+/// One step of a run. Keys, fields and values are small numbers that [`key`], [`field`] and [`text`] spell out.
+#[derive(Clone, Debug)]
+enum Step {
+    Advance(u64),
+    Select(u8),
+    Set { key: u8, value: u8, px: Option<u64>, keep: bool, when: u8 },
+    Mset(Vec<(u8, u8)>),
+    Get(u8),
+    GetDel(u8),
+    Append { key: u8, value: u8 },
+    SetRange { key: u8, offset: usize, value: u8 },
+    SetBit { key: u8, offset: usize, on: bool },
+    BitNot { to: u8, from: u8 },
+    Incr { key: u8, by: i64 },
+    Del(Vec<u8>),
+    Expire { key: u8, ms: i64, condition: u8 },
+    Persist(u8),
+    Pttl(u8),
+    Rename { from: u8, to: u8, nx: bool },
+    Copy { from: u8, to: u8, db: u8, replace: bool },
+    Move { key: u8, db: u8 },
+    HSet { key: u8, pairs: Vec<(u8, u8)> },
+    HDel { key: u8, fields: Vec<u8> },
+    HIncr { key: u8, field: u8, by: i64 },
+    HGetAll(u8),
+    Dbsize,
+    Flush { all: bool },
+    Swap(u8, u8),
+}
+
+fn key(n: u8) -> Bytes {
+    // Some share a stripe, one is long, one is empty.
+    match n {
+        0 => Vec::new(),
+        1 => vec![b'k'; 300],
+        2..8 => format!("{{t}}{n}").into_bytes(),
+        _ => format!("key:{n}").into_bytes(),
+    }
+}
+
+fn field(n: u8) -> Bytes {
+    if n == 0 { vec![b'f'; 30] } else { format!("f{n}").into_bytes() }
+}
+
+fn text(n: u8) -> Bytes {
+    // Numbers, short and long strings: compact, object, beyond both limits of a packed hash.
+    match n {
+        0..60 => i64::from(n).to_string().into_bytes(),
+        60..120 => vec![n; usize::from(n - 60)],
+        120..124 => vec![b'y'; 1000 + usize::from(n)],
+        124..128 => vec![b'z'; 5000],
+        _ => vec![n; 10],
+    }
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let key = || 0u8..14;
+    let value = || 0u8..140;
+    let px = prop::option::weighted(0.4, 1u64..300);
+    let ms = prop_oneof![4 => 1i64..300, 1 => -50i64..1];
+    prop_oneof![
+        4 => (0u64..120).prop_map(Step::Advance),
+        2 => (0..DBS).prop_map(Step::Select),
+        8 => (key(), value(), px, any::<bool>(), 0u8..6)
+            .prop_map(|(key, value, px, keep, when)| Step::Set { key, value, px, keep, when }),
+        2 => prop::collection::vec((key(), value()), 1..4).prop_map(Step::Mset),
+        4 => key().prop_map(Step::Get),
+        1 => key().prop_map(Step::GetDel),
+        3 => (key(), value()).prop_map(|(key, value)| Step::Append { key, value }),
+        2 => (key(), 0usize..1500, value()).prop_map(|(key, offset, value)| Step::SetRange { key, offset, value }),
+        2 => (key(), 0usize..9000, any::<bool>()).prop_map(|(key, offset, on)| Step::SetBit { key, offset, on }),
+        1 => (key(), key()).prop_map(|(to, from)| Step::BitNot { to, from }),
+        2 => (key(), -5i64..100).prop_map(|(key, by)| Step::Incr { key, by }),
+        3 => prop::collection::vec(key(), 1..4).prop_map(Step::Del),
+        4 => (key(), ms, 0u8..8).prop_map(|(key, ms, condition)| Step::Expire { key, ms, condition }),
+        2 => key().prop_map(Step::Persist),
+        2 => key().prop_map(Step::Pttl),
+        2 => (key(), key(), any::<bool>()).prop_map(|(from, to, nx)| Step::Rename { from, to, nx }),
+        2 => (key(), key(), 0..DBS, any::<bool>())
+            .prop_map(|(from, to, db, replace)| Step::Copy { from, to, db, replace }),
+        1 => (key(), 0..DBS).prop_map(|(key, db)| Step::Move { key, db }),
+        6 => (key(), prop::collection::vec((0u8..20, value()), 1..6)).prop_map(|(key, pairs)| Step::HSet { key, pairs }),
+        4 => (key(), prop::collection::vec(0u8..20, 1..10)).prop_map(|(key, fields)| Step::HDel { key, fields }),
+        2 => (key(), 0u8..20, -5i64..100).prop_map(|(key, field, by)| Step::HIncr { key, field, by }),
+        2 => key().prop_map(Step::HGetAll),
+        1 => Just(Step::Dbsize),
+        1 => prop::bool::weighted(0.3).prop_map(|all| Step::Flush { all }),
+        1 => (0..DBS, 0..DBS).prop_map(|(a, b)| Step::Swap(a, b)),
+    ]
+}
+
+/// What a request should be answered.
+#[derive(Clone, Debug, PartialEq)]
+enum Reply {
+    Ok,
+    Null,
+    Int(i64),
+    Bulk(Bytes),
+    /// Pairs in any order.
+    Pairs(BTreeMap<Bytes, Bytes>),
+    /// Any error that starts so.
+    Error(&'static str),
+    /// Nothing was asked.
+    None,
+}
+
+const WRONG_TYPE: Reply = Reply::Error("-WRONGTYPE");
+
+/// The simplest store.
+#[derive(Default)]
+struct Model {
+    now_ms: u64,
+    db: u8,
+    keys: HashMap<(u8, Bytes), (Value, Option<u64>)>,
+}
+
+impl Model {
+    fn expire(&mut self) {
+        let now_ms = self.now_ms;
+        self.keys.retain(|_, (_, at)| at.is_none_or(|at| at > now_ms));
+    }
+
+    fn get(&self, n: u8) -> Option<&(Value, Option<u64>)> {
+        self.keys.get(&(self.db, key(n)))
+    }
+
+    fn string(&self, n: u8) -> Result<Option<Bytes>, Reply> {
+        match self.get(n) {
+            None => Ok(None),
+            Some((Value::Text(text), _)) => Ok(Some(text.clone())),
+            Some(_) => Err(WRONG_TYPE),
+        }
+    }
+
+    fn hash(&self, n: u8) -> Result<Option<BTreeMap<Bytes, Bytes>>, Reply> {
+        match self.get(n) {
+            None => Ok(None),
+            Some((Value::Hash(hash), _)) => Ok(Some(hash.clone())),
+            Some(_) => Err(WRONG_TYPE),
+        }
+    }
+
+    fn put(&mut self, n: u8, value: Value, at: Option<u64>) {
+        let place = (self.db, key(n));
+        if at.is_some_and(|at| at <= self.now_ms) || value == Value::Hash(BTreeMap::new()) {
+            self.keys.remove(&place);
+        } else {
+            self.keys.insert(place, (value, at));
+        }
+    }
+
+    /// Keeps the expiry.
+    fn change(&mut self, n: u8, value: Value) {
+        let at = self.get(n).and_then(|(_, at)| *at);
+        self.put(n, value, at);
+    }
+
+    fn write(&mut self, n: u8, offset: usize, bytes: &[u8]) -> Result<usize, Reply> {
+        let mut text = self.string(n)?.unwrap_or_default();
+        text.resize(text.len().max(offset + bytes.len()), 0);
+        text[offset..offset + bytes.len()].copy_from_slice(bytes);
+        let len = text.len();
+        self.change(n, Value::Text(text));
+        Ok(len)
+    }
+
+    fn run(&mut self, step: &Step) -> Reply {
+        self.expire();
+        self.try_run(step).unwrap_or_else(|error| error)
+    }
+
+    fn try_run(&mut self, step: &Step) -> Result<Reply, Reply> {
+        let int = |n: usize| Ok(Reply::Int(n as i64));
+        match step {
+            Step::Advance(ms) => {
+                self.now_ms += ms;
+                Ok(Reply::None)
+            }
+            Step::Select(db) => {
+                self.db = *db;
+                Ok(Reply::None)
+            }
+            Step::Set { key, value, px, keep, when } => {
+                let exists = self.get(*key).is_some();
+                if (*when == 0 && exists) || (*when == 1 && !exists) {
+                    return Ok(Reply::Null);
+                }
+                let old = self.get(*key).and_then(|(_, at)| *at);
+                let at = if *keep { old } else { px.map(|ms| self.now_ms + ms) };
+                self.put(*key, Value::Text(text(*value)), at);
+                Ok(Reply::Ok)
+            }
+            Step::Mset(pairs) => {
+                pairs.iter().for_each(|(key, value)| self.put(*key, Value::Text(text(*value)), None));
+                Ok(Reply::Ok)
+            }
+            Step::Get(key) => Ok(self.string(*key)?.map_or(Reply::Null, Reply::Bulk)),
+            Step::GetDel(n) => {
+                let found = self.string(*n)?;
+                self.keys.remove(&(self.db, key(*n)));
+                Ok(found.map_or(Reply::Null, Reply::Bulk))
+            }
+            Step::Append { key, value } => {
+                let offset = self.string(*key)?.map_or(0, |text| text.len());
+                int(self.write(*key, offset, &text(*value))?)
+            }
+            Step::SetRange { key, offset, value } => {
+                let bytes = text(*value);
+                if bytes.is_empty() {
+                    return int(self.string(*key)?.map_or(0, |text| text.len()));
+                }
+                int(self.write(*key, *offset, &bytes)?)
+            }
+            Step::SetBit { key, offset, on } => {
+                let (at, mask) = (offset / 8, 0x80u8 >> (offset % 8));
+                let old = self.string(*key)?.and_then(|text| text.get(at).copied()).unwrap_or(0);
+                self.write(*key, at, &[if *on { old | mask } else { old & !mask }])?;
+                int(usize::from(old & mask != 0))
+            }
+            Step::BitNot { to, from } => {
+                let bytes: Bytes = self.string(*from)?.unwrap_or_default().iter().map(|b| !b).collect();
+                let len = bytes.len();
+                if bytes.is_empty() {
+                    self.keys.remove(&(self.db, key(*to)));
+                } else {
+                    self.put(*to, Value::Text(bytes), None);
+                }
+                int(len)
+            }
+            Step::Incr { key, by } => {
+                let old = number(self.string(*key)?)?;
+                self.change(*key, Value::Text((old + by).to_string().into_bytes()));
+                Ok(Reply::Int(old + by))
+            }
+            Step::Del(keys) => {
+                int(keys.iter().filter(|n| self.keys.remove(&(self.db, key(**n))).is_some()).count())
+            }
+            Step::Expire { key, ms, condition } => {
+                let Some((value, old)) = self.get(*key).cloned() else { return Ok(Reply::Int(0)) };
+                let at = (self.now_ms as i64 + ms) as u64;
+                let allowed = match condition {
+                    0 => old.is_none(),
+                    1 => old.is_some(),
+                    2 => old.is_some_and(|old| at > old),
+                    3 => old.is_none_or(|old| at < old),
+                    _ => true,
+                };
+                if allowed {
+                    self.put(*key, value, Some(at));
+                }
+                Ok(Reply::Int(i64::from(allowed)))
+            }
+            Step::Persist(key) => match self.get(*key).cloned() {
+                Some((value, Some(_))) => {
+                    self.put(*key, value, None);
+                    Ok(Reply::Int(1))
+                }
+                _ => Ok(Reply::Int(0)),
+            },
+            Step::Pttl(key) => Ok(Reply::Int(match self.get(*key) {
+                None => -2,
+                Some((_, None)) => -1,
+                Some((_, Some(at))) => (at - self.now_ms) as i64,
+            })),
+            Step::Rename { from, to, nx } => {
+                let Some((value, at)) = self.get(*from).cloned() else {
+                    return Ok(Reply::Error("-ERR no such key"));
+                };
+                if *nx && self.get(*to).is_some() {
+                    return Ok(Reply::Int(0));
+                }
+                self.keys.remove(&(self.db, key(*from)));
+                self.put(*to, value, at);
+                Ok(if *nx { Reply::Int(1) } else { Reply::Ok })
+            }
+            Step::Copy { from, to, db, replace } => {
+                if from == to && *db == self.db {
+                    return Ok(Reply::Error("-ERR source and destination"));
+                }
+                let place = (*db, key(*to));
+                match self.get(*from).cloned() {
+                    Some(found) if *replace || !self.keys.contains_key(&place) => {
+                        self.keys.insert(place, found);
+                        Ok(Reply::Int(1))
+                    }
+                    _ => Ok(Reply::Int(0)),
+                }
+            }
+            Step::Move { key: n, db } => {
+                if *db == self.db {
+                    return Ok(Reply::Error("-ERR source and destination"));
+                }
+                let (here, there) = ((self.db, key(*n)), (*db, key(*n)));
+                if self.keys.contains_key(&there) {
+                    return Ok(Reply::Int(0));
+                }
+                match self.keys.remove(&here) {
+                    Some(found) => {
+                        self.keys.insert(there, found);
+                        Ok(Reply::Int(1))
+                    }
+                    None => Ok(Reply::Int(0)),
+                }
+            }
+            Step::HSet { key, pairs } => {
+                let mut hash = self.hash(*key)?.unwrap_or_default();
+                let added = pairs.iter().filter(|(f, v)| hash.insert(field(*f), text(*v)).is_none()).count();
+                self.change(*key, Value::Hash(hash));
+                int(added)
+            }
+            Step::HDel { key, fields } => {
+                let Some(mut hash) = self.hash(*key)? else { return Ok(Reply::Int(0)) };
+                let removed = fields.iter().filter(|f| hash.remove(&field(**f)).is_some()).count();
+                self.change(*key, Value::Hash(hash));
+                int(removed)
+            }
+            Step::HIncr { key, field: f, by } => {
+                let mut hash = self.hash(*key)?.unwrap_or_default();
+                let old =
+                    number(hash.get(&field(*f)).cloned()).map_err(|_| Reply::Error("-ERR hash value"))?;
+                hash.insert(field(*f), (old + by).to_string().into_bytes());
+                self.change(*key, Value::Hash(hash));
+                Ok(Reply::Int(old + by))
+            }
+            Step::HGetAll(key) => Ok(Reply::Pairs(self.hash(*key)?.unwrap_or_default())),
+            Step::Dbsize => Ok(Reply::None),
+            Step::Flush { all } => {
+                let here = self.db;
+                self.keys.retain(|(db, _), _| !*all && *db != here);
+                Ok(Reply::Ok)
+            }
+            Step::Swap(a, b) => {
+                let swapped = |db| match db {
+                    db if db == *a => *b,
+                    db if db == *b => *a,
+                    db => db,
+                };
+                self.keys = self.keys.drain().map(|((db, key), found)| ((swapped(db), key), found)).collect();
+                Ok(Reply::Ok)
+            }
+        }
+    }
+}
+
+fn number(text: Option<Bytes>) -> Result<i64, Reply> {
+    let Some(text) = text else { return Ok(0) };
+    let n = std::str::from_utf8(&text).ok().and_then(|s| s.parse::<i64>().ok());
+    n.filter(|n| n.to_string().as_bytes() == text).ok_or(Reply::Error("-ERR value is not an integer"))
+}
+
+/// The request that a step stands for.
+fn request(step: &Step) -> Vec<Bytes> {
+    let word = |w: &str| w.as_bytes().to_vec();
+    let n = |n: i64| n.to_string().into_bytes();
+    match step {
+        Step::Advance(_) | Step::Select(_) => Vec::new(),
+        Step::Set { key: k, value, px, keep, when } => {
+            let mut args = vec![word("SET"), key(*k), text(*value)];
+            if *keep {
+                args.push(word("KEEPTTL"));
+            } else if let Some(ms) = px {
+                args.extend([word("PX"), n(*ms as i64)]);
+            }
+            match when {
+                0 => args.push(word("NX")),
+                1 => args.push(word("XX")),
+                _ => {}
+            }
+            args
+        }
+        Step::Mset(pairs) => {
+            let pairs = pairs.iter().flat_map(|(k, v)| [key(*k), text(*v)]);
+            std::iter::once(word("MSET")).chain(pairs).collect()
+        }
+        Step::Get(k) => vec![word("GET"), key(*k)],
+        Step::GetDel(k) => vec![word("GETDEL"), key(*k)],
+        Step::Append { key: k, value } => vec![word("APPEND"), key(*k), text(*value)],
+        Step::SetRange { key: k, offset, value } => {
+            vec![word("SETRANGE"), key(*k), n(*offset as i64), text(*value)]
+        }
+        Step::SetBit { key: k, offset, on } => {
+            vec![word("SETBIT"), key(*k), n(*offset as i64), n(i64::from(*on))]
+        }
+        Step::BitNot { to, from } => vec![word("BITOP"), word("NOT"), key(*to), key(*from)],
+        Step::Incr { key: k, by } => vec![word("INCRBY"), key(*k), n(*by)],
+        Step::Del(keys) => std::iter::once(word("DEL")).chain(keys.iter().map(|k| key(*k))).collect(),
+        Step::Expire { key: k, ms, condition } => {
+            let mut args = vec![word("PEXPIRE"), key(*k), n(*ms)];
+            args.extend(["NX", "XX", "GT", "LT"].get(usize::from(*condition)).map(|c| word(c)));
+            args
+        }
+        Step::Persist(k) => vec![word("PERSIST"), key(*k)],
+        Step::Pttl(k) => vec![word("PTTL"), key(*k)],
+        Step::Rename { from, to, nx } => {
+            vec![word(if *nx { "RENAMENX" } else { "RENAME" }), key(*from), key(*to)]
+        }
+        Step::Copy { from, to, db, replace } => {
+            let mut args = vec![word("COPY"), key(*from), key(*to), word("DB"), n(i64::from(*db))];
+            args.extend(replace.then(|| word("REPLACE")));
+            args
+        }
+        Step::Move { key: k, db } => vec![word("MOVE"), key(*k), n(i64::from(*db))],
+        Step::HSet { key: k, pairs } => {
+            let pairs = pairs.iter().flat_map(|(f, v)| [field(*f), text(*v)]);
+            [word("HSET"), key(*k)].into_iter().chain(pairs).collect()
+        }
+        Step::HDel { key: k, fields } => {
+            [word("HDEL"), key(*k)].into_iter().chain(fields.iter().map(|f| field(*f))).collect()
+        }
+        Step::HIncr { key: k, field: f, by } => vec![word("HINCRBY"), key(*k), field(*f), n(*by)],
+        Step::HGetAll(k) => vec![word("HGETALL"), key(*k)],
+        Step::Dbsize => vec![word("DBSIZE")],
+        Step::Flush { all } => vec![word(if *all { "FLUSHALL" } else { "FLUSHDB" })],
+        Step::Swap(a, b) => vec![word("SWAPDB"), n(i64::from(*a)), n(i64::from(*b))],
+    }
+}
+
+fn bulk(bytes: &[u8]) -> Bytes {
+    [format!("${}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
+}
+
+fn agrees(got: &[u8], expected: &Reply) -> bool {
+    match expected {
+        Reply::None => true,
+        Reply::Ok => got == b"+OK\r\n",
+        Reply::Null => got == b"$-1\r\n",
+        Reply::Int(n) => got == format!(":{n}\r\n").as_bytes(),
+        Reply::Bulk(bytes) => got == bulk(bytes),
+        Reply::Error(start) => got.starts_with(start.as_bytes()),
+        Reply::Pairs(pairs) => {
+            // The order is the store's own: whatever it is, each pair is there and nothing else.
+            let header = format!("*{}\r\n", pairs.len() * 2).into_bytes();
+            let all: Vec<Bytes> = pairs.iter().map(|(f, v)| [bulk(f), bulk(v)].concat()).collect();
+            got.starts_with(&header)
+                && got.len() == header.len() + all.iter().map(Vec::len).sum::<usize>()
+                && all.iter().all(|pair| got.windows(pair.len()).any(|w| w == pair))
+        }
+    }
+}
+
+fn execute(t: &mut Harness, step: &Step) -> Bytes {
+    match step {
+        Step::Advance(ms) => t.advance(*ms),
+        Step::Select(db) => t.session.db = *db,
+        _ => return t.run_args(request(step)),
+    }
+    Vec::new()
+}
+
+/// An entry as far as a replica must have it.
+type Row = (Value, Option<u64>, u32, u32);
+
+fn dump(node: &Node) -> BTreeMap<(u8, Bytes), Row> {
+    let mut rows = BTreeMap::new();
+    for index in 0..STRIPES as u16 {
+        let stripe = node.store.stripe(index);
+        for db in stripe.databases() {
+            for entry in stripe.iter(db) {
+                let value = match entry.value() {
+                    ValueRef::String(bytes) => Value::Text(bytes.to_vec()),
+                    ValueRef::Hash(hash) => {
+                        Value::Hash(hash.iter().map(|(f, v)| (f.to_vec(), v.to_vec())).collect())
+                    }
+                };
+                let row = (value, entry.expire_ms(), entry.mc_flags(), entry.version());
+                rows.insert((db, entry.key().to_vec()), row);
+            }
+        }
+    }
+    rows
+}
+
+fn check_account(node: &Node) {
+    let mut total = 0;
+    for index in 0..STRIPES as u16 {
+        let stripe = node.store.stripe(index);
+        assert_eq!((stripe.used_bytes(), stripe.expiring()), stripe.recount(), "stripe {index}");
+        total += stripe.used_bytes();
+    }
+    assert_eq!(node.store.used_bytes(), total, "the sum");
+}
+
+fn settings() -> Settings {
+    Settings { hash_packed: LIMITS, ..Settings::default() }
+}
+
+fn apply_records(node: &Node, mut bytes: &[u8]) {
+    while let Ok(Some((found, len))) = record(bytes) {
+        for effect in effects(found.body) {
+            match effect {
+                Ok(effect) => effect_apply::apply(node, &effect, 0),
+                Err(error) => panic!("the primary's record does not decode: {error}"),
+            }
+        }
+        bytes = &bytes[len..];
+    }
+    assert!(bytes.is_empty(), "half a record");
+}
+
+/// Copies everything as a full sync does.
+fn copy_all(from: &Node, to: &Node) {
+    for index in 0..STRIPES as u16 {
+        let mut writer = EffectWriter::new(true);
+        effect_apply::snapshot_stripe(from, &from.store.stripe(index), index, &mut writer, 0);
+        for effect in effects(&writer.take_bytes()).flatten() {
+            effect_apply::apply(to, &effect, 0);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_store_is_a_map_of_maps(steps in prop::collection::vec(step(), 1..250)) {
+        let mut t = Harness::with_settings(settings());
+        let mut model = Model { now_ms: START_MS, ..Model::default() };
+        for step in &steps {
+            let expected = model.run(step);
+            let got = execute(&mut t, step);
+            prop_assert!(
+                agrees(&got, &expected),
+                "{step:?}: {:?} instead of {expected:?}",
+                String::from_utf8_lossy(&got)
+            );
+        }
+        model.expire();
+        let now_ms = t.now.unix_ms;
+        let live: BTreeMap<_, _> = dump(&t.node)
+            .into_iter()
+            .filter(|(_, row)| row.1.is_none_or(|at| at > now_ms))
+            .map(|(key, (value, at, ..))| (key, (value, at)))
+            .collect();
+        prop_assert_eq!(live, model.keys.into_iter().collect());
+        check_account(&t.node);
+    }
+
+    #[test]
+    fn a_replica_follows(steps in prop::collection::vec(step(), 1..250), copied_at in 0usize..250) {
+        let mut t = Harness::primary();
+        t.node.settings.store(settings().into());
+        t.through_proxy();
+        let (follower, late) = (Harness::with_settings(settings()), Harness::with_settings(settings()));
+        for (n, step) in steps.iter().enumerate() {
+            if n == copied_at {
+                apply_records(&follower.node, &t.records());
+                copy_all(&t.node, &late.node);
+            }
+            execute(&mut t, step);
+            let records = t.records();
+            apply_records(&follower.node, &records);
+            if n >= copied_at {
+                apply_records(&late.node, &records);
+            }
+        }
+        let rows = dump(&t.node);
+        prop_assert_eq!(&rows, &dump(&follower.node));
+        if copied_at < steps.len() {
+            prop_assert_eq!(&rows, &dump(&late.node));
+        }
+        for node in [&t.node, &follower.node, &late.node] {
+            check_account(node);
+        }
+    }
+}
