@@ -159,10 +159,10 @@ impl RespSession {
             self.deny(worker, client, &request);
             return Step::Done;
         }
+        client.info.command.store(command.index() as u16, Ordering::Relaxed);
         let step = self.route(worker, client, routes, &request);
         if step != Step::NotYet {
             worker.metrics.command(command).requests.add(1);
-            client.info.command.store(command.index() as u16, Ordering::Relaxed);
             self.after_reply();
         }
         step

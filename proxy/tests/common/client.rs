@@ -92,3 +92,11 @@ impl Client {
         timeout(Duration::from_millis(for_ms), self.stream.read_buf(&mut self.buffer)).await.is_err()
     }
 }
+
+impl Client {
+    /// Asks and gives an integer reply.
+    pub async fn reply_of(&mut self, line: &str) -> i64 {
+        self.send(line).await;
+        self.reply().await.as_int().expect("an integer")
+    }
+}

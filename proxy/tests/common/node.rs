@@ -1,9 +1,11 @@
 //! A node that pretends: the handshake, contexts, and a few commands on a map in memory. A hook may answer instead.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -103,15 +105,15 @@ impl FakeNode {
     }
 
     pub fn hook(&self, hook: impl FnMut(&Seen) -> Act + Send + 'static) {
-        self.inner.lock().expect("lock").hook = Some(Box::new(hook));
+        self.inner.lock().hook = Some(Box::new(hook));
     }
 
     pub fn unhook(&self) {
-        self.inner.lock().expect("lock").hook = None;
+        self.inner.lock().hook = None;
     }
 
     pub fn seen(&self) -> Vec<Seen> {
-        self.inner.lock().expect("lock").seen.clone()
+        self.inner.lock().seen.clone()
     }
 
     /// Requests with this name, first argument and so on.
@@ -120,12 +122,12 @@ impl FakeNode {
     }
 
     pub fn value(&self, key: &str) -> Option<String> {
-        let inner = self.inner.lock().expect("lock");
+        let inner = self.inner.lock();
         inner.store.get(key.as_bytes()).map(|value| String::from_utf8_lossy(value).into_owned())
     }
 
     pub fn set(&self, key: &str, value: &str) {
-        let mut inner = self.inner.lock().expect("lock");
+        let mut inner = self.inner.lock();
         inner.version += 1;
         inner.store.insert(key.into(), value.into());
     }
@@ -146,6 +148,8 @@ impl FakeNode {
         let mut trusted = secret.is_none();
         let mut transaction: Option<Vec<Vec<Vec<u8>>>> = None;
         let mut watched: Option<u64> = None;
+        // A queued command was refused.
+        let mut spoilt = false;
         loop {
             let mut out = Vec::new();
             while let Some(frame) = parser.next(&input).expect("a request") {
@@ -183,7 +187,7 @@ impl FakeNode {
                     ack: context.ack,
                 };
                 let act = {
-                    let mut inner = self.inner.lock().expect("lock");
+                    let mut inner = self.inner.lock();
                     inner.seen.push(seen.clone());
                     inner.hook.as_mut().map_or(Act::Usual, |hook| hook(&seen))
                 };
@@ -194,6 +198,7 @@ impl FakeNode {
                         tokio::time::sleep(pause).await;
                     }
                     Act::Reply(text) => {
+                        spoilt |= transaction.is_some() && text.starts_with('-');
                         out.extend_from_slice(text.as_bytes());
                         continue;
                     }
@@ -211,13 +216,17 @@ impl FakeNode {
                 match name.as_slice() {
                     b"MULTI" => {
                         transaction = Some(Vec::new());
+                        spoilt = false;
                         out.extend_from_slice(b"+OK\r\n");
                     }
                     b"EXEC" => {
                         let queued = transaction.take().unwrap_or_default();
-                        let changed =
-                            watched.take().is_some_and(|at| at != self.inner.lock().expect("lock").version);
-                        if changed {
+                        let changed = watched.take().is_some_and(|at| at != self.inner.lock().version);
+                        if std::mem::take(&mut spoilt) {
+                            out.extend_from_slice(
+                                b"-EXECABORT Transaction discarded because of previous errors.\r\n",
+                            );
+                        } else if changed {
                             out.extend_from_slice(b"_\r\n");
                         } else {
                             out.extend_from_slice(format!("*{}\r\n", queued.len()).as_bytes());
@@ -225,7 +234,7 @@ impl FakeNode {
                         }
                     }
                     b"WATCH" => {
-                        watched = Some(self.inner.lock().expect("lock").version);
+                        watched = Some(self.inner.lock().version);
                         out.extend_from_slice(b"+OK\r\n");
                     }
                     _ => match &mut transaction {
@@ -245,7 +254,7 @@ impl FakeNode {
     }
 
     fn execute(&self, args: &[Vec<u8>], position: bool, out: &mut Vec<u8>) {
-        let mut inner = self.inner.lock().expect("lock");
+        let mut inner = self.inner.lock();
         let mut reply = ReplyWriter::new(out, Version::Resp3);
         let name = String::from_utf8_lossy(&args[0]).to_ascii_uppercase();
         if position && matches!(name.as_str(), "SET" | "INCR" | "DEL" | "MSET") {
