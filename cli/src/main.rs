@@ -20,14 +20,32 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Brings up a whole cluster on this machine, with its proxy.
+    Up(Box<commands::up::UpArgs>),
     /// Runs a server: an in-memory store for RESP and memcached clients.
     Server(Box<commands::server::ServerArgs>),
+    /// Runs a proxy: one address in front of a cluster.
+    Proxy(Box<commands::proxy::ProxyArgs>),
+    /// Shows a cluster: shards, primaries, replicas, terms, keys, memory.
+    Status(commands::status::StatusArgs),
+    /// Makes and changes a cluster.
+    #[command(subcommand)]
+    Cluster(commands::cluster::ClusterCommand),
+    /// Makes cluster secrets.
+    #[command(subcommand)]
+    Secret(commands::secret::SecretCommand),
     /// Loads a RESP or memcached server and prints throughput and latency.
     Bench(bench::BenchArgs),
 }
 
 fn main() -> ExitCode {
+    commands::up::follow_parent();
     let result = match Cli::parse().command {
+        Command::Up(args) => commands::up::run(*args),
+        Command::Proxy(args) => commands::proxy::run(*args),
+        Command::Status(args) => commands::status::run(args),
+        Command::Cluster(command) => commands::cluster::run(command),
+        Command::Secret(command) => commands::secret::run(command),
         Command::Server(args) => commands::server::run(*args),
         Command::Bench(args) => bench::run(args).map_err(Into::into),
     };

@@ -77,6 +77,16 @@ impl Secret {
         encode_hex(&self.0)
     }
 
+    /// Bytes that only who knows the secret can compute, for one purpose: HMAC-SHA256 over a label. Nothing is learnt
+    /// of the secret from them.
+    pub fn derive(&self, label: &str) -> [u8; PROOF_BYTES] {
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.0) else { return [0; PROOF_BYTES] };
+        mac.update(b"torc-derive-v1");
+        mac.update(&[0]);
+        mac.update(label.as_bytes());
+        mac.finalize().into_bytes().into()
+    }
+
     /// The proof of one side.
     pub fn proof(&self, side: Side, client: &Nonce, server: &Nonce) -> Proof {
         // HMAC takes a key of any length: it cannot fail.

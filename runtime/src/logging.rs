@@ -20,7 +20,7 @@ use tracing_subscriber::registry::Registry;
 
 /// Libraries that speak too much at `info`; a filter that names one of them overrides this.
 const QUIET_TARGETS: [(&str, LevelFilter); 3] =
-    [("openraft", LevelFilter::ERROR), ("hyper", LevelFilter::WARN), ("hyper_util", LevelFilter::WARN)];
+    [("openraft", LevelFilter::OFF), ("hyper", LevelFilter::WARN), ("hyper_util", LevelFilter::WARN)];
 
 /// How a line is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

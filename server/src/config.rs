@@ -57,6 +57,8 @@ pub struct ServerConfig {
     pub advertise: Option<String>,
     /// Failure domain of the node; replicas of a shard are spread over zones.
     pub zone: String,
+    /// Number of the node in the cluster, taken when the folder has none yet; none: a random one.
+    pub node_id: Option<u64>,
     /// Port of the bus; none: the RESP port + 10000, or a free one when that is "auto".
     pub bus_port: Option<PortChoice>,
     /// Share of shards that the node wants beside others (100 when nothing is said); 0: none.
@@ -89,6 +91,7 @@ impl Default for ServerConfig {
             join: Vec::new(),
             advertise: None,
             zone: String::new(),
+            node_id: None,
             bus_port: None,
             weight: None,
             lease_ms: None,

@@ -5,21 +5,18 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Args;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use torc_runtime::listen::PortChoice;
-use torc_runtime::logging::{self, LogConfig, LogFormat, LogTarget};
 use torc_runtime::shutdown;
 use torc_server::ServerConfig;
+
+use super::options::{ConfigArgs, LogArgs, LogOptions};
 
 /// Options of `torc server`: flags, then the environment, then the file, then defaults.
 #[derive(Args, Debug)]
 pub struct ServerArgs {
-    /// Configuration file (TOML); its keys are the long options with underscores.
-    #[arg(long, value_name = "FILE", env = "TORC_CONFIG")]
-    config: Option<PathBuf>,
-    /// Check the options, print what they come to, and exit.
-    #[arg(long)]
-    check_config: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
     /// Port for RESP: a number, 'auto' for a free one, 0 for none [default: 6379]
     #[arg(long, env = "TORC_PORT")]
     port: Option<PortChoice>,
@@ -66,6 +63,9 @@ pub struct ServerArgs {
     /// Failure domain of the node
     #[arg(long, env = "TORC_ZONE", value_name = "ZONE")]
     zone: Option<String>,
+    /// Number of the node in the cluster, for a folder that has none yet [default: a random one]
+    #[arg(long, env = "TORC_NODE_ID", value_name = "N")]
+    node_id: Option<u64>,
     /// Port of the bus between nodes: a number or 'auto' [default: the RESP port + 10000]
     #[arg(long, env = "TORC_BUS_PORT", value_name = "PORT")]
     bus_port: Option<PortChoice>,
@@ -84,15 +84,8 @@ pub struct ServerArgs {
     /// Answer DEBUG
     #[arg(long, env = "TORC_ENABLE_DEBUG", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     enable_debug: Option<bool>,
-    /// What is logged: a level, or target=level pairs [default: info]
-    #[arg(long, env = "TORC_LOG_LEVEL", value_name = "FILTER")]
-    log_level: Option<String>,
-    /// How it is logged: text or json [default: text]
-    #[arg(long, env = "TORC_LOG_FORMAT", value_name = "FORMAT")]
-    log_format: Option<String>,
-    /// Where it is logged: stderr, stdout or a file [default: stderr]
-    #[arg(long, env = "TORC_LOG_FILE", value_name = "TARGET")]
-    log_file: Option<String>,
+    #[command(flatten)]
+    log: LogArgs,
 }
 
 /// `NAME=VALUE`.
@@ -111,40 +104,20 @@ impl FromStr for Setting {
     }
 }
 
-/// The file: the server's options and those of the log.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-struct File {
-    /// What is logged.
-    log_level: Option<String>,
-    /// `text` or `json`.
-    log_format: Option<String>,
-    /// `stderr`, `stdout` or a path.
-    log_file: Option<String>,
-    #[serde(flatten)]
-    server: toml::Table,
-}
-
 /// All options, merged.
 #[derive(Debug, Serialize)]
 struct Options {
-    log_level: String,
-    log_format: String,
-    log_file: String,
+    #[serde(flatten)]
+    log: LogOptions,
     #[serde(flatten)]
     server: ServerConfig,
 }
 
 /// Runs the server until a signal or SHUTDOWN ends it.
 pub fn run(args: ServerArgs) -> Result<(), Box<dyn Error>> {
-    let check_only = args.check_config;
+    let check_only = args.config.check_config;
     let options = merge(args)?;
-    let log = LogConfig {
-        format: LogFormat::from_str(&options.log_format)?,
-        filter: options.log_level.clone(),
-        target: LogTarget::parse(&options.log_file),
-    };
-    logging::check_filter(&log.filter)?;
+    options.log.check()?;
     options.server.check()?;
     if check_only {
         let mut shown = options;
@@ -154,7 +127,7 @@ pub fn run(args: ServerArgs) -> Result<(), Box<dyn Error>> {
         print!("{}", toml::to_string(&shown)?);
         return Ok(());
     }
-    logging::init(&log)?;
+    options.log.init()?;
     let shutdown = shutdown::on_signals()?;
     let running = torc_server::run(&options.server, shutdown)?;
     let at = &running.addresses;
@@ -173,20 +146,10 @@ pub fn run(args: ServerArgs) -> Result<(), Box<dyn Error>> {
 
 /// Puts the sources of options together.
 fn merge(args: ServerArgs) -> Result<Options, Box<dyn Error>> {
-    let File { log_level, log_format, log_file, server } = match &args.config {
-        Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| format!("cannot read the configuration {}: {error}", path.display()))?;
-            let in_file = |error: toml::de::Error| format!("in {}: {error}", path.display());
-            toml::from_str::<File>(&text).map_err(in_file)?
-        }
-        None => File::default(),
-    };
-    let mut config: ServerConfig =
-        toml::Value::Table(server).try_into().map_err(|error: toml::de::Error| {
-            let file = args.config.as_ref().map_or(String::new(), |path| format!("in {}: ", path.display()));
-            format!("{file}{error}")
-        })?;
+    let mut table = args.config.read()?;
+    let log = LogOptions::merge(args.log, &mut table)?;
+    let named = |error: toml::de::Error| args.config.in_file(error);
+    let mut config: ServerConfig = toml::Value::Table(table).try_into().map_err(named)?;
     macro_rules! given {
         ($($field:ident),*) => { $(if let Some(value) = args.$field { config.$field = value; })* };
     }
@@ -206,14 +169,20 @@ fn merge(args: ServerArgs) -> Result<Options, Box<dyn Error>> {
         zone
     );
     given!(enable_debug);
-    given_some!(unixsocket, dir, cluster, advertise, bus_port, secret_file, weight, lease_ms, backlog_bytes);
+    given_some!(
+        node_id,
+        unixsocket,
+        dir,
+        cluster,
+        advertise,
+        bus_port,
+        secret_file,
+        weight,
+        lease_ms,
+        backlog_bytes
+    );
     for Setting { name, value } in args.set {
         config.redis.insert(name, value);
     }
-    Ok(Options {
-        log_level: args.log_level.or(log_level).unwrap_or_else(|| "info".into()),
-        log_format: args.log_format.or(log_format).unwrap_or_else(|| "text".into()),
-        log_file: args.log_file.or(log_file).unwrap_or_else(|| "stderr".into()),
-        server: config,
-    })
+    Ok(Options { log, server: config })
 }

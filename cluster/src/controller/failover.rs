@@ -69,6 +69,9 @@ impl Controller {
             if failover.old_term != state.term {
                 let took_ms = now_ns.saturating_sub(failover.began_ns) / NS_PER_MS;
                 reign.failovers.remove(&shard);
+                // The new primary gets the time of one lease to ask for its first one: without it the next tick
+                // would find a shard without a lease and begin all over.
+                reign.leases.promoted(shard, state.term, now_ns, map.settings.lease_bound_ns());
                 if let Some(primary) = state.primary {
                     self.story(
                         shard,

@@ -47,6 +47,14 @@ impl LeaseTable {
         true
     }
 
+    /// A term began: its primary may ask for its first lease until `lease_bound_ns` from now, as if it held one.
+    pub fn promoted(&mut self, shard: ShardId, term: Term, now_ns: u64, lease_bound_ns: u64) {
+        if self.granted.get(&shard).is_none_or(|known| known.term < term) {
+            let until_ns = now_ns.saturating_add(lease_bound_ns);
+            self.granted.insert(shard, Granted { term, until_ns, over: false });
+        }
+    }
+
     /// The primary of this term gave its lease back: the caller has it from that member itself.
     pub fn handed_back(&mut self, shard: ShardId, term: Term) {
         self.granted.insert(shard, Granted { term, until_ns: 0, over: true });
@@ -102,6 +110,18 @@ mod tests {
         assert!(table.grant(S, Term(3), 800, 500));
         assert!(table.may_be_valid(S, Term(3), 1_399));
         assert!(!table.may_be_valid(S, Term(3), 1_400));
+    }
+
+    #[test]
+    fn a_new_primary_has_time_to_ask() {
+        let mut table = LeaseTable::new(0, 500);
+        assert!(table.grant(S, Term(3), 600, 500));
+        table.promoted(S, Term(4), 2_000, 500);
+        assert!(table.may_be_valid(S, Term(4), 2_499));
+        assert!(!table.may_be_valid(S, Term(4), 2_500));
+        assert!(table.grant(S, Term(4), 2_300, 500));
+        table.promoted(S, Term(4), 9_000, 500);
+        assert!(!table.may_be_valid(S, Term(4), 2_800), "a term begins once");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What this node answers on the bus, after the handshake.
 //!
-//! Calls run on `torc-control`; a replica's stream moves to `torc-repl` with its socket.
+//! Calls run on `torc-agent`; a replica's stream moves to `torc-repl` with its socket.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! Drives [`torc_cluster::controller`] on a node that votes: events from the bus, consensus and the clock go in,
 //! its decisions are carried out.
 //!
-//! Owner: one task on `torc-control`; everything else talks to it through [`ControllerHandle`].
+//! Owner: one task on `torc-agent`; everything else talks to it through [`ControllerHandle`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,6 +23,12 @@ const EVENT_QUEUE: usize = 4096;
 
 /// Heartbeats whose answer is still being made; beyond it the oldest askers are let go.
 const MAX_WAITING: usize = torc_cluster::controller::MAX_WAITING_HEARTBEATS;
+
+/// How often one confirmation is tried; the controller begins another batch after a lease's time anyway.
+const MAX_CONFIRMS: u32 = 16;
+
+/// Pause between two tries.
+const CONFIRM_PAUSE: Duration = Duration::from_millis(5);
 
 type ReplySender = oneshot::Sender<HeartbeatReply>;
 
@@ -137,14 +143,8 @@ impl Driver {
         // The reign begins once everything that was committed before it is applied here.
         let (consensus, inputs) = (self.consensus.clone(), self.inputs.clone());
         tokio::spawn(async move {
-            if consensus.confirm_leadership().await.is_ok() {
+            if confirm(&consensus).await {
                 let _ = inputs.send(Input::Reign(consensus.state())).await;
-            } else if consensus.leader().borrow().is_self {
-                // Still leader by its own account: ask again soon.
-                tokio::time::sleep(Duration::from_millis(10)).await;
-                if consensus.confirm_leadership().await.is_ok() {
-                    let _ = inputs.send(Input::Reign(consensus.state())).await;
-                }
             }
         });
     }
@@ -199,7 +199,7 @@ impl Driver {
             Decision::ConfirmLeadership { batch } => {
                 let (consensus, inputs) = (self.consensus.clone(), self.inputs.clone());
                 tokio::spawn(async move {
-                    if consensus.confirm_leadership().await.is_ok() {
+                    if confirm(&consensus).await {
                         let _ = inputs.send(Input::Event(Event::MapChanged(consensus.state()))).await;
                         let _ = inputs.send(Input::Event(Event::Confirmed { batch })).await;
                     }
@@ -235,4 +235,19 @@ impl Driver {
             }
         });
     }
+}
+
+/// Has a quorum confirm the leadership, trying again while this node leads by its own account: a follower that
+/// was just busy with its disk must not cost every shard its lease.
+async fn confirm(consensus: &Consensus<ClusterMap>) -> bool {
+    for _ in 0..MAX_CONFIRMS {
+        if consensus.confirm_leadership().await.is_ok() {
+            return true;
+        }
+        if !consensus.leader().borrow().is_self {
+            return false;
+        }
+        tokio::time::sleep(CONFIRM_PAUSE).await;
+    }
+    false
 }

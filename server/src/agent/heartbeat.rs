@@ -1,6 +1,6 @@
 //! The node's heartbeats: they renew its lease, and carry what it knows to the controller.
 //!
-//! Owner: one task on `torc-control`. A heartbeat is sent every `renew_ms` whether the last one was answered or
+//! Owner: one task on `torc-agent`. A heartbeat is sent every `renew_ms` whether the last one was answered or
 //! not; the lease counts from the moment of sending.
 
 use std::sync::Arc;

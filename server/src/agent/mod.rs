@@ -1,7 +1,7 @@
 //! The node's part in the control plane: registration, heartbeats and leases, the map, sealing and promotion.
 //!
 //! ```text
-//!  torc-control                                                   torc-repl
+//!  torc-agent                                                   torc-repl
 //!   bus listener ─▶ bus::serve (a task per connection) ──hello──▶ replication::primary (a task per replica)
 //!   voter: consensus + controller (on nodes that vote)            replication::replica (follows)
 //!   maps: consensus or a watch of somebody else's ─▶ role         replication::pump
@@ -306,6 +306,16 @@ impl Agent {
             self.repl.step_down(&self.node, shard.term, boottime_ns());
         }
         self.beat_now.notify_one();
+    }
+}
+
+impl Agent {
+    /// Whether another in-sync member of this node's shard could take over.
+    pub fn has_heir(&self) -> bool {
+        let map = self.map();
+        map.shards_of_node(self.me.node).any(|shard| {
+            shard.in_sync.iter().any(|member| member.node != self.me.node && map.is_current(*member))
+        })
     }
 }
 

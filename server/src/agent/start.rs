@@ -80,7 +80,7 @@ impl AgentHandle {
     }
 }
 
-/// Starts `torc-control` and `torc-repl`. The bus listener is bound already; its port is registered.
+/// Starts `torc-agent` and `torc-repl`. The bus listener is bound already; its port is registered.
 pub fn start(
     config: AgentConfig,
     node: Arc<Node>,
@@ -126,7 +126,7 @@ pub fn start(
     let (opened, wait_opened) = std::sync::mpsc::channel();
     let control = {
         let (agent, shutdown) = (agent.clone(), shutdown.clone());
-        thread("torc-control", move || control(agent, listener, shutdown, opened))?
+        thread("torc-agent", move || control(agent, listener, shutdown, opened))?
     };
     let repl_thread = {
         let maps = agent.maps();

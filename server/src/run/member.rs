@@ -12,6 +12,7 @@ use super::{Addresses, StartError};
 use crate::agent::{self, AgentConfig, AgentHandle};
 use crate::config::{ConfigError, ServerConfig};
 use crate::node::Node;
+use crate::store::hash::DEFAULT_SEED;
 
 /// File in the folder with the number of the node's last start.
 const INCARNATION_FILE: &str = "incarnation";
@@ -35,6 +36,16 @@ pub fn read_secret(config: &ServerConfig) -> Result<Option<Secret>, StartError> 
         }
         None => Ok(None),
     }
+}
+
+/// The order of keys in SCAN must be the same on all nodes of a cluster and unknown to everybody else, who could
+/// make all keys collide: it follows from the secret.
+pub fn hash_seed(secret: Option<&Secret>) -> u64 {
+    secret.map_or(DEFAULT_SEED, |secret| {
+        let mut seed = [0; 8];
+        seed.copy_from_slice(&secret.derive("hash-seed")[..8]);
+        u64::from_le_bytes(seed)
+    })
 }
 
 /// Starts the node's agent on the bound bus.
@@ -63,7 +74,7 @@ pub fn join(
         }
         None => addresses.host.clone(),
     };
-    let node_id = datadir::node_id(&dir, None)?;
+    let node_id = datadir::node_id(&dir, config.node_id)?;
     let agent = AgentConfig {
         cluster,
         join: config.join.clone(),

@@ -4,7 +4,7 @@
 //! run ─ bind all ─┬─ torc-worker-0 … N-1   connections
 //!                 ├─ torc-accept           acceptors, HTTP, idle clients
 //!                 ├─ torc-free             drops big values
-//!                 └─ torc-control, torc-repl   of a member of a cluster, see [`crate::agent`]
+//!                 └─ torc-agent, torc-repl   of a member of a cluster, see [`crate::agent`]
 //! ```
 //!
 //! Nothing is left behind when the start fails: every listener is bound before a thread runs, and what was bound
@@ -31,7 +31,8 @@ use crate::agent::{Agent, AgentHandle};
 use crate::config::{ConfigError, ServerConfig};
 use crate::conn::{Protocol, worker};
 use crate::node::Node;
-use crate::store::{KeyHasher, hash::DEFAULT_SEED};
+use crate::shard::Role;
+use crate::store::KeyHasher;
 use listeners::Listeners;
 
 /// File in the folder that says where the server is.
@@ -40,8 +41,11 @@ pub const SERVER_FILE: &str = "server.json";
 /// File descriptors beside those of clients.
 const SPARE_FILES: u64 = 128;
 
-/// What a node that leaves gives its last heartbeat, with which the lease goes back.
-const LEAVE_TIME: Duration = Duration::from_millis(100);
+/// How long a primary that stops waits for another member to take over.
+const LEAVE_TIME: Duration = Duration::from_secs(3);
+
+/// How often it looks.
+const LEAVE_LOOK: Duration = Duration::from_millis(5);
 
 /// How often idle clients are looked for.
 const IDLE_LOOK: Duration = Duration::from_secs(1);
@@ -155,7 +159,7 @@ pub fn run(config: &ServerConfig, shutdown: Shutdown) -> Result<Running, StartEr
         settings,
         workers,
         config.cluster.is_some(),
-        KeyHasher::new(DEFAULT_SEED),
+        KeyHasher::new(member::hash_seed(secret.as_ref())),
         clock::unix_ms(),
         seed,
         secret,
@@ -265,8 +269,11 @@ impl Door {
             () = stop.wait() => {}
         }
         if let Some(agent) = self.agent {
+            let until_ns = clock::boottime_ns() + LEAVE_TIME.as_nanos() as u64;
             agent.leave();
-            tokio::time::sleep(LEAVE_TIME).await;
+            while node.shard.role() == Role::Primary && agent.has_heir() && clock::boottime_ns() < until_ns {
+                tokio::time::sleep(LEAVE_LOOK).await;
+            }
         }
         stop.trigger();
         node.clients.finish_all();

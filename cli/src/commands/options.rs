@@ -1,0 +1,97 @@
+//! What all long-running subcommands share: the configuration file and the log.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::Args;
+use serde::Serialize;
+use torc_runtime::logging::{self, LogConfig, LogFormat, LogTarget};
+
+/// The configuration file.
+#[derive(Args, Clone, Debug)]
+pub struct ConfigArgs {
+    /// Configuration file (TOML); its keys are the long options with underscores.
+    #[arg(long, value_name = "FILE", env = "TORC_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Check the options, print what they come to, and exit.
+    #[arg(long)]
+    pub check_config: bool,
+}
+
+impl ConfigArgs {
+    /// The file's keys; none without a file.
+    pub fn read(&self) -> Result<toml::Table, Box<dyn Error>> {
+        let Some(path) = &self.config else { return Ok(toml::Table::new()) };
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| format!("cannot read the configuration {}: {error}", path.display()))?;
+        Ok(toml::from_str(&text).map_err(|error| self.in_file(error))?)
+    }
+
+    /// An error with the file's name.
+    pub fn in_file(&self, error: toml::de::Error) -> String {
+        match &self.config {
+            Some(path) => format!("in {}: {error}", path.display()),
+            None => error.to_string(),
+        }
+    }
+}
+
+/// Options of the log.
+#[derive(Args, Clone, Debug)]
+pub struct LogArgs {
+    /// What is logged: a level, or target=level pairs [default: info]
+    #[arg(long, env = "TORC_LOG_LEVEL", value_name = "FILTER")]
+    log_level: Option<String>,
+    /// How it is logged: text or json [default: text]
+    #[arg(long, env = "TORC_LOG_FORMAT", value_name = "FORMAT")]
+    log_format: Option<String>,
+    /// Where it is logged: stderr, stdout or a file [default: stderr]
+    #[arg(long, env = "TORC_LOG_FILE", value_name = "TARGET")]
+    log_file: Option<String>,
+}
+
+/// The log's options, merged.
+#[derive(Clone, Debug, Serialize)]
+pub struct LogOptions {
+    log_level: String,
+    log_format: String,
+    log_file: String,
+}
+
+impl LogOptions {
+    /// Flags and environment before the file's keys, which are taken out of `table`.
+    pub fn merge(args: LogArgs, table: &mut toml::Table) -> Result<LogOptions, Box<dyn Error>> {
+        let mut choose = |flag: Option<String>, key: &str, default: &str| -> Result<String, Box<dyn Error>> {
+            let in_file = match table.remove(key) {
+                None => None,
+                Some(toml::Value::String(text)) => Some(text),
+                Some(_) => return Err(format!("option '{key}' is a text").into()),
+            };
+            Ok(flag.or(in_file).unwrap_or_else(|| default.to_owned()))
+        };
+        Ok(LogOptions {
+            log_level: choose(args.log_level, "log_level", "info")?,
+            log_format: choose(args.log_format, "log_format", "text")?,
+            log_file: choose(args.log_file, "log_file", "stderr")?,
+        })
+    }
+
+    fn config(&self) -> Result<LogConfig, Box<dyn Error>> {
+        Ok(LogConfig {
+            format: LogFormat::from_str(&self.log_format)?,
+            filter: self.log_level.clone(),
+            target: LogTarget::parse(&self.log_file),
+        })
+    }
+
+    /// Checks the options without opening anything.
+    pub fn check(&self) -> Result<(), Box<dyn Error>> {
+        Ok(logging::check_filter(&self.config()?.filter)?)
+    }
+
+    /// Opens the log.
+    pub fn init(&self) -> Result<(), Box<dyn Error>> {
+        Ok(logging::init(&self.config()?)?)
+    }
+}
