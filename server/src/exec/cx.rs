@@ -213,7 +213,14 @@ impl Cx<'_, '_> {
 
     /// Stores a string under the key, whatever was there; expiry and memcached flags are those of `meta`.
     pub fn put_string(&mut self, key: &Key<'_>, value: &[u8], expire_ms: Option<u64>, mc_flags: u32) {
-        let meta = Meta { expire_ms, mc_flags, ..self.fresh_meta(key) };
+        let mut meta = Meta { expire_ms, mc_flags, ..self.fresh_meta(key) };
+        // How often a key is used outlives its value; when it was used is now either way.
+        let clock = self.clock();
+        if clock.is_lfu()
+            && let Some(old) = self.access.stripe(key.slot).peek(self.db, key)
+        {
+            meta.access = clock.touched(old.access());
+        }
         let old = self.access.stripe(key.slot).set_string(self.db, key, value, &meta);
         self.node.drop_later(old);
         self.commit_put(key);

@@ -138,16 +138,17 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(b)
 }
 
+/// The flags of a compact entry that say which options it has.
+#[inline]
+fn options_of(meta: &Meta) -> u8 {
+    let expiry = if meta.expire_ms.is_some() { HAS_EXPIRY } else { 0 };
+    expiry | if meta.mc_flags != 0 { HAS_MC_FLAGS } else { 0 }
+}
+
 fn compact(key: &[u8], value: &[u8], meta: &Meta, modified: bool) -> Box<[u8]> {
     let options = usize::from(meta.expire_ms.is_some()) * 8 + usize::from(meta.mc_flags != 0) * 4;
     let mut out = Vec::with_capacity(HEADER + varint_len(key.len()) + options + key.len() + value.len());
-    let mut flags = 0;
-    if meta.expire_ms.is_some() {
-        flags |= HAS_EXPIRY;
-    }
-    if meta.mc_flags != 0 {
-        flags |= HAS_MC_FLAGS;
-    }
+    let mut flags = options_of(meta);
     if modified {
         flags |= MODIFIED;
     }
@@ -255,22 +256,28 @@ impl Entry {
         *self = Entry::string(self.key(), value, &meta);
     }
 
-    /// Writes a string of the same length over this one; false (and nothing done) when the entry has another
-    /// shape. Only for entries without expiry and flags, before and after.
+    /// Writes a string of the same length over this one, with its meta data; false (and nothing done) when the
+    /// entry has another shape: another length, or an expiry or flags where the new one has none.
     #[inline]
     pub fn overwrite(&mut self, value: &[u8], meta: &Meta) -> bool {
         let Entry::Compact(bytes) = self else { return false };
-        if bytes[0] & (HAS_EXPIRY | HAS_MC_FLAGS) != 0 || meta.expire_ms.is_some() || meta.mc_flags != 0 {
+        let options = options_of(meta);
+        let at = layout(bytes);
+        if bytes[0] & (HAS_EXPIRY | HAS_MC_FLAGS) != options || bytes.len() - at.value != value.len() {
             return false;
         }
-        let at = layout(bytes).value;
-        if bytes.len() - at != value.len() {
-            return false;
-        }
-        bytes[0] = 0;
+        bytes[0] = options;
         bytes[1..5].copy_from_slice(&meta.access.to_le_bytes());
         bytes[5..9].copy_from_slice(&meta.version.to_le_bytes());
-        bytes[at..].copy_from_slice(value);
+        let mut option = at.options;
+        if let Some(ms) = meta.expire_ms {
+            bytes[option..option + 8].copy_from_slice(&ms.to_le_bytes());
+            option += 8;
+        }
+        if meta.mc_flags != 0 {
+            bytes[option..option + 4].copy_from_slice(&meta.mc_flags.to_le_bytes());
+        }
+        bytes[at.value..].copy_from_slice(value);
         true
     }
 
@@ -548,6 +555,22 @@ mod tests {
             assert!(e.modify_string(|v| v.extend_from_slice(&[1; 2000])));
             assert_eq!((e.as_string().map(<[u8]>::len), e.is_modified()), (Some(2005), true));
         }
+    }
+
+    #[test]
+    fn a_string_of_the_same_shape_is_written_over() {
+        let plain = Meta { version: 1, access: 2, ..Meta::default() };
+        let full = Meta { expire_ms: Some(7), mc_flags: 9, version: 3, access: 4 };
+        for (old, new) in [(plain, plain), (full, Meta { expire_ms: Some(8), mc_flags: 1, ..full })] {
+            let mut e = Entry::string(b"key", b"old", &old);
+            assert!(!e.overwrite(b"longer", &new));
+            assert!(e.overwrite(b"new", &new));
+            assert_eq!((e.as_string(), e.key(), e.meta()), (Some(&b"new"[..]), &b"key"[..], new));
+        }
+        let mut e = Entry::string(b"key", b"old", &plain);
+        assert!(!e.overwrite(b"new", &full));
+        assert!(!Entry::string(b"key", &[1; 5000], &plain).overwrite(&[1; 5000], &plain));
+        assert_eq!(e.as_string(), Some(&b"old"[..]));
     }
 
     #[test]

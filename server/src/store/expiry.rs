@@ -1,14 +1,14 @@
 //! When keys of one stripe expire.
 //!
 //! A heap of (time, database, hash) with lazy deletion: an entry whose time no longer agrees with the key's is
-//! skipped when it comes up. The heap is rebuilt when it holds many more entries than there are keys with an
-//! expiry, so it is bounded by twice their number.
+//! skipped when it comes up. When more entries are stale than not they are taken out, so the heap is bounded by
+//! twice the number of keys with an expiry (and some).
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// Below this many entries the heap is not worth rebuilding.
-const REBUILD_MIN: usize = 256;
+/// Below this many entries the heap is not worth tidying.
+const TIDY_MIN: usize = 256;
 
 /// A moment at which a key may have expired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,13 +28,9 @@ pub struct ExpiryIndex {
 }
 
 impl ExpiryIndex {
-    /// A key's expiry changed from `old` to `new`.
-    pub fn changed(&mut self, old: Option<u64>, new: Option<u64>, hash: u64, db: u8) {
-        if let Some(at_ms) = new
-            && old != new
-        {
-            self.heap.push(Reverse(Due { at_ms, hash, db }));
-        }
+    /// A key expires at this moment.
+    pub fn push(&mut self, due: Due) {
+        self.heap.push(Reverse(due));
     }
 
     /// Whether some moment of the index has come: when not, no key of the stripe has expired.
@@ -51,14 +47,19 @@ impl ExpiryIndex {
         self.heap.pop().map(|Reverse(due)| due)
     }
 
-    /// True when stale entries outweigh those of the `live` keys that have an expiry.
-    pub fn wants_rebuild(&self, live: usize) -> bool {
-        self.heap.len() > REBUILD_MIN && self.heap.len() > 2 * live
+    /// True when the stale entries outweigh those of the `live` keys that have an expiry.
+    #[inline]
+    pub fn is_stale(&self, live: usize) -> bool {
+        self.heap.len() > TIDY_MIN && self.heap.len() > 2 * live
     }
 
-    /// Replaces the heap by the moments of the keys that live now.
-    pub fn rebuild(&mut self, live: Vec<Due>) {
-        self.heap = live.into_iter().map(Reverse).collect();
+    /// Takes out what is there twice and what is not `current` any more.
+    pub fn tidy(&mut self, current: impl Fn(&Due) -> bool) {
+        let mut all = std::mem::take(&mut self.heap).into_sorted_vec();
+        all.dedup();
+        all.retain(|Reverse(due)| current(due));
+        all.shrink_to(all.len() + TIDY_MIN);
+        self.heap = all.into();
     }
 
     /// Two databases were exchanged.

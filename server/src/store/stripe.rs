@@ -147,6 +147,25 @@ impl Stripe {
         Some(entry)
     }
 
+    /// Every change of an entry's expiry ends here, after the tables have it.
+    #[inline]
+    fn expiry_changed(&mut self, old: Option<u64>, new: Option<u64>, hash: u64, db: u8) {
+        if old == new {
+            return;
+        }
+        if let Some(at_ms) = new {
+            self.expiry.push(Due { at_ms, hash, db });
+        }
+        let live = self.expiring();
+        if self.expiry.is_stale(live) {
+            let parts = &self.parts;
+            self.expiry.tidy(|due| {
+                let table = parts.get(due.db as usize).map(|p| &p.table);
+                table.and_then(|t| t.find_by_hash(due.hash, |e| e.expire_ms() == Some(due.at_ms))).is_some()
+            });
+        }
+    }
+
     /// Changes an entry in place; its bytes and expiry are accounted anew afterwards. `None` when there is no
     /// such entry. Expiry is not looked at.
     pub fn update<R>(&mut self, db: u8, key: &Key<'_>, change: impl FnOnce(&mut Entry) -> R) -> Option<R> {
@@ -156,7 +175,7 @@ impl Stripe {
         let result = change(entry);
         let new = weight(entry);
         part.account(old, new);
-        self.expiry.changed(old.1, new.1, key.hash, db);
+        self.expiry_changed(old.1, new.1, key.hash, db);
         Some(result)
     }
 
@@ -173,20 +192,32 @@ impl Stripe {
         };
         let old = replaced.as_ref().map_or((0, None), weight);
         part.account(old, new);
-        self.expiry.changed(old.1, new.1, key.hash, db);
+        self.expiry_changed(old.1, new.1, key.hash, db);
         replaced
     }
 
     /// Stores a string, replacing what the key holds; in place when that has the same shape. Answers the entry
     /// that was replaced, if one was.
     pub fn set_string(&mut self, db: u8, key: &Key<'_>, value: &[u8], meta: &Meta) -> Option<Entry> {
-        let found = self.parts.get_mut(db as usize).and_then(|p| p.table.get_mut(key.hash, key.bytes));
-        if let Some(old) = found
-            && old.overwrite(value, meta)
-        {
+        let part = self.part(db);
+        let Some(old) = part.table.get_mut(key.hash, key.bytes) else {
+            let entry = Entry::string(key.bytes, value, meta);
+            part.account((0, None), weight(&entry));
+            part.table.insert_new(key.hash, entry);
+            self.expiry_changed(None, meta.expire_ms, key.hash, db);
+            return None;
+        };
+        let old_expiry = old.expire_ms();
+        if old.overwrite(value, meta) {
+            self.expiry_changed(old_expiry, meta.expire_ms, key.hash, db);
             return None;
         }
-        self.insert(db, key, Entry::string(key.bytes, value, meta))
+        let new = Entry::string(key.bytes, value, meta);
+        let new_weight = weight(&new);
+        let old = std::mem::replace(old, new);
+        part.account(weight(&old), new_weight);
+        self.expiry_changed(old_expiry, meta.expire_ms, key.hash, db);
+        Some(old)
     }
 
     /// Takes an entry out.
@@ -195,7 +226,7 @@ impl Stripe {
         let entry = part.table.remove(key.hash, key.bytes)?;
         let old = weight(&entry);
         part.account(old, (0, None));
-        self.expiry.changed(old.1, None, key.hash, db);
+        self.expiry_changed(old.1, None, key.hash, db);
         Some(entry)
     }
 
@@ -281,26 +312,7 @@ impl Stripe {
                 return Some((due.db, entry.key().into()));
             }
         }
-        self.tidy_expiry();
         None
-    }
-
-    /// Rebuilds the expiry index when most of it is stale.
-    fn tidy_expiry(&mut self) {
-        let live = self.expiring();
-        if !self.expiry.wants_rebuild(live) {
-            return;
-        }
-        let hasher = self.hasher;
-        let mut due = Vec::with_capacity(live);
-        for (db, part) in (0u8..).zip(&self.parts).filter(|(_, p)| p.expiring > 0) {
-            due.extend(
-                part.table
-                    .iter()
-                    .filter_map(|e| Some(Due { at_ms: e.expire_ms()?, hash: hasher.hash(e.key()), db })),
-            );
-        }
-        self.expiry.rebuild(due);
     }
 
     /// Number of entries in one database, expired ones that are still there included.
@@ -399,5 +411,39 @@ impl Stripe {
     /// The meta data that a fresh write of an entry starts with.
     pub fn fresh_meta(&mut self, access: u32) -> Meta {
         Meta { version: self.next_version(), access, ..Meta::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::hash::DEFAULT_SEED;
+    use super::*;
+
+    #[test]
+    fn the_expiry_index_stays_small() {
+        let hasher = KeyHasher::new(DEFAULT_SEED);
+        let mut stripe = Stripe::new(hasher);
+        let names: Vec<String> = (0..100).map(|n| n.to_string()).collect();
+        let keys: Vec<Key<'_>> = names
+            .iter()
+            .map(|n| Key { bytes: n.as_bytes(), hash: hasher.hash(n.as_bytes()), slot: 0 })
+            .collect();
+        for round in 1..1000u64 {
+            for key in &keys {
+                let meta = Meta { expire_ms: Some(round * 10), ..Meta::default() };
+                stripe.set_string(1, key, b"value", &meta);
+            }
+        }
+        stripe.swap(1, 2);
+        assert!(stripe.expiry.heap_bytes() < 1024 * size_of::<Due>());
+        assert_eq!((stripe.used_bytes(), 100), stripe.recount());
+        assert_eq!(stripe.next_expired(9989), None);
+        let mut gone = 0;
+        while let Some((db, name)) = stripe.next_expired(9990) {
+            assert_eq!(db, 2);
+            stripe.remove(db, &Key { bytes: &name, hash: hasher.hash(&name), slot: 0 });
+            gone += 1;
+        }
+        assert_eq!((gone, stripe.len(2)), (100, 0));
     }
 }

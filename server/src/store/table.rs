@@ -17,6 +17,9 @@ pub const SEGMENT_MAX: usize = 896;
 /// Segments stop splitting at this depth: entries that share so many hash bits stay together.
 const MAX_DEPTH: u32 = 24;
 
+/// Places that are looked at for a random entry before any is taken.
+const SAMPLE_TRIES: usize = 32;
+
 /// What a table holds: something with a key.
 pub trait Keyed {
     /// The bytes that identify the entry.
@@ -201,11 +204,20 @@ impl<T: Keyed> Table<T> {
         None
     }
 
-    /// An entry picked with the random number `r`: each segment is equally likely, then each entry in it
-    /// (so with one segment the choice is uniform, with many nearly so).
+    /// An entry picked with the random number `r`; each is about equally likely.
     pub fn sample(&self, r: u64) -> Option<&T> {
         if self.len == 0 {
             return None;
+        }
+        let mut r = r;
+        for _ in 0..SAMPLE_TRIES {
+            // A place that no entry has is thrown again: so entries of full and empty segments have the same chance.
+            let items = &self.segments[(r >> 32) as usize % self.segments.len()].items;
+            let place = (r & 0xffff_ffff) as usize % if self.depth == 0 { self.len } else { SEGMENT_MAX };
+            if place < items.len() {
+                return items.iter().nth(place);
+            }
+            r = (r ^ (r >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9).rotate_left(17);
         }
         let start = (r >> 32) as usize % self.segments.len();
         (0..self.segments.len())
@@ -315,7 +327,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_sample_is_fair() {
+        for n in [3u32, 5000] {
+            let mut t = table();
+            (0..n).for_each(|i| insert(&mut t, i));
+            let mut counts = std::collections::BTreeMap::new();
+            let mut r = 1u64;
+            for _ in 0..n * 20 {
+                r = r.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                *counts.entry(t.sample(r ^ (r >> 31)).cloned()).or_insert(0u32) += 1;
+            }
+            assert_eq!(counts.len(), n as usize);
+            let most = counts.values().max().copied().unwrap_or_default();
+            assert!(most < 60, "{most} times of 20 expected");
+        }
+    }
+
     proptest! {
+        #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
         #[test]
         fn scan_gives_each_entry_once(n in 0u32..3000, count in 1usize..40) {
             let mut t = table();
