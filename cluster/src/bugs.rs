@@ -14,7 +14,7 @@ pub enum Bug {
     CommittedSetOnly,
     /// The mark moves on while the set is below its minimum.
     MarkMovesBelowMinimum,
-    /// Candidates are compared by offset alone.
+    /// Where a replica is gets compared by offset alone.
     OffsetWithoutTerm,
     /// A replica keeps a tail that is not the primary's.
     DivergentTailKept,
@@ -32,6 +32,8 @@ pub enum Bug {
     StrongReadNotHeld,
     /// The lease is counted from the grant's arrival.
     LeaseFromGrant,
+    /// The refusal of a proposal's second copy is taken for the outcome of both.
+    RefusalSettles,
     /// A member in the middle of a full sync says that it holds all of its history.
     HalfSyncCounts,
 }

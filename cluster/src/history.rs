@@ -4,6 +4,7 @@
 //! (term, offset) hold the same records up to it, because one primary wrote that term and started it on one
 //! place of its own history.
 
+use crate::bugs::{Bug, planted};
 use crate::ids::{Offset, Position, Term};
 use serde::{Deserialize, Serialize};
 
@@ -115,7 +116,10 @@ impl History {
 
     /// How a replica with this history goes on behind a primary (self).
     pub fn lineage_of(&self, replica: &History) -> Lineage {
-        let common = self.last_common(replica);
+        let mut common = self.last_common(replica);
+        if planted(Bug::OffsetWithoutTerm) {
+            common = replica.last.min(self.last);
+        }
         if common == replica.last {
             Lineage::Continue { after: common }
         } else {

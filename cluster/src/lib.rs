@@ -24,6 +24,8 @@ pub mod member;
 pub mod message;
 pub mod replica_set;
 pub mod ring;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 
 pub use ids::{Epoch, Incarnation, Member, NodeId, Offset, Position, SetVersion, ShardId, Term};
 pub use map::{ClusterMap, MapCommand, MapReply, NodeInfo, Refusal, Settings, ShardState, SlotTable};

@@ -25,7 +25,7 @@ use crate::replica_set::ReplicaSet;
 /// What the node has to do after a map came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Be the primary of this term (serve only under a lease). `empty`: drop whatever is held first. `closed`:
+    /// Be the primary of this term (serve only under a lease: send a heartbeat at once). `empty`: drop whatever is held first. `closed`:
     /// the shard lost its memory, locks and fences stay closed for `max_lock_ttl_ms`.
     Lead { term: Term, empty: bool, closed: bool },
     /// Be a replica: connect to this primary and say hello. Stop serving if it was the primary.
@@ -479,3 +479,7 @@ impl ShardMember {
         matches!(&self.role, Role::Replica { link: Link::Streaming, .. })
     }
 }
+
+#[cfg(test)]
+#[path = "member_tests.rs"]
+mod tests;

@@ -10,7 +10,7 @@
 use crate::bugs::{Bug, planted};
 use crate::history::{History, Lineage};
 use crate::ids::{Member, NodeId, Offset, SetVersion, ShardId, Term};
-use crate::map::{ClusterMap, MapCommand, MapReply, ShardState};
+use crate::map::{ClusterMap, MapCommand, MapReply, Refusal, ShardState};
 use crate::message::HelloReply;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -124,7 +124,7 @@ impl ReplicaSet {
         self.assigned.clone_from(&state.members);
         self.outstanding.retain(|proposal| proposal.base >= state.set_version);
         self.to_discard.retain(|member| state.is_candidate(*member));
-        for member in &self.committed {
+        for member in self.committed.iter().filter(|member| **member != self.me) {
             self.replicas.entry(*member).or_insert(Replica {
                 acked: Offset(0),
                 verified: false,
@@ -133,7 +133,11 @@ impl ReplicaSet {
             });
         }
         let effective = self.effective();
-        self.replicas.retain(|member, _| effective.contains(member) || map.is_current(*member));
+        // Lives that are over go. One that is newer than the map's stays: its registration is on its way here.
+        self.replicas.retain(|member, _| {
+            let over = map.node(member.node).is_some_and(|node| node.incarnation > member.incarnation);
+            effective.contains(member) || !over
+        });
         self.advance_mark();
     }
 
@@ -331,11 +335,20 @@ impl ReplicaSet {
         Some(Proposal { id, command })
     }
 
-    /// What became of a proposal. A refused one is out; for the others the map settles it.
+    /// What became of a proposal. Only a refusal given *after* the version was found right says that no copy of
+    /// it was applied before; for the others the next map tells.
     pub fn outcome(&mut self, id: u64, reply: Option<&MapReply>, now_ns: u64) {
-        if let Some(MapReply::Refused(_)) = reply {
+        let Some(MapReply::Refused(refusal)) = reply else { return };
+        self.not_before_ns = now_ns.saturating_add(self.timeout_ns / 16);
+        let never_applied = matches!(
+            refusal,
+            Refusal::NotCurrent(_)
+                | Refusal::NotAssigned(_)
+                | Refusal::SetWithoutPrimary
+                | Refusal::Invalid(_)
+        );
+        if never_applied || planted(Bug::RefusalSettles) {
             self.outstanding.retain(|proposal| proposal.id != id);
-            self.not_before_ns = now_ns.saturating_add(self.timeout_ns / 16);
             self.advance_mark();
         }
     }
@@ -375,3 +388,7 @@ impl ReplicaSet {
         self.replicas.get(&member).map_or(Offset(0), |replica| replica.acked)
     }
 }
+
+#[cfg(test)]
+#[path = "replica_set_tests.rs"]
+mod tests;

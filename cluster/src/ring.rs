@@ -128,21 +128,5 @@ pub fn assign(shards: &[(ShardId, u32)], epsilon: f64) -> SlotTable {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn even(count: u16) -> Vec<(ShardId, u32)> {
-        (0..count).map(|shard| (ShardId(shard), 1)).collect()
-    }
-
-    #[test]
-    fn a_new_shard_takes_about_its_share() {
-        for count in [1, 3, 8] {
-            let before = assign(&even(count), DEFAULT_EPSILON);
-            let after = assign(&even(count + 1), DEFAULT_EPSILON);
-            let share = usize::from(SLOTS) / usize::from(count + 1);
-            assert!(before.moved(&after) <= share + share / 10 + usize::from(SLOTS) / 50);
-            assert_eq!(after.assigned(), usize::from(SLOTS));
-        }
-    }
-}
+#[path = "ring_tests.rs"]
+mod tests;

@@ -1,6 +1,5 @@
 //! Which of the sealed candidates becomes primary, and who starts in its set.
 
-use crate::bugs::{Bug, planted};
 use crate::ids::{Member, NodeId, Position};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,11 +24,7 @@ pub(super) fn primary(sealed: &BTreeMap<Member, Position>, wishes: &Wishes<'_>) 
             let place = wishes.order.iter().position(|node| *node == member.node).unwrap_or(usize::MAX);
             (
                 wishes.fit.contains(member),
-                if planted(Bug::OffsetWithoutTerm) {
-                    Position::new(Default::default(), last.offset)
-                } else {
-                    **last
-                },
+                **last,
                 wishes.to == Some(member.node),
                 wishes.old != Some(**member),
                 std::cmp::Reverse(place),

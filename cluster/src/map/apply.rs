@@ -6,6 +6,7 @@ use super::{
     ClusterMap, MAX_NAME_BYTES, MAX_NODES, MAX_POLICIES, MAX_REPLICAS, MAX_SHARDS, MAX_USERS, MapCommand,
     MapReply, NodeInfo, Policy, Promotion, PromotionReason, Refusal, Settings, ShardState, User,
 };
+use crate::bugs::{Bug, planted};
 use crate::ids::{Member, NodeId, SetVersion, ShardId, Term};
 use crate::{SLOTS, Slot, ring};
 use std::collections::BTreeSet;
@@ -137,6 +138,12 @@ impl ClusterMap {
         for shard in self.shards.values_mut() {
             let gone = |other: &Member| other.node == member.node && other.incarnation < member.incarnation;
             let before = shard.in_sync.len() + shard.eligible.len();
+            if planted(Bug::IncarnationIgnored) {
+                let same = |other: &Member| if gone(other) { member } else { *other };
+                shard.in_sync = shard.in_sync.iter().map(same).collect();
+                shard.eligible = shard.eligible.iter().map(same).collect();
+                continue;
+            }
             shard.in_sync.retain(|other| !gone(other));
             shard.eligible.retain(|other| !gone(other));
             if shard.in_sync.len() + shard.eligible.len() != before {

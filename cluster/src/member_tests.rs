@@ -1,0 +1,164 @@
+//! Rules of a member: sealing, leading, following.
+
+use super::*;
+use crate::ids::{Incarnation, NodeId, SetVersion};
+use crate::map::{MapCommand, MapReply, NodeInfo, Settings};
+use std::collections::BTreeSet;
+
+const S: ShardId = ShardId(0);
+const MS: u64 = 1_000_000;
+
+fn id(node: u64) -> Member {
+    Member::new(NodeId(node), Incarnation(1))
+}
+
+fn map() -> ClusterMap {
+    let mut map = ClusterMap::default();
+    for node in 1..=2 {
+        let info = NodeInfo {
+            id: NodeId(node),
+            incarnation: Incarnation(1),
+            host: "h".into(),
+            weight: 1,
+            ..NodeInfo::default()
+        };
+        map.apply(MapCommand::RegisterNode { info });
+    }
+    let settings = Settings::default();
+    map.apply(MapCommand::InitCluster { name: "t".into(), shards: 1, replicas: 1, settings, hash_seed: 0 });
+    map.apply(MapCommand::AllocateTerm { shard: S, expected_term: Term(0) });
+    let first =
+        MapCommand::ResetShard { shard: S, expected_term: Term(0), new_term: Term(1), primary: id(1) };
+    assert_eq!(map.apply(first), MapReply::Done);
+    map
+}
+
+/// A primary with a lease until 500 ms, and its replica, both of term 1.
+fn pair(map: &ClusterMap) -> (ShardMember, ShardMember) {
+    let (mut primary, mut replica) = (ShardMember::new(S, id(1)), ShardMember::new(S, id(2)));
+    let change = primary.on_map(map, 0);
+    assert_eq!(change, Some(Change::Lead { term: Term(1), empty: true, closed: false }));
+    assert_eq!(replica.on_map(map, 0), Some(Change::Follow { term: Term(1), primary: Some(id(1)) }));
+    primary.renewal_sent(1, 0);
+    assert!(primary.granted(&Grant { shard: S, term: Term(1), lease_ms: 500 }, 1));
+    (primary, replica)
+}
+
+fn connect(primary: &mut ShardMember, replica: &mut ShardMember) -> Next {
+    let (_, hello) = replica.hello().expect("a primary is known");
+    let reply = primary.on_hello(&hello, Offset(0), 0);
+    replica.on_hello_reply(hello.term, &reply)
+}
+
+fn seal(term: u64) -> SealRequest {
+    SealRequest { shard: S, term: Term(term) }
+}
+
+#[test]
+fn a_primary_serves_under_its_lease_only() {
+    let map = map();
+    let (primary, replica) = pair(&map);
+    assert!(primary.may_execute(499 * MS) && primary.may_reply(499 * MS));
+    assert!(!primary.may_execute(500 * MS) && !primary.may_reply(500 * MS));
+    assert!(!replica.may_execute(0));
+}
+
+#[test]
+fn who_sealed_takes_nothing_from_below_and_serves_nothing() {
+    let map = map();
+    let (mut primary, mut replica) = pair(&map);
+    assert_eq!(connect(&mut primary, &mut replica), Next::Stream { after: Offset(0), clear: false });
+    let first = primary.next_position().expect("leads");
+    primary.wrote(first.offset).expect("fits");
+    assert_eq!(replica.on_record(Term(1), first), Ok(()));
+    let reply = replica.on_seal(seal(2)).expect("higher");
+    assert_eq!(reply.last, first);
+    let second = Position::new(Term(1), Offset(2));
+    assert!(matches!(replica.on_record(Term(1), second), Err(RecordRefused::Sealed { .. })));
+    assert_eq!(replica.on_seal(seal(1)), None);
+    assert_eq!(replica.on_seal(seal(2)), Some(reply), "asked again");
+    primary.on_seal(seal(2));
+    assert!(!primary.may_execute(0) && !primary.may_reply(0));
+    assert_eq!(primary.next_position(), None);
+    assert!(primary.report().handed_back);
+    assert_eq!(primary.on_map(&map, 0), None, "the map of a sealed term crowns nobody");
+}
+
+#[test]
+fn a_promoted_replica_keeps_what_it_has() {
+    let mut map = map();
+    let (mut primary, mut replica) = pair(&map);
+    connect(&mut primary, &mut replica);
+    primary.wrote(Offset(1)).expect("fits");
+    replica.on_record(Term(1), Position::new(Term(1), Offset(1))).expect("fits");
+    let propose = MapCommand::ProposeSet {
+        shard: S,
+        term: Term(1),
+        by: id(1),
+        expected_set_version: map.shards[&S].set_version,
+        in_sync: BTreeSet::from([id(1), id(2)]),
+        discard: BTreeSet::new(),
+    };
+    assert_eq!(map.apply(propose), MapReply::Done);
+    map.apply(MapCommand::AllocateTerm { shard: S, expected_term: Term(1) });
+    let expected_set_version: SetVersion = map.shards[&S].set_version;
+    let promote = MapCommand::Promote {
+        shard: S,
+        expected_term: Term(1),
+        expected_set_version,
+        new_term: Term(2),
+        primary: id(2),
+        in_sync: BTreeSet::from([id(2)]),
+        handed_back: false,
+    };
+    assert_eq!(map.apply(promote), MapReply::Done);
+    assert_eq!(replica.on_map(&map, 0), Some(Change::Lead { term: Term(2), empty: false, closed: false }));
+    assert_eq!(replica.next_position(), Some(Position::new(Term(2), Offset(2))));
+    assert!(!replica.may_execute(0), "no lease yet");
+    // The old one wrote on; it has to drop that, and leaves the eligible members before.
+    primary.wrote(Offset(3)).expect("fits");
+    assert_eq!(primary.on_map(&map, 0), Some(Change::Follow { term: Term(2), primary: Some(id(2)) }));
+    assert_eq!(connect(&mut replica, &mut primary), Next::Retry);
+    let proposal = replica.set_mut().and_then(|set| set.propose(0)).expect("to discard");
+    assert_eq!(map.apply(proposal.command), MapReply::Done);
+    replica.on_map(&map, 0);
+    assert_eq!(connect(&mut replica, &mut primary), Next::Sync { common: Offset(1) });
+    assert!(!primary.is_whole());
+    assert_eq!(primary.on_seal(seal(3)).map(|reply| reply.last), Some(Position::ZERO), "not whole");
+    assert!(!primary.sync_done(Term(2), replica.history().clone(), Offset(1)), "sealed away meanwhile");
+}
+
+#[test]
+fn half_a_sync_counts_as_nothing() {
+    let map = map();
+    let (mut primary, mut replica) = pair(&map);
+    connect(&mut primary, &mut replica);
+    replica.on_record(Term(1), Position::new(Term(1), Offset(1))).expect("fits");
+    replica.disconnected();
+    // The primary has another record there: the replica has to start over, and is cut off in the middle.
+    let (_, hello) = replica.hello().expect("a primary is known");
+    assert_eq!(primary.on_hello(&hello, Offset(0), 0), HelloReply::Resync { common: Offset(0) });
+    assert_eq!(
+        replica.on_hello_reply(Term(1), &HelloReply::Resync { common: Offset(0) }),
+        Next::Sync { common: Offset(0) }
+    );
+    replica.disconnected();
+    assert_eq!(replica.hello().map(|(_, hello)| hello.history), Some(History::default()));
+    let next = replica.on_hello_reply(Term(1), &HelloReply::Continue { after: Offset(0) });
+    assert_eq!(next, Next::Stream { after: Offset(0), clear: true });
+    assert!(replica.is_whole() && replica.is_streaming());
+}
+
+#[test]
+fn stepping_down_waits_for_the_in_sync_set_but_not_for_ever() {
+    let map = map();
+    let (mut primary, _) = pair(&map);
+    primary.wrote(Offset(1)).expect("fits");
+    primary.step_down(Term(9), 0);
+    assert!(primary.may_execute(0), "another term was meant");
+    primary.step_down(Term(1), 0);
+    assert!(!primary.may_execute(0) && primary.may_reply(0));
+    assert!(primary.tick(MS, 100 * MS), "alone in the set it holds everything");
+    assert!(!primary.may_reply(MS) && primary.report().handed_back);
+    assert!(!primary.tick(2 * MS, 100 * MS), "once");
+}

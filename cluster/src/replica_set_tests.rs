@@ -1,0 +1,207 @@
+//! Rules of the in-sync set as its primary keeps it.
+
+use super::*;
+use crate::ids::{Incarnation, Position};
+use crate::map::{NodeInfo, Settings};
+
+const S: ShardId = ShardId(0);
+const MS: u64 = 1_000_000;
+
+fn member(id: u64) -> Member {
+    Member::new(NodeId(id), Incarnation(1))
+}
+
+fn history(term: u64, last: u64) -> History {
+    let mut history = History::default();
+    history.extend(Term(term), Offset(last)).expect("fits");
+    history
+}
+
+/// A map with three nodes on one shard, n1 its primary in term 1 and alone in the set.
+fn map() -> ClusterMap {
+    let mut map = ClusterMap::default();
+    for id in 1..=3 {
+        let info = NodeInfo {
+            id: NodeId(id),
+            incarnation: Incarnation(1),
+            host: "h".into(),
+            weight: 1,
+            ..NodeInfo::default()
+        };
+        map.apply(MapCommand::RegisterNode { info });
+    }
+    let settings = Settings::default();
+    map.apply(MapCommand::InitCluster { name: "t".into(), shards: 1, replicas: 2, settings, hash_seed: 0 });
+    map.apply(MapCommand::AllocateTerm { shard: S, expected_term: Term(0) });
+    let first =
+        MapCommand::ResetShard { shard: S, expected_term: Term(0), new_term: Term(1), primary: member(1) };
+    assert_eq!(map.apply(first), MapReply::Done);
+    map
+}
+
+struct Bench {
+    map: ClusterMap,
+    set: ReplicaSet,
+    mine: History,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let map = map();
+        let set = ReplicaSet::new(member(1), &map, &map.shards[&S], Offset(0), Offset(0), 0);
+        Bench { map, set, mine: History::default() }
+    }
+
+    fn write(&mut self, last: u64) {
+        self.mine.extend(Term(1), Offset(last)).expect("fits");
+        self.set.appended(Offset(last));
+    }
+
+    fn hello(&mut self, id: u64, theirs: &History, now: u64) -> HelloReply {
+        self.set.hello(member(id), theirs, &self.mine, Offset(0), now)
+    }
+
+    /// Commits what is wanted, without the primary knowing it.
+    fn commit(&mut self, now: u64) -> Option<(u64, MapReply)> {
+        let proposal = self.set.propose(now)?;
+        Some((proposal.id, self.map.apply(proposal.command)))
+    }
+
+    fn learn(&mut self, now: u64) {
+        let map = self.map.clone();
+        self.set.on_map(&map, &map.shards[&S], now);
+    }
+
+    /// n2 joins.
+    fn joined(&mut self, now: u64) {
+        self.hello(2, &History::default(), now);
+        self.set.acked(member(2), self.set.last(), now);
+        assert_eq!(self.commit(now).map(|c| c.1), Some(MapReply::Done));
+        self.learn(now);
+    }
+
+    fn mark(&self) -> u64 {
+        self.set.high_water_mark().0
+    }
+}
+
+#[test]
+fn alone_below_the_minimum_the_mark_stands_still() {
+    let mut bench = Bench::new();
+    bench.write(5);
+    assert_eq!(bench.mark(), 0);
+    assert!(!bench.set.can_ack_in_sync());
+    assert_eq!(bench.set.propose(0), None);
+}
+
+#[test]
+fn a_replica_that_caught_up_joins_and_moves_the_mark() {
+    let mut bench = Bench::new();
+    bench.write(5);
+    assert_eq!(bench.hello(2, &History::default(), 0), HelloReply::Continue { after: Offset(0) });
+    bench.set.acked(member(2), Offset(3), MS);
+    assert_eq!(bench.set.propose(400 * MS), None, "three of five is not caught up");
+    bench.set.acked(member(2), Offset(5), 400 * MS);
+    assert_eq!(bench.commit(400 * MS).map(|c| c.1), Some(MapReply::Done));
+    assert_eq!(bench.mark(), 0, "not known to be committed yet");
+    bench.learn(401 * MS);
+    assert_eq!(bench.mark(), 5);
+    bench.write(7);
+    assert_eq!(bench.mark(), 5);
+    bench.set.acked(member(2), Offset(6), 402 * MS);
+    assert_eq!((bench.mark(), bench.set.holding(Offset(6))), (6, 1));
+    bench.set.acked(member(2), Offset(99), 402 * MS);
+    assert_eq!(bench.mark(), 6, "nobody holds what was not written");
+}
+
+#[test]
+fn until_the_outcome_is_known_the_union_counts() {
+    let mut bench = Bench::new();
+    bench.joined(0);
+    bench.write(1);
+    bench.set.acked(member(2), Offset(1), 0);
+    assert_eq!(bench.mark(), 1);
+    bench.hello(3, &History::default(), 0);
+    bench.set.acked(member(3), Offset(1), 0);
+    let (id, reply) = bench.commit(0).expect("n3 wants in");
+    assert_eq!(reply, MapReply::Done);
+    bench.write(2);
+    bench.set.acked(member(2), Offset(2), 0);
+    assert_eq!(bench.mark(), 1, "n3 may be in the set");
+    // The answer to a second copy of the proposal says nothing of the first.
+    bench.set.outcome(id, Some(&MapReply::Refused(Refusal::StaleSetVersion { current: SetVersion(9) })), 0);
+    assert_eq!(bench.mark(), 1);
+    bench.set.acked(member(3), Offset(2), 0);
+    assert_eq!(bench.mark(), 2);
+}
+
+#[test]
+fn a_silent_replica_leaves_and_stays_eligible() {
+    let mut bench = Bench::new();
+    bench.joined(0);
+    bench.write(1);
+    assert_eq!(bench.set.propose(400 * MS), None);
+    assert_eq!(bench.commit(600 * MS).map(|c| c.1), Some(MapReply::Done));
+    assert_eq!(bench.set.propose(601 * MS), None, "one at a time");
+    bench.learn(602 * MS);
+    assert_eq!(bench.mark(), 0);
+    assert!(bench.map.shards[&S].eligible.contains(&member(2)));
+}
+
+#[test]
+fn who_must_discard_leaves_the_sets_first() {
+    let mut bench = Bench::new();
+    bench.joined(0);
+    bench.write(3);
+    bench.set.acked(member(2), Offset(3), 0);
+    // It comes back with a tail of another term.
+    let mut tail = history(1, 3);
+    tail.append(Position::new(Term(7), Offset(4))).expect("fits");
+    assert_eq!(bench.hello(2, &tail, MS), HelloReply::Wait);
+    assert_eq!(bench.commit(2 * MS).map(|c| c.1), Some(MapReply::Done));
+    assert!(!bench.map.shards[&S].is_candidate(member(2)), "not eligible either");
+    assert_eq!(bench.hello(2, &tail, 3 * MS), HelloReply::Wait, "not known yet");
+    bench.learn(4 * MS);
+    assert_eq!(bench.hello(2, &tail, 5 * MS), HelloReply::Resync { common: Offset(3) });
+    bench.set.acked(member(2), Offset(3), 5 * MS);
+    assert_eq!(bench.set.propose(6 * MS), None, "what it acknowledges does not count before it is whole");
+    bench.set.synced(member(2), Offset(3), 7 * MS);
+    bench.set.acked(member(2), Offset(3), 7 * MS);
+    assert!(bench.set.propose(8 * MS).is_some());
+}
+
+#[test]
+fn a_new_life_that_the_map_does_not_know_yet_is_kept() {
+    let mut bench = Bench::new();
+    let again = Member::new(NodeId(2), Incarnation(2));
+    bench.set.hello(again, &History::default(), &bench.mine, Offset(0), 0);
+    bench.learn(0);
+    bench.set.acked(again, Offset(0), 0);
+    assert_eq!(bench.set.acked_by(again), Some(Offset(0)));
+    let refused = bench.commit(0).map(|c| c.1);
+    assert!(matches!(refused, Some(MapReply::Refused(Refusal::NotCurrent(_)))), "{refused:?}");
+}
+
+#[test]
+fn a_deposed_primary_counts_nothing() {
+    let mut bench = Bench::new();
+    bench.joined(0);
+    bench.map.apply(MapCommand::AllocateTerm { shard: S, expected_term: Term(1) });
+    let shard = &bench.map.shards[&S];
+    let promote = MapCommand::Promote {
+        shard: S,
+        expected_term: Term(1),
+        expected_set_version: shard.set_version,
+        new_term: Term(2),
+        primary: member(2),
+        in_sync: BTreeSet::from([member(2)]),
+        handed_back: false,
+    };
+    assert_eq!(bench.map.apply(promote), MapReply::Done);
+    bench.learn(0);
+    bench.write(1);
+    bench.set.acked(member(2), Offset(1), 0);
+    assert!(bench.set.is_deposed() && !bench.set.can_ack_in_sync());
+    assert_eq!((bench.mark(), bench.set.propose(900 * MS)), (0, None));
+    assert_eq!(bench.hello(3, &History::default(), 0), HelloReply::NotPrimary { term: Term(1) });
+}

@@ -1,0 +1,179 @@
+//! The control plane: a log with one order, whose leader changes; and the hosts that run the controller.
+
+use super::message::Message;
+use super::network::{Host, MS};
+use super::world::{CONTROL_HOSTS, Event, World};
+use crate::controller::{Controller, Decision, Event as ControlEvent};
+use crate::map::{ClusterMap, MapCommand, MapReply};
+use std::sync::Arc;
+
+pub(super) struct Consensus {
+    pub(super) map: Arc<ClusterMap>,
+    pub(super) leader: Option<Host>,
+    pub(super) reign: u64,
+}
+
+impl Consensus {
+    pub(super) fn new(map: Arc<ClusterMap>) -> Self {
+        Consensus { map, leader: None, reign: 0 }
+    }
+}
+
+pub(super) struct ControlHost {
+    controller: Controller,
+    /// The reign it believes in.
+    reign: u64,
+}
+
+impl ControlHost {
+    pub(super) fn new(map: Arc<ClusterMap>) -> Self {
+        ControlHost { controller: Controller::new(map), reign: 0 }
+    }
+}
+
+impl World {
+    /// Another leader, at once or after a while without any. The old one may believe in itself for long.
+    pub(super) fn elect(&mut self) {
+        let old = self.consensus.leader;
+        if let Some(host) = old {
+            self.consensus.leader = None;
+            let late = self.rng.range(0, 1_500 * MS);
+            self.after(late, Event::Depose { host, reign: self.consensus.reign });
+            if self.rng.chance(500) {
+                let gap = self.rng.range(50 * MS, 600 * MS);
+                self.after(gap, Event::Elect);
+                return;
+            }
+        }
+        let host = self.rng.index(CONTROL_HOSTS);
+        self.consensus.reign += 1;
+        self.consensus.leader = Some(host);
+        self.check.report.elections += 1;
+        let reign = self.consensus.reign;
+        self.check.note(self.now, || format!("c{host} is elected, reign {reign}"));
+        let delay = self.rng.range(0, 30 * MS);
+        self.after(delay, Event::Control { host, reign, event: ControlEvent::BecameLeader });
+    }
+
+    pub(super) fn depose(&mut self, host: Host, reign: u64) {
+        if self.controls[host].reign == reign {
+            self.check.note(self.now, || format!("c{host} learns that reign {reign} is over"));
+            self.control_step(host, ControlEvent::LostLeadership);
+        }
+    }
+
+    /// An answer of the control plane to its host, for one reign.
+    pub(super) fn control_event(&mut self, host: Host, reign: u64, event: ControlEvent) {
+        match event {
+            ControlEvent::BecameLeader => {
+                if self.consensus.reign != reign {
+                    return;
+                }
+                self.controls[host].reign = reign;
+                // Whatever was committed before is applied.
+                let map = self.consensus.map.clone();
+                self.control_step(host, ControlEvent::LostLeadership);
+                self.control_step(host, ControlEvent::MapChanged(map));
+                self.control_step(host, event);
+            }
+            event if self.controls[host].reign == reign => self.control_step(host, event),
+            _ => {}
+        }
+    }
+
+    pub(super) fn control_step(&mut self, host: Host, event: ControlEvent) {
+        let now = self.local(host);
+        let decisions = self.controls[host].controller.step(now, event);
+        let reign = self.controls[host].reign;
+        for decision in decisions {
+            match decision {
+                Decision::ConfirmLeadership { batch } => {
+                    // A round to a quorum: the question goes out now, so the answer tells of later.
+                    let asked = self.rng.range(MS / 10, 3 * MS);
+                    let leads = self.consensus.leader == Some(host) && self.consensus.reign == reign;
+                    if leads {
+                        let event = ControlEvent::Confirmed { batch };
+                        self.after(asked, Event::Control { host, reign, event });
+                    }
+                }
+                Decision::Reply(reply) => {
+                    let to = self.host_of(reply.to.node);
+                    self.send(host, to, Message::HeartbeatReply(reply));
+                }
+                Decision::Seal { to, request } => {
+                    let to = self.host_of(to.node);
+                    self.send(host, to, Message::Seal(request));
+                }
+                Decision::Propose { id, command } => {
+                    let outcome = self.commit(host, reign, command);
+                    let delay = self.rng.range(MS / 10, 4 * MS);
+                    if outcome.is_some() {
+                        let map = ControlEvent::MapChanged(self.consensus.map.clone());
+                        self.after(delay, Event::Control { host, reign, event: map });
+                    }
+                    // Now and then the outcome is never heard of.
+                    let outcome = outcome.filter(|_| !self.rng.chance(30));
+                    let event = ControlEvent::Proposed { id, outcome };
+                    self.after(delay, Event::Control { host, reign, event });
+                }
+                Decision::Story { shard, text } => {
+                    self.check.note(self.now, || format!("c{host} {shard}: {text}"));
+                }
+            }
+        }
+    }
+
+    /// A proposal reaches the log: committed when the host still leads.
+    fn commit(&mut self, host: Host, reign: u64, command: MapCommand) -> Option<MapReply> {
+        if self.consensus.leader != Some(host) || self.consensus.reign != reign {
+            return None;
+        }
+        let before = self.consensus.map.clone();
+        let mut map = (*before).clone();
+        let reply = map.apply(command.clone());
+        if map.epoch != before.epoch {
+            self.check.note(self.now, || format!("committed {command:?}"));
+            self.consensus.map = Arc::new(map);
+            super::check::committed(self, &before, &command);
+            self.watch(host);
+        }
+        Some(reply)
+    }
+
+    /// Sends the map to all who watch.
+    fn watch(&mut self, from: Host) {
+        let map = self.consensus.map.clone();
+        for to in 0..CONTROL_HOSTS + self.nodes.len() {
+            if to < CONTROL_HOSTS {
+                let delay = self.rng.range(MS / 10, 5 * MS);
+                let reign = self.controls[to].reign;
+                let event = ControlEvent::MapChanged(map.clone());
+                self.after(delay, Event::Control { host: to, reign, event });
+            } else {
+                self.send(from, to, Message::Map(map.clone()));
+            }
+        }
+    }
+
+    pub(super) fn control_message(&mut self, from: Host, host: Host, message: Message) {
+        match message {
+            Message::Heartbeat(heartbeat) => {
+                if self.controls[host].controller.is_leading() && heartbeat.epoch < self.consensus.map.epoch {
+                    let map = self.consensus.map.clone();
+                    self.send(host, from, Message::Map(map));
+                }
+                self.control_step(host, ControlEvent::Heartbeat(heartbeat));
+            }
+            Message::SealReply(reply) => self.control_step(host, ControlEvent::SealReply(reply)),
+            Message::Propose { id, shard, command } => {
+                let reign = self.controls[host].reign;
+                if let Some(outcome) = self.commit(host, reign, command)
+                    && let Some(shard) = shard
+                {
+                    self.send(host, from, Message::ProposeReply { id, shard, outcome });
+                }
+            }
+            _ => {}
+        }
+    }
+}

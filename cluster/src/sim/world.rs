@@ -1,0 +1,312 @@
+//! The event loop: hosts, clocks, timers.
+
+use super::check::{Checker, Report, Violation};
+use super::client::Client;
+use super::control::{Consensus, ControlHost};
+use super::message::Message;
+use super::network::{Host, MS, Network};
+use super::node::Node;
+use super::rng::Rng;
+use crate::ids::{Incarnation, Member, NodeId, ShardId, Term};
+use crate::map::{ClusterMap, MapCommand, NodeInfo, Settings};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::sync::Arc;
+
+pub(super) const CONTROL_HOSTS: usize = 3;
+pub(super) const TICK: u64 = 20 * MS;
+/// Simulated ms after the heal in which everything must have come together.
+const CONVERGE_MS: u64 = 6_000;
+
+pub(super) enum Event {
+    Deliver {
+        from: Host,
+        to: Host,
+        message: Message,
+    },
+    /// The host looks round.
+    Tick(Host),
+    /// A node finishes a request: the reply leaves now.
+    Finish {
+        host: Host,
+        incarnation: Incarnation,
+        shard: ShardId,
+        request: u64,
+    },
+    /// A snapshot for a replica is ready.
+    Snapshot {
+        host: Host,
+        to: Host,
+        conn: u64,
+        shard: ShardId,
+        term: Term,
+    },
+    ClientNext(usize),
+    ClientTimeout {
+        client: usize,
+        request: u64,
+    },
+    Fault,
+    /// A node dies.
+    Crash(usize),
+    /// A crashed node starts again, empty.
+    Restart(Host),
+    Uncut(Vec<(Host, Host)>),
+    Elect,
+    /// A deposed controller learns of it.
+    Depose {
+        host: Host,
+        reign: u64,
+    },
+    /// The control plane's answer to a confirmation or proposal reaches its host.
+    Control {
+        host: Host,
+        reign: u64,
+        event: crate::controller::Event,
+    },
+    Check,
+}
+
+/// Clock of a host: its own origin and rate.
+#[derive(Clone, Copy)]
+struct Clock {
+    origin: u64,
+    rate_ppm: u64,
+}
+
+pub struct World {
+    pub(super) seed: u64,
+    pub(super) now: u64,
+    sequence: u64,
+    queue: BinaryHeap<Reverse<(u64, u64)>>,
+    events: BTreeMap<u64, Event>,
+    pub(super) rng: Rng,
+    pub(super) network: Network,
+    clocks: Vec<Clock>,
+    pub(super) paused_until: Vec<u64>,
+    pub(super) consensus: Consensus,
+    pub(super) controls: Vec<ControlHost>,
+    /// Data nodes; host = `CONTROL_HOSTS` + index. `None` while crashed.
+    pub(super) nodes: Vec<Option<Node>>,
+    pub(super) incarnations: Vec<u64>,
+    pub(super) clients: Vec<Client>,
+    pub(super) check: Checker,
+    pub(super) ids: u64,
+    pub(super) faults_on: bool,
+    pub(super) writes_on: bool,
+    /// Weights of the kinds of faults in this run.
+    pub(super) fault_weights: [u64; 6],
+    trace: u64,
+}
+
+impl World {
+    pub fn new(seed: u64) -> World {
+        let mut rng = Rng::new(seed);
+        let node_count = rng.range(3, 6) as usize;
+        let shards = rng.range(1, 3) as u16;
+        let replicas = if node_count > 3 && rng.chance(700) { 2 } else { rng.range(1, 3) as u8 };
+        let settings = Settings { clock_rate_bound_ppm: 20_000, ..Settings::default() };
+        let bound = u64::from(settings.clock_rate_bound_ppm);
+        let clients = 4;
+        let hosts = CONTROL_HOSTS + node_count + clients;
+        // Any two rates differ by less than the bound.
+        let clocks = (0..hosts)
+            .map(|_| Clock {
+                origin: rng.range(1_000 * MS, 1_000_000 * MS),
+                rate_ppm: rng.range(1_000_000 - bound * 49 / 100, 1_000_000 + bound * 49 / 100),
+            })
+            .collect();
+        let mut map = ClusterMap::default();
+        for id in 0..node_count {
+            map.apply(MapCommand::RegisterNode { info: info(id, 1) });
+        }
+        map.apply(MapCommand::InitCluster { name: "sim".into(), shards, replicas, settings, hash_seed: 1 });
+        let map = Arc::new(map);
+        let fault_weights = std::array::from_fn(|_| rng.range(0, 10));
+        let network = Network::new(&mut rng);
+        let mut world = World {
+            seed,
+            now: 0,
+            sequence: 0,
+            queue: BinaryHeap::new(),
+            events: BTreeMap::new(),
+            network,
+            clocks,
+            paused_until: vec![0; hosts],
+            consensus: Consensus::new(map.clone()),
+            controls: (0..CONTROL_HOSTS).map(|_| ControlHost::new(map.clone())).collect(),
+            nodes: Vec::new(),
+            incarnations: vec![1; node_count],
+            clients: (0..clients).map(|_| Client::default()).collect(),
+            check: Checker::new(seed),
+            ids: 0,
+            faults_on: true,
+            writes_on: true,
+            fault_weights,
+            trace: 0xcbf2_9ce4_8422_2325,
+            rng,
+        };
+        for id in 0..node_count {
+            let backlog = world.rng.range(10, 120) as usize;
+            world.nodes.push(Some(Node::new(member(id, 1), map.clone(), backlog)));
+        }
+        for host in 0..CONTROL_HOSTS + node_count {
+            let at = world.rng.range(0, TICK);
+            world.at(at, Event::Tick(host));
+        }
+        for client in 0..clients {
+            world.after(world.seed % 7 * MS + client as u64 * MS, Event::ClientNext(client));
+        }
+        world.after(0, Event::Elect);
+        world.after(500 * MS, Event::Fault);
+        world.after(50 * MS, Event::Check);
+        world
+    }
+
+    /// Runs with faults for `millis`, heals, lets everything come together, and looks once more.
+    pub fn run(mut self, millis: u64) -> Result<Report, Violation> {
+        self.run_until(millis * MS)?;
+        self.heal();
+        self.run_until((millis + CONVERGE_MS / 2) * MS)?;
+        self.writes_on = false;
+        self.run_until((millis + CONVERGE_MS) * MS)?;
+        super::check::converged(&mut self);
+        self.check.result(self.now)?;
+        let mut report = self.check.report.clone();
+        report.trace = self.trace;
+        Ok(report)
+    }
+
+    fn run_until(&mut self, end: u64) -> Result<(), Violation> {
+        while let Some(Reverse((when, sequence))) = self.queue.pop() {
+            if when > end {
+                self.queue.push(Reverse((when, sequence)));
+                break;
+            }
+            self.now = when;
+            let Some(event) = self.events.remove(&sequence) else { continue };
+            self.mix(when);
+            self.handle(event);
+            self.check.result(self.now)?;
+        }
+        self.now = end;
+        Ok(())
+    }
+
+    /// Something that the trace hash shall depend on.
+    pub(super) fn mix(&mut self, value: u64) {
+        self.trace = (self.trace ^ value).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
+    }
+
+    pub(super) fn at(&mut self, when: u64, event: Event) {
+        self.sequence += 1;
+        self.queue.push(Reverse((when, self.sequence)));
+        self.events.insert(self.sequence, event);
+    }
+
+    pub(super) fn after(&mut self, delay: u64, event: Event) {
+        self.at(self.now + delay, event);
+    }
+
+    pub(super) fn next_id(&mut self) -> u64 {
+        self.ids += 1;
+        self.ids
+    }
+
+    /// What a host's CLOCK_BOOTTIME says now.
+    pub(super) fn local(&self, host: Host) -> u64 {
+        let clock = self.clocks[host];
+        clock.origin + (u128::from(self.now) * u128::from(clock.rate_ppm) / 1_000_000) as u64
+    }
+
+    pub(super) fn host_of(&self, node: NodeId) -> Host {
+        CONTROL_HOSTS + node.0 as usize - 1
+    }
+
+    pub(super) fn client_host(&self, client: usize) -> Host {
+        CONTROL_HOSTS + self.nodes.len() + client
+    }
+
+    pub(super) fn send(&mut self, from: Host, to: Host, message: Message) {
+        // A watch takes its time.
+        let late = if matches!(message, Message::Map(_)) { self.rng.range(0, 60 * MS) } else { 0 };
+        let sent = self.now + late;
+        let arrivals = self.network.arrivals(&mut self.rng, sent, from, to, message.stream());
+        for when in arrivals {
+            self.at(when, Event::Deliver { from, to, message: message.clone() });
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        // A paused host does everything later, in the same order.
+        let host = match &event {
+            Event::Deliver { to, .. } => Some(*to),
+            Event::Tick(host) | Event::Finish { host, .. } | Event::Depose { host, .. } => Some(*host),
+            Event::Control { host, .. } | Event::Snapshot { host, .. } => Some(*host),
+            _ => None,
+        };
+        if let Some(host) = host
+            && self.paused_until[host] > self.now
+        {
+            self.at(self.paused_until[host], event);
+            return;
+        }
+        match event {
+            Event::Deliver { from, to, message } => self.deliver(from, to, message),
+            Event::Tick(host) => {
+                if host < CONTROL_HOSTS {
+                    self.control_step(host, crate::controller::Event::Tick);
+                } else {
+                    self.node_tick(host);
+                }
+                let jitter = self.rng.range(0, MS);
+                self.after(TICK + jitter, Event::Tick(host));
+            }
+            Event::Finish { host, incarnation, shard, request } => {
+                self.finish(host, incarnation, shard, request);
+            }
+            Event::Snapshot { host, to, conn, shard, term } => self.snapshot(host, to, conn, shard, term),
+            Event::Crash(index) => self.crash(index),
+            Event::ClientNext(client) => self.client_next(client),
+            Event::ClientTimeout { client, request } => self.client_timeout(client, request),
+            Event::Fault => self.fault(),
+            Event::Restart(host) => self.restart(host),
+            Event::Uncut(links) => {
+                links.iter().for_each(|(from, to)| self.network.set_cut(*from, *to, false))
+            }
+            Event::Elect => self.elect(),
+            Event::Depose { host, reign } => self.depose(host, reign),
+            Event::Control { host, reign, event } => self.control_event(host, reign, event),
+            Event::Check => {
+                super::check::sweep(self);
+                self.after(40 * MS, Event::Check);
+            }
+        }
+    }
+
+    fn deliver(&mut self, from: Host, to: Host, message: Message) {
+        self.mix(to as u64);
+        if to < CONTROL_HOSTS {
+            self.control_message(from, to, message);
+        } else if to < CONTROL_HOSTS + self.nodes.len() {
+            self.node_message(from, to, message);
+        } else if let Message::Response { id, answer } = message {
+            self.client_answer(to - CONTROL_HOSTS - self.nodes.len(), id, answer);
+        }
+    }
+}
+
+pub(super) fn member(index: usize, incarnation: u64) -> Member {
+    Member::new(NodeId(index as u64 + 1), Incarnation(incarnation))
+}
+
+pub(super) fn info(index: usize, incarnation: u64) -> NodeInfo {
+    let member = member(index, incarnation);
+    NodeInfo {
+        id: member.node,
+        incarnation: member.incarnation,
+        host: "sim".into(),
+        weight: 1,
+        ..NodeInfo::default()
+    }
+}
