@@ -34,6 +34,8 @@ enum Command {
     /// Makes cluster secrets.
     #[command(subcommand)]
     Secret(commands::secret::SecretCommand),
+    /// Asks a server or proxy on this machine whether it works: exit code 0 or 1
+    Health(commands::health::HealthArgs),
     /// Loads a RESP or memcached server and prints throughput and latency.
     Bench(bench::BenchArgs),
 }
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Command::Cluster(command) => commands::cluster::run(command),
         Command::Secret(command) => commands::secret::run(command),
         Command::Server(args) => commands::server::run(*args),
+        Command::Health(args) => commands::health::run(args),
         Command::Bench(args) => bench::run(args).map_err(Into::into),
     };
     match result {

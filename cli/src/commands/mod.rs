@@ -1,6 +1,7 @@
 //! The subcommands, a file each.
 
 pub mod cluster;
+pub mod health;
 pub mod options;
 pub mod proxy;
 pub mod secret;
