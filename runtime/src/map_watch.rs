@@ -74,11 +74,13 @@ impl MapWatcher {
     async fn run(&self, maps: &watch::Sender<Arc<ClusterMap>>) {
         let mut turn = rand::random_range(0..64);
         let mut pause = FIRST_PAUSE;
+        let mut failures = 0;
         loop {
-            let addresses = self.addresses(&maps.borrow());
+            let addresses = self.addresses(&maps.borrow(), failures);
             if let Some(address) = addresses.get(turn % addresses.len().max(1)) {
                 let before = maps.borrow().epoch;
                 let ended = self.follow(address, maps).await;
+                failures += 1;
                 if maps.is_closed() {
                     return;
                 }
@@ -87,6 +89,7 @@ impl MapWatcher {
                 }
                 if maps.borrow().epoch != before {
                     pause = FIRST_PAUSE;
+                    failures = 0;
                 }
             }
             turn += 1;
@@ -95,12 +98,15 @@ impl MapWatcher {
         }
     }
 
-    /// The control plane's addresses: those of the map's voters, then the seeds.
-    fn addresses(&self, map: &ClusterMap) -> Vec<String> {
+    /// Whom to ask: the map's voters; the seeds as well while there is no map, or when no voter answered for two
+    /// rounds (they may all have moved).
+    fn addresses(&self, map: &ClusterMap, failures: usize) -> Vec<String> {
         let mut all: Vec<String> = map.voters().map(NodeInfo::bus_address).collect();
-        for seed in &self.seeds {
-            if !all.contains(seed) {
-                all.push(seed.clone());
+        if failures >= 2 * all.len() {
+            for seed in &self.seeds {
+                if !all.contains(seed) {
+                    all.push(seed.clone());
+                }
             }
         }
         all
@@ -134,11 +140,16 @@ impl MapWatcher {
     }
 }
 
-/// Serves one watcher until it goes: the stream handler of [`FrameKind::Watch`].
-pub async fn serve(mut conn: BusConn, first: Frame, mut maps: watch::Receiver<Arc<ClusterMap>>) {
+/// Serves one watcher: the stream handler of [`FrameKind::Watch`]. A node that votes (`votes`) goes on until the
+/// watcher does. Any other tells the map that it has, if any, and ends: the watcher learns the voters from it. Two
+/// nodes that wait for each other's news would never hear any.
+pub async fn serve(mut conn: BusConn, first: Frame, mut maps: watch::Receiver<Arc<ClusterMap>>, votes: bool) {
     let Ok(request) = serde_json::from_slice::<WatchRequest>(&first.payload) else { return };
     let mut known = request.epoch;
     maps.mark_changed();
+    if !votes && maps.borrow().epoch <= known {
+        return;
+    }
     loop {
         let changed = tokio::time::timeout(ALIVE, maps.changed()).await;
         let payload = match changed {
@@ -159,7 +170,7 @@ pub async fn serve(mut conn: BusConn, first: Frame, mut maps: watch::Receiver<Ar
                 }
             }
         };
-        if conn.write_frame(FrameKind::MapUpdate, &payload).await.is_err() {
+        if conn.write_frame(FrameKind::MapUpdate, &payload).await.is_err() || !votes {
             return;
         }
     }

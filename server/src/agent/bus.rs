@@ -47,10 +47,10 @@ pub fn server(agent: &Arc<Agent>, identity: BusIdentity, shutdown: &Shutdown) ->
             async move { json(&agent.admin(read::<AdminRequest>(&body)?).await) }
         })
         .on_stream(FrameKind::Watch, move |conn, first| {
-            let (maps, shutdown) = (watch.maps(), shutdown.clone());
+            let (maps, votes, shutdown) = (watch.maps(), watch.voter().is_some(), shutdown.clone());
             async move {
                 tokio::select! {
-                    () = map_watch::serve(conn, first, maps) => {}
+                    () = map_watch::serve(conn, first, maps, votes) => {}
                     () = shutdown.wait() => {}
                 }
             }

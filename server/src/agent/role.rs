@@ -19,6 +19,9 @@ const SET_TICK: Duration = Duration::from_millis(10);
 /// How often registration is tried.
 const REGISTER_RETRY: Duration = Duration::from_millis(100);
 
+/// How long the map of a registration may take to come back before it is tried again.
+const MAP_TIME: Duration = Duration::from_secs(1);
+
 /// Takes each map as it comes.
 pub async fn follow_maps(agent: Arc<Agent>, shutdown: Shutdown) {
     let mut maps = agent.maps();
@@ -73,7 +76,11 @@ pub async fn register(agent: Arc<Agent>, shutdown: Shutdown) {
         }
         match agent.propose(MapCommand::RegisterNode { info: wanted }).await {
             Ok(AdminReply::Proposed { reply }) => match reply.into_result() {
-                Ok(_) => tracing::info!(node = %agent.me.node, "registered"),
+                Ok(_) => {
+                    tracing::info!(node = %agent.me.node, "registered");
+                    // The map that says so is on its way.
+                    tokio::time::sleep(MAP_TIME).await;
+                }
                 Err(refusal) => tracing::warn!(%refusal, "registration refused"),
             },
             Ok(AdminReply::Failed { error }) => tracing::debug!(%error, "not registered yet"),
