@@ -57,7 +57,10 @@ pub fn pending(
 #[inline]
 pub fn render_of(session: &Session, command: Command) -> Render {
     match (session.render(), command) {
-        (Render::Resp2, Command::Transactions(TransactionCommand::Exec)) => Render::Resp2NullArray,
+        (
+            Render::Resp2,
+            Command::Transactions(TransactionCommand::Exec) | Command::Lock(LockCommand::LockAcquire),
+        ) => Render::Resp2NullArray,
         (render, _) => render,
     }
 }
@@ -183,7 +186,7 @@ fn alone(
         return Step::NotYet;
     }
     let timeout_ms = session.timeout_ms.saturating_add(wait_ms);
-    let seq = client.outbox.borrow_mut().open(session.render());
+    let seq = client.outbox.borrow_mut().open(render_of(session, request.command));
     let mut pending = pending(worker, client, request, seq, Dest::Slot(slot), timeout_ms);
     pending.way = Way::OneShot;
     let (_, key) = slot_of(request).unwrap_or_default();

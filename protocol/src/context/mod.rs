@@ -30,7 +30,9 @@ const FLAG_WANT_POSITION: u16 = 1 << 0;
 const FLAG_REQUEST_ID: u16 = 1 << 1;
 const FLAG_FENCE: u16 = 1 << 2;
 const FLAG_USER: u16 = 1 << 3;
-const KNOWN_FLAGS: u16 = FLAG_WANT_POSITION | FLAG_REQUEST_ID | FLAG_FENCE | FLAG_USER;
+/// The client speaks RESP2: the reply is to be written so.
+const FLAG_RESP2: u16 = 1 << 4;
+const KNOWN_FLAGS: u16 = FLAG_WANT_POSITION | FLAG_REQUEST_ID | FLAG_FENCE | FLAG_USER | FLAG_RESP2;
 
 /// Bytes of the part that is always there.
 pub const FIXED_BYTES: usize = 18;
@@ -158,6 +160,8 @@ pub struct Context<'a> {
     pub deadline_ms: u32,
     /// Put the attribute `|1 +pos +<term>:<offset>` before the reply.
     pub want_position: bool,
+    /// The client speaks RESP2: the reply is to be written so, whatever the connection speaks.
+    pub resp2: bool,
     /// The user that the proxy has authenticated; `None` for the default user.
     pub user: Option<&'a str>,
     pub request_id: Option<RequestId>,
@@ -189,6 +193,7 @@ impl<'a> Context<'a> {
             (self.request_id.is_some(), FLAG_REQUEST_ID),
             (self.fence.is_some(), FLAG_FENCE),
             (self.user.is_some(), FLAG_USER),
+            (self.resp2, FLAG_RESP2),
         ] {
             if set {
                 flags |= flag;
@@ -259,6 +264,7 @@ impl<'a> Context<'a> {
             epoch: u64::from_le_bytes(bytes.take()?),
             deadline_ms: u32::from_le_bytes(bytes.take()?),
             want_position: flags & FLAG_WANT_POSITION != 0,
+            resp2: flags & FLAG_RESP2 != 0,
             ..Context::default()
         };
         if flags & FLAG_REQUEST_ID != 0 {
@@ -315,12 +321,13 @@ mod tests {
             epoch: 0x0102_0304_0506_0708,
             deadline_ms: 1000,
             want_position: true,
+            resp2: true,
             user: Some("ann"),
             request_id: Some(RequestId { origin: 1, seq: 2 }),
             fence: Some(3),
         };
         let bytes = [
-            &[0x0f, 0, 3, 3, 2, 0, 8, 7, 6, 5, 4, 3, 2, 1, 0xe8, 3, 0, 0][..],
+            &[0x1f, 0, 3, 3, 2, 0, 8, 7, 6, 5, 4, 3, 2, 1, 0xe8, 3, 0, 0][..],
             &[1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0],
             b"\x03ann",
         ]
@@ -364,12 +371,13 @@ mod tests {
             epoch: u64,
             deadline_ms: u32,
             want_position: bool,
+            resp2: bool,
             user in proptest::option::of("[a-z]{0,20}"),
             request_id: Option<(u64, u64)>,
             fence: Option<u64>,
         ) -> (Context<'static>, Option<String>) {
             let request_id = request_id.map(|(origin, seq)| RequestId { origin, seq });
-            (Context { db, ack, read, epoch, deadline_ms, want_position, user: None, request_id, fence }, user)
+            (Context { db, ack, read, epoch, deadline_ms, want_position, resp2, user: None, request_id, fence }, user)
         }
     }
 

@@ -84,6 +84,7 @@ impl Session {
             epoch,
             deadline_ms: self.timeout_ms,
             want_position: write,
+            resp2: self.version == Version::Resp2,
             ..Context::default()
         }
     }

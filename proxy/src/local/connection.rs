@@ -138,6 +138,7 @@ fn hello(local: &mut Local<'_>) -> Step {
         local.client.info.labels.lock().name = name.to_vec();
     }
     local.session.version = version;
+    local.session.changed();
     local.client.info.resp.store(version.number() as u8, Ordering::Relaxed);
     let id = local.client.id();
     local.reply(|reply| {

@@ -20,6 +20,8 @@ pub use clock::WorkerClock;
 pub use routes::Routes;
 pub use run::{Accepted, Order, Protocol, spawn};
 
+use torc_protocol::context::Position;
+
 use crate::buffer::Pool;
 use crate::downstream::client::Client;
 use crate::metrics::WorkerMetrics;
@@ -273,7 +275,7 @@ impl Worker {
 
     /// Remembers where a client's write went, for WAIT.
     fn note_position(&self, client: &Client, pending: &Pending, attribute: &[u8]) {
-        let Some((term, offset)) = position(attribute) else { return };
+        let Some(Position { term, offset }) = Position::from_attribute(attribute) else { return };
         let routes = self.routes.borrow();
         let shard = match pending.dest {
             Dest::Shard(shard) => Some(shard),
@@ -282,25 +284,5 @@ impl Worker {
         if let Some(shard) = shard {
             client.note_position(shard, term, offset);
         }
-    }
-}
-
-/// Reads `|1 +pos +<term>:<offset>`.
-fn position(attribute: &[u8]) -> Option<(u64, u64)> {
-    let text = attribute.strip_prefix(b"|1\r\n+pos\r\n+")?.strip_suffix(b"\r\n")?;
-    let colon = memchr::memchr(b':', text)?;
-    let number = |digits: &[u8]| u64::try_from(torc_protocol::resp::parse_i64(digits)?).ok();
-    Some((number(text.get(..colon)?)?, number(text.get(colon + 1..)?)?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::position;
-
-    #[test]
-    fn positions() {
-        assert_eq!(position(b"|1\r\n+pos\r\n+7:123\r\n"), Some((7, 123)));
-        assert_eq!(position(b"|1\r\n+pos\r\n+7\r\n"), None);
-        assert_eq!(position(b"|1\r\n+ttl\r\n:7\r\n"), None);
     }
 }

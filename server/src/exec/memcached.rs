@@ -57,6 +57,7 @@ impl<'n> Batch<'n, '_> {
             read: session.read,
             want_position: false,
             deadline_ms: 0,
+            version: None,
             // Not a proxy's, but likewise free to name keys of several slots.
             proxied: true,
         };

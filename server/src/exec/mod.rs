@@ -25,7 +25,7 @@ use torc_protocol::command::{
 };
 use torc_protocol::context::{Ack, Context, ReadLevel};
 use torc_protocol::error as text;
-use torc_protocol::resp::{Args, ReplyWriter};
+use torc_protocol::resp::{Args, ReplyWriter, Version};
 
 use crate::effect::EffectWriter;
 use crate::node::Node;
@@ -188,6 +188,8 @@ struct Request<'a> {
     read: Option<ReadLevel>,
     want_position: bool,
     deadline_ms: u32,
+    /// The version of the protocol that the client of the proxy speaks; `None` without a context prefix.
+    version: Option<Version>,
     /// Came with a context prefix from a proxy.
     proxied: bool,
 }
@@ -232,10 +234,14 @@ impl<'n, 'e> Batch<'n, 'e> {
             read: session.read,
             want_position: false,
             deadline_ms: 0,
+            version: None,
             proxied: false,
         };
         match self.resolve(session, request) {
             Ok((command, request)) => {
+                if let Some(version) = request.version {
+                    session.version = version;
+                }
                 self.last = Some(command);
                 let timed = self.time_all || slow::may_be_slow(command);
                 match self.exec.clock_ns.filter(|_| timed) {
@@ -311,6 +317,7 @@ impl<'n, 'e> Batch<'n, 'e> {
                     read: context.read,
                     want_position: context.want_position,
                     deadline_ms: context.deadline_ms,
+                    version: Some(if context.resp2 { Version::Resp2 } else { Version::Resp3 }),
                     proxied: true,
                 };
                 command = find(&request.args)?;

@@ -132,7 +132,12 @@ impl Harness {
     pub fn execute<A: AsRef<[u8]>>(&mut self, args: impl IntoIterator<Item = A>) -> (Vec<u8>, Done) {
         let args = if self.proxied {
             let mut context = Vec::new();
-            Context { db: self.session.db, ..Context::default() }.encode(&mut context);
+            Context {
+                db: self.session.db,
+                resp2: self.session.version == Version::Resp2,
+                ..Context::default()
+            }
+            .encode(&mut context);
             let args: Vec<A> = args.into_iter().collect();
             let prefix = [&b"CTX"[..], &context];
             OwnedArgs::new(prefix.into_iter().chain(args.iter().map(AsRef::as_ref)))

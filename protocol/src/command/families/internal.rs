@@ -15,4 +15,7 @@ family! {
         .summary("Proves the cluster secret: the second step of the handshake.");
     TorcHello = row("torc.hello", 5).flags(INSIDE.or(Flags::NO_AUTH)).since("torc 0.1.0")
         .usage("version role name nonce").summary("Opens the handshake between parts of Torc.");
+    TorcWait = row("torc.wait", 4).flags(INSIDE.or(Flags::BLOCKING)).since("torc 0.1.0")
+        .usage("offset numreplicas timeout-milliseconds")
+        .summary("Waits until replicas have a shard's records up to an offset; counts them.");
 }

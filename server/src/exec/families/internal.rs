@@ -5,9 +5,9 @@ use rand::rngs::OsRng;
 use torc_protocol::command::InternalCommand;
 use torc_protocol::error as text;
 use torc_protocol::handshake::{HandshakeError, Nonce, ServerHandshake};
-use torc_protocol::resp::{Args, Version};
+use torc_protocol::resp::{Args, Version, parse_i64};
 
-use crate::exec::{CommandError, CommandResult, Cx, Flow};
+use crate::exec::{CommandError, CommandResult, Cx, Flow, Park};
 
 /// Runs one command of the family.
 pub fn run(cx: &mut Cx<'_, '_>, command: InternalCommand, args: &Args<'_>) -> CommandResult {
@@ -18,6 +18,7 @@ pub fn run(cx: &mut Cx<'_, '_>, command: InternalCommand, args: &Args<'_>) -> Co
         InternalCommand::Ctx => Err(text::SYNTAX.into()),
         // The executor runs it itself, unless it was queued.
         InternalCommand::Mc => Err(text::NOT_IN_TRANSACTION.into()),
+        InternalCommand::TorcWait => wait(cx, args),
     }
 }
 
@@ -51,6 +52,17 @@ fn hello(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> Result<(), HandshakeError> {
     let (handshake, reply) = ServerHandshake::accept(secret, hello, nonce)?;
     reply.write(&mut cx.reply());
     cx.session.handshake = Some(Box::new(handshake));
+    Ok(())
+}
+
+/// TORC.WAIT: a proxy's WAIT for a position that it knows.
+fn wait(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
+    let number = |at: usize| args.get(at).and_then(parse_i64).and_then(|number| u64::try_from(number).ok());
+    let (Some(offset), Some(replicas), Some(timeout_ms)) = (number(1), number(2), number(3)) else {
+        return Err(text::NOT_AN_INTEGER.into());
+    };
+    let replicas = usize::try_from(replicas).unwrap_or(usize::MAX);
+    cx.flow = Flow::Park(Park::Replicas { offset, replicas, timeout_ms });
     Ok(())
 }
 
