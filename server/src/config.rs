@@ -71,6 +71,9 @@ pub struct ServerConfig {
     pub secret_file: Option<PathBuf>,
     /// DEBUG is answered.
     pub enable_debug: bool,
+    /// The file that the options came from: CONFIG REWRITE writes into it.
+    #[serde(skip)]
+    pub config_file: Option<PathBuf>,
 }
 
 impl Default for ServerConfig {
@@ -98,6 +101,7 @@ impl Default for ServerConfig {
             backlog_bytes: None,
             secret_file: None,
             enable_debug: false,
+            config_file: None,
         }
     }
 }
@@ -169,7 +173,11 @@ impl ServerConfig {
 
     /// What CONFIG SET can change, as it is at the start.
     pub fn settings(&self) -> Result<Settings, ConfigError> {
-        let mut settings = Settings { enable_debug: self.enable_debug, ..Settings::default() };
+        let mut settings = Settings {
+            enable_debug: self.enable_debug,
+            config_file: self.config_file.clone(),
+            ..Settings::default()
+        };
         settings.requirepass.clone_from(&self.requirepass);
         if self.maxmemory.is_empty() {
             settings.maxmemory =

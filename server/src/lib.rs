@@ -27,6 +27,7 @@ pub mod store;
 
 mod eviction;
 mod expiry;
+mod process;
 mod side_state;
 
 pub use config::ServerConfig;

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwap;
 use crossbeam_utils::CachePadded;
 
+use torc_protocol::command::Command;
 use torc_protocol::context::Ack;
 use torc_protocol::handshake::Secret;
 use torc_runtime::shutdown::Shutdown;
@@ -17,7 +18,7 @@ use crate::script::ScriptCache;
 use crate::settings::{EvictionClock, Settings};
 use crate::shard::{Role, Shard};
 use crate::slow::SlowLog;
-use crate::stats::WorkerStats;
+use crate::stats::{Rates, Sample, WorkerStats};
 use crate::store::{Entry, KeyHasher, Store};
 
 /// Values below this many heap bytes are freed where they are replaced.
@@ -25,6 +26,17 @@ const LAZY_FREE_BYTES: usize = 64 * 1024;
 
 /// Values that wait for the thread that frees them; beyond it they are freed in place.
 const LAZY_FREE_QUEUE: usize = 1024;
+
+/// What the allocator knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AllocatorStats {
+    /// Bytes that were asked for.
+    pub allocated: u64,
+    /// Bytes in pages with something in them.
+    pub active: u64,
+    /// Bytes of memory that is mapped in.
+    pub resident: u64,
+}
 
 /// Something to drop off the request path.
 pub type Garbage = Box<dyn Send>;
@@ -41,6 +53,10 @@ pub struct Node {
     pub stats: Box<[Arc<WorkerStats>]>,
     /// Connections of all workers.
     pub clients: Clients,
+    /// Rates and the peak of memory.
+    pub rates: Rates,
+    /// How to ask the allocator, where the program has one that can be asked.
+    pub allocator: OnceLock<fn() -> AllocatorStats>,
     /// What took long.
     pub slow: SlowLog,
     /// Trips when the process is to end; set once by who runs the node.
@@ -93,6 +109,8 @@ impl Node {
             settings: ArcSwap::from_pointee(settings),
             stats: (0..workers).map(|_| Arc::new(WorkerStats::default())).collect(),
             clients: Clients::default(),
+            rates: Rates::default(),
+            allocator: OnceLock::new(),
             slow,
             shutdown: OnceLock::new(),
             scripts: ScriptCache::default(),
@@ -108,11 +126,16 @@ impl Node {
         })
     }
 
-    /// Replaces the settings and tells those who keep a copy of some.
-    pub fn apply_settings(&self, settings: Settings) {
-        self.slow.configure(&settings);
-        self.clients.limit.set_limit(settings.max_clients);
-        self.settings.store(Arc::new(settings));
+    /// Replaces the settings, unless somebody else did so since `old` was read, and tells those who keep a copy
+    /// of some.
+    pub fn replace_settings(&self, old: &Arc<Settings>, new: Settings) -> bool {
+        let new = Arc::new(new);
+        if !Arc::ptr_eq(&self.settings.compare_and_swap(old, new.clone()), old) {
+            return false;
+        }
+        self.slow.configure(&new);
+        self.clients.limit.set_limit(new.max_clients);
+        true
     }
 
     /// Frees a replaced entry: a big one on a thread of its own.
@@ -173,6 +196,24 @@ impl Node {
     /// The sum of one counter over all workers.
     pub fn total(&self, counter: impl Fn(&WorkerStats) -> u64) -> u64 {
         self.stats.iter().map(|s| counter(s)).sum()
+    }
+
+    /// Works out rates and peaks; about once a second.
+    pub fn sample(&self, now_ns: u64) {
+        let commands = |stats: &WorkerStats| Command::ALL.iter().map(|c| stats.command(*c).calls.get()).sum();
+        self.rates.update(Sample {
+            at_ns: now_ns,
+            commands: self.total(commands),
+            bytes_in: self.total(|s| s.bytes_in.get()),
+            bytes_out: self.total(|s| s.bytes_out.get()),
+        });
+        self.note_peak();
+    }
+
+    /// The most bytes that the store has taken, as far as anybody looked.
+    pub fn note_peak(&self) -> u64 {
+        let used = self.store.used_bytes() as u64;
+        self.rates.peak_bytes.fetch_max(used, Ordering::Relaxed).max(used)
     }
 
     /// The next number of a fencing token in this term.

@@ -1,9 +1,21 @@
-//! What a worker counts: plain fields with one writer, summed by whoever reads.
+//! What a worker counts: plain fields with one writer, summed by whoever reads; and what is worked out from the
+//! sums once a second ([`Rates`]).
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
+use parking_lot::Mutex;
 use torc_protocol::command::Command;
+
+/// Error codes that are counted one by one; further ones are counted together as [`OTHER_ERRORS`].
+const MAX_ERROR_CODES: usize = 128;
+
+/// See [`MAX_ERROR_CODES`].
+const OTHER_ERRORS: &str = "OTHER";
+
+/// The longest error code, bytes.
+const MAX_CODE_BYTES: usize = 32;
 
 /// A counter with a single writing thread: an addition is a load and a store, no locked instruction.
 #[derive(Debug, Default)]
@@ -85,6 +97,8 @@ pub struct WorkerStats {
     /// memcached's own counters.
     pub memcached: crate::memcached::Counters,
     commands: Box<[CommandStats]>,
+    /// Error replies by code; off the path of what succeeds.
+    errors: Mutex<BTreeMap<Box<str>, u64>>,
 }
 
 impl Default for WorkerStats {
@@ -103,6 +117,7 @@ impl Default for WorkerStats {
             protocol_errors: Counter::default(),
             memcached: crate::memcached::Counters::default(),
             commands: (0..Command::COUNT).map(|_| CommandStats::default()).collect(),
+            errors: Mutex::default(),
         }
     }
 }
@@ -113,11 +128,131 @@ impl WorkerStats {
     pub fn command(&self, command: Command) -> &CommandStats {
         &self.commands[command.index()]
     }
+
+    /// Counts an error reply by the code that its text begins with.
+    #[cold]
+    pub fn error(&self, text: &[u8]) {
+        let code = text.split(|byte| *byte == b' ').next().unwrap_or_default();
+        let known = |code: &[u8]| {
+            (1..=MAX_CODE_BYTES).contains(&code.len()) && code.iter().all(u8::is_ascii_uppercase)
+        };
+        let code = std::str::from_utf8(code).ok().filter(|code| known(code.as_bytes())).unwrap_or("ERR");
+        let mut errors = self.errors.lock();
+        if let Some(count) = errors.get_mut(code) {
+            *count += 1;
+            return;
+        }
+        let code = if errors.len() < MAX_ERROR_CODES { code } else { OTHER_ERRORS };
+        *errors.entry(code.into()).or_default() += 1;
+    }
+
+    /// Adds the error replies of this worker to `into`.
+    pub fn add_errors(&self, into: &mut BTreeMap<Box<str>, u64>) {
+        for (code, count) in &*self.errors.lock() {
+            *into.entry(code.clone()).or_default() += count;
+        }
+    }
+
+    /// CONFIG RESETSTAT: all counters start anew.
+    pub fn reset(&self) {
+        for counter in [
+            &*self.hits,
+            &self.misses,
+            &self.expired,
+            &self.evicted,
+            &self.connections,
+            &self.bytes_in,
+            &self.bytes_out,
+            &self.uncertain,
+            &self.no_replicas,
+            &self.redirected,
+            &self.protocol_errors,
+        ] {
+            counter.reset();
+        }
+        for command in &self.commands {
+            for counter in [&command.calls, &command.failed, &command.rejected, &command.nanos] {
+                counter.reset();
+            }
+            command.latency.iter().for_each(Counter::reset);
+        }
+        self.errors.lock().clear();
+    }
+}
+
+/// Totals at one moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sample {
+    /// CLOCK_BOOTTIME nanoseconds.
+    pub at_ns: u64,
+    /// Commands executed.
+    pub commands: u64,
+    /// Bytes read from clients.
+    pub bytes_in: u64,
+    /// Bytes written to clients.
+    pub bytes_out: u64,
+}
+
+/// What INFO calls `instantaneous`, and the peak of memory. Owner: the node's housekeeping, once a second.
+#[derive(Debug, Default)]
+pub struct Rates {
+    last: Mutex<Sample>,
+    /// Commands a second.
+    pub commands: AtomicU64,
+    /// Bytes a second read from clients.
+    pub bytes_in: AtomicU64,
+    /// Bytes a second written to clients.
+    pub bytes_out: AtomicU64,
+    /// The most bytes that the store has taken.
+    pub peak_bytes: AtomicU64,
+}
+
+impl Rates {
+    /// Works out the rates since the last sample.
+    pub fn update(&self, now: Sample) {
+        let last = std::mem::replace(&mut *self.last.lock(), now);
+        let passed_ns = now.at_ns.saturating_sub(last.at_ns);
+        if last.at_ns == 0 || passed_ns == 0 {
+            return;
+        }
+        let per_second = |now: u64, last: u64| {
+            let rate = u128::from(now.saturating_sub(last)) * 1_000_000_000 / u128::from(passed_ns);
+            u64::try_from(rate).unwrap_or(u64::MAX)
+        };
+        self.commands.store(per_second(now.commands, last.commands), Ordering::Relaxed);
+        self.bytes_in.store(per_second(now.bytes_in, last.bytes_in), Ordering::Relaxed);
+        self.bytes_out.store(per_second(now.bytes_out, last.bytes_out), Ordering::Relaxed);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_are_counted_by_their_code() {
+        let stats = WorkerStats::default();
+        for text in ["ERR no", "WRONGTYPE x", "ERR", "odd text", ""] {
+            stats.error(text.as_bytes());
+        }
+        let mut all = BTreeMap::new();
+        stats.add_errors(&mut all);
+        assert_eq!(all.into_iter().collect::<Vec<_>>(), [("ERR".into(), 4), ("WRONGTYPE".into(), 1)]);
+        stats.reset();
+        let mut all = BTreeMap::new();
+        stats.add_errors(&mut all);
+        assert!(all.is_empty());
+    }
+
+    #[test]
+    fn rates_are_per_second() {
+        let rates = Rates::default();
+        let at = |at_ns, commands| Sample { at_ns, commands, ..Sample::default() };
+        rates.update(at(1_000_000_000, 100));
+        assert_eq!(rates.commands.load(Ordering::Relaxed), 0);
+        rates.update(at(1_500_000_000, 150));
+        assert_eq!(rates.commands.load(Ordering::Relaxed), 100);
+    }
 
     #[test]
     fn buckets_hold_what_their_bounds_say() {

@@ -430,6 +430,11 @@ impl Cx<'_, '_> {
         Ok(())
     }
 
+    /// Whether stripe `index` is locked by this command, transaction or script.
+    pub fn holds_stripe(&self, index: u16) -> bool {
+        self.access.covers(index * SLOTS_PER_STRIPE as u16)
+    }
+
     /// A stripe that is locked; see [`Cx::with_stripe`].
     pub fn stripe(&mut self, index: u16) -> &mut Stripe {
         self.access.stripe(index * SLOTS_PER_STRIPE as u16)

@@ -250,6 +250,9 @@ impl<'n, 'e> Batch<'n, 'e> {
                 }
             }
             Err(error) => {
+                if let Err(ResolveError::Arity(command)) = resolve_internal(&args) {
+                    self.exec.stats.command(command).rejected.add(1);
+                }
                 self.refuse(session, &error, out);
                 Done::local()
             }
@@ -393,6 +396,7 @@ impl<'n, 'e> Batch<'n, 'e> {
             }
             Err((error, executed)) => {
                 out.truncate(start);
+                self.exec.stats.error(&error.text());
                 let stats = self.exec.stats.command(command);
                 if executed {
                     stats.failed.add(1);
@@ -565,6 +569,7 @@ impl<'n, 'e> Batch<'n, 'e> {
         if let Some(transaction) = &mut session.transaction {
             transaction.failed = true;
         }
+        self.exec.stats.error(&error.text());
         error.write(&mut ReplyWriter::new(out, session.version));
     }
 }

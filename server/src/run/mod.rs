@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! run ─ bind all ─┬─ torc-worker-0 … N-1   connections
-//!                 ├─ torc-accept           acceptors, HTTP, idle clients
+//!                 ├─ torc-accept           acceptors, HTTP, housekeeping
 //!                 ├─ torc-free             drops big values
 //!                 └─ torc-agent, torc-repl   of a member of a cluster, see [`crate::agent`]
 //! ```
@@ -47,8 +47,8 @@ const LEAVE_TIME: Duration = Duration::from_secs(3);
 /// How often it looks.
 const LEAVE_LOOK: Duration = Duration::from_millis(5);
 
-/// How often idle clients are looked for.
-const IDLE_LOOK: Duration = Duration::from_secs(1);
+/// How often rates are worked out and idle clients are looked for.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -263,7 +263,7 @@ impl Door {
             let routes = crate::metrics::routes(&node, self.agent.as_ref());
             tasks.spawn(http::serve(listener, routes, http::HttpLimits::default(), stop.clone()));
         }
-        tokio::spawn(close_idle_clients(node.clone()));
+        tokio::spawn(keep_house(node.clone()));
         tokio::select! {
             () = shutdown.wait() => {}
             () = stop.wait() => {}
@@ -285,10 +285,11 @@ impl Door {
     }
 }
 
-/// Closes clients that were silent for longer than `timeout`.
-async fn close_idle_clients(node: Arc<Node>) {
+/// Once a second: rates for INFO, and clients that were silent for longer than `timeout` are closed.
+async fn keep_house(node: Arc<Node>) {
     loop {
-        tokio::time::sleep(IDLE_LOOK).await;
+        node.sample(clock::boottime_ns());
+        tokio::time::sleep(HOUSEKEEPING).await;
         let limit_s = node.settings.load().timeout_s;
         if limit_s > 0 {
             let now_ms = clock::unix_ms();

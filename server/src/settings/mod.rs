@@ -3,10 +3,12 @@
 //! [`Settings`] holds what CONFIG SET may change while the node runs; what is fixed at the start (ports, threads)
 //! is in [`crate::config`].
 
+pub mod file;
 mod kept;
 pub mod options;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use torc_protocol::context::Ack;
 
@@ -115,6 +117,8 @@ pub struct Settings {
     pub kept: BTreeMap<String, String>,
     /// Facts of the start that CONFIG GET shows and CONFIG SET cannot change: name → value.
     pub fixed: BTreeMap<&'static str, String>,
+    /// Where CONFIG REWRITE writes.
+    pub config_file: Option<PathBuf>,
     /// Names of the options that were set, for CONFIG REWRITE.
     pub changed: BTreeSet<String>,
 }
@@ -146,6 +150,7 @@ impl Default for Settings {
             ack_timeout_ms: 5000,
             kept: BTreeMap::new(),
             fixed: BTreeMap::new(),
+            config_file: None,
             changed: BTreeSet::new(),
         }
     }

@@ -36,6 +36,9 @@ pub const SLOTS_PER_STRIPE: usize = SLOTS as usize / STRIPES;
 /// How long a command waits for a stripe before it answers BUSY (Redis's `busy-reply-threshold`).
 pub const LOCK_TIMEOUT: Duration = Duration::from_millis(5000);
 
+/// How long those who only look wait for a stripe.
+const PEEK_TIMEOUT: Duration = Duration::from_millis(1);
+
 /// A stripe could not be locked in time: a script holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("BUSY Torc is busy running a script. You can only call SCRIPT KILL or wait.")]
@@ -81,6 +84,11 @@ impl Store {
     /// Locks one stripe if nobody holds it: for tasks of a worker, which must not wait for a script.
     pub fn try_stripe(&self, index: u16) -> Option<MutexGuard<'_, Stripe>> {
         self.stripes[index as usize].try_lock()
+    }
+
+    /// Locks one stripe unless somebody (a script) holds it for long: for those who only look.
+    pub fn peek_stripe(&self, index: u16) -> Option<MutexGuard<'_, Stripe>> {
+        self.stripes[index as usize].try_lock_for(PEEK_TIMEOUT)
     }
 
     #[inline]

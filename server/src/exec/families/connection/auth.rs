@@ -4,11 +4,9 @@ use torc_protocol::error as text;
 use torc_protocol::resp::{Args, ReplyWriter, Version, parse_i64};
 
 use super::client::check_name;
+use crate::exec::families::server::REDIS_VERSION;
 use crate::exec::{CommandError, CommandResult, Cx};
 use crate::shard::Role;
-
-/// The version of Redis whose behaviour we follow.
-pub const REDIS_VERSION: &str = "7.2.4";
 
 /// The only user there is so far.
 const DEFAULT_USER: &[u8] = b"default";

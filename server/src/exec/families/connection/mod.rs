@@ -3,6 +3,8 @@
 mod auth;
 mod client;
 
+pub use client::timeout_ms;
+
 use torc_protocol::command::ConnectionCommand;
 use torc_protocol::command::help;
 use torc_protocol::error as text;

@@ -6,6 +6,8 @@ mod keys;
 mod object;
 mod walk;
 
+pub use object::encoding_of;
+
 use torc_protocol::command::GenericCommand;
 use torc_protocol::resp::Args;
 

@@ -44,7 +44,8 @@ pub fn help(cx: &mut Cx<'_, '_>) -> CommandResult {
     Ok(())
 }
 
-fn encoding_of(entry: &Entry) -> &'static str {
+/// What OBJECT ENCODING says.
+pub fn encoding_of(entry: &Entry) -> &'static str {
     match entry.value() {
         ValueRef::Hash(hash) => hash.encoding(),
         ValueRef::String(_) if entry.is_modified() => "raw",

@@ -1,0 +1,61 @@
+//! DEBUG: for tests, where the configuration allows it.
+
+use std::sync::atomic::Ordering;
+
+use torc_protocol::error as text;
+use torc_protocol::resp::{Args, parse_i64};
+
+use crate::exec::families::generic::encoding_of;
+use crate::exec::{CommandError, CommandResult, Cx, Depth, Flow, Park};
+
+/// The longest DEBUG SLEEP, seconds.
+const MAX_SLEEP_S: f64 = 3600.0;
+
+const NOT_ALLOWED: &str = "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you \
+     can run it from a local connection, otherwise you need to set this option in the configuration file, and then \
+     restart the server.";
+
+fn check_allowed(cx: &Cx<'_, '_>) -> CommandResult {
+    if cx.node.settings.load().enable_debug { Ok(()) } else { Err(NOT_ALLOWED.into()) }
+}
+
+/// `DEBUG SLEEP seconds`: the connection sleeps; the others of its worker go on.
+pub fn sleep(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
+    check_allowed(cx)?;
+    let seconds = std::str::from_utf8(&args[2]).ok().and_then(|text| text.parse::<f64>().ok());
+    let seconds = seconds.filter(|s| (0.0..=MAX_SLEEP_S).contains(s)).ok_or(CommandError::NotFloat)?;
+    if cx.depth == Depth::Command {
+        cx.flow = Flow::Park(Park::Sleep { ms: (seconds * 1000.0) as u64 });
+    } else {
+        cx.reply().ok();
+    }
+    Ok(())
+}
+
+/// `DEBUG SET-ACTIVE-EXPIRE 0 | 1`
+pub fn set_active_expire(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
+    check_allowed(cx)?;
+    let on = parse_i64(&args[2]).ok_or(CommandError::NotInteger)? != 0;
+    cx.node.active_expiry.store(on, Ordering::Relaxed);
+    cx.reply().ok();
+    Ok(())
+}
+
+/// `DEBUG OBJECT key`
+pub fn object(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
+    check_allowed(cx)?;
+    let key = cx.key(&args[2]);
+    let clock = cx.node.eviction_clock(cx.now_ms);
+    let line = match cx.peek(&key) {
+        None => return Err(text::NO_SUCH_KEY.into()),
+        Some(entry) => format!(
+            "Value at:0x0 refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
+            encoding_of(entry),
+            entry.heap_bytes(),
+            entry.access(),
+            clock.idle_s(entry.access()),
+        ),
+    };
+    cx.reply().simple(&line);
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! INFO's sections about the data and where it is kept.
+
+use super::{Lines, databases};
+use crate::exec::Cx;
+use crate::exec::families::server::replication::{primary, replicas};
+use crate::shard::Role;
+
+/// `# Persistence`: data is in memory only; the fields are there for those who read them.
+pub fn persistence(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
+    let zero = [
+        "loading",
+        "async_loading",
+        "current_cow_peak",
+        "current_cow_size",
+        "current_cow_size_age",
+        "current_save_keys_processed",
+        "current_save_keys_total",
+        "rdb_changes_since_last_save",
+        "rdb_bgsave_in_progress",
+    ];
+    zero.iter().for_each(|name| lines.line(name, 0));
+    lines.line("rdb_last_save_time", cx.node.started_ms / 1000);
+    lines.line("rdb_last_bgsave_status", "ok");
+    lines.line("rdb_last_bgsave_time_sec", -1);
+    lines.line("rdb_current_bgsave_time_sec", -1);
+    lines.line("rdb_saves", 0);
+    lines.line("rdb_last_cow_size", 0);
+    for name in ["aof_enabled", "aof_rewrite_in_progress", "aof_rewrite_scheduled"] {
+        lines.line(name, 0);
+    }
+    lines.line("aof_last_rewrite_time_sec", -1);
+    lines.line("aof_current_rewrite_time_sec", -1);
+    lines.line("aof_last_bgrewrite_status", "ok");
+    lines.line("aof_last_write_status", "ok");
+    lines.line("aof_last_cow_size", 0);
+    lines.line("module_fork_in_progress", 0);
+    lines.line("module_fork_last_cow_size", 0);
+}
+
+/// `# Replication`
+pub fn replication(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
+    let shard = &cx.node.shard;
+    let (offset, mark) = (shard.last_offset(), shard.mark());
+    if matches!(shard.role(), Role::Replica | Role::Joining) {
+        lines.line("role", "slave");
+        let primary = primary(cx);
+        lines.line("master_host", primary.as_ref().map_or("", |info| info.host.as_str()));
+        lines.line("master_port", primary.as_ref().map_or(0, |info| info.port));
+        lines.line("master_link_status", if primary.is_some() { "up" } else { "down" });
+        lines.line("master_last_io_seconds_ago", 0);
+        lines.line("master_sync_in_progress", 0);
+        lines.line("slave_read_repl_offset", offset);
+        lines.line("slave_repl_offset", offset);
+        lines.line("slave_priority", 100);
+        lines.line("slave_read_only", 1);
+        lines.line("replica_announced", 1);
+        lines.line("connected_slaves", 0);
+    } else {
+        lines.line("role", "master");
+        let replicas: Vec<_> = replicas(cx).into_iter().filter(|replica| replica.in_sync).collect();
+        lines.line("connected_slaves", replicas.len());
+        for (index, replica) in replicas.iter().enumerate() {
+            lines.line(
+                format_args!("slave{index}"),
+                format_args!(
+                    "ip={},port={},state=online,offset={mark},lag=0",
+                    replica.info.host, replica.info.port
+                ),
+            );
+        }
+    }
+    lines.line("master_failover_state", "no-failover");
+    lines.line("master_replid", &cx.node.run_id);
+    lines.line("master_replid2", "0".repeat(40));
+    lines.line("master_repl_offset", offset);
+    lines.line("second_repl_offset", -1);
+    lines.line("repl_backlog_active", u8::from(shard.role() != Role::Plain));
+    lines.line("repl_backlog_size", 0);
+    lines.line("repl_backlog_first_byte_offset", 0);
+    lines.line("repl_backlog_histlen", 0);
+}
+
+/// `# Cluster`
+pub fn cluster(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
+    lines.line("cluster_enabled", u8::from(cx.node.shard.role() != Role::Plain));
+}
+
+/// `# Keyspace`
+pub fn keyspace(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
+    for db in databases(cx) {
+        lines.line(
+            format_args!("db{}", db.index),
+            format_args!("keys={},expires={},avg_ttl=0", db.keys, db.expires),
+        );
+    }
+}
+
+/// `# Torc`: what Redis has no field for.
+pub fn torc(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
+    let shard = &cx.node.shard;
+    let role = match shard.role() {
+        Role::Plain => "plain",
+        Role::Primary => "primary",
+        Role::Replica => "replica",
+        Role::Joining => "joining",
+    };
+    lines.line("torc_role", role);
+    lines.line("torc_workers", cx.node.stats.len());
+    lines.line("torc_term", shard.term().0);
+    lines.line("torc_last_offset", shard.last_offset());
+    lines.line("torc_high_water_mark", shard.mark());
+    let left_ms = shard.lease_until_ns().saturating_sub(cx.now.boottime_ns) / 1_000_000;
+    lines.line("torc_lease_remaining_ms", left_ms);
+    lines.line("torc_uncertain_replies", cx.node.total(|s| s.uncertain.get()));
+    lines.line("torc_refused_without_replicas", cx.node.total(|s| s.no_replicas.get()));
+    lines.line("torc_redirected", cx.node.total(|s| s.redirected.get()));
+    if let Some(view) = shard.view().as_ref() {
+        lines.line("torc_cluster", &view.map.cluster_name);
+        lines.line("torc_epoch", view.map.epoch.0);
+        lines.line("torc_node", view.me.node.0);
+        lines.line("torc_shard", view.shard.map_or(-1, |shard| i64::from(shard.0)));
+    }
+}
