@@ -8,10 +8,15 @@ use crate::store::{STRIPES, Stripe};
 
 impl Node {
     /// A script was loaded on the primary.
-    pub fn load_script(&self, _body: &[u8]) {}
+    pub fn load_script(&self, body: &[u8]) {
+        // The bound is the primary's too: what it could keep fits here.
+        let _ = self.scripts.load(body);
+    }
 
     /// All scripts were dropped on the primary.
-    pub fn flush_scripts(&self) {}
+    pub fn flush_scripts(&self) {
+        self.scripts.flush();
+    }
 
     /// Something happened to a lock of this slot.
     pub fn apply_lock(&self, _slot: u16, _payload: &[u8], _now_ns: u64) {}
@@ -26,7 +31,9 @@ impl Node {
     pub fn snapshot_locks(&self, _stripe: &Stripe, _writer: &mut EffectWriter, _now_ns: u64) {}
 
     /// Writes what belongs to no stripe: scripts.
-    pub fn snapshot_common(&self, _writer: &mut EffectWriter) {}
+    pub fn snapshot_common(&self, writer: &mut EffectWriter) {
+        self.scripts.snapshot_into(writer);
+    }
 
     /// The node leads a new term: tokens count from the beginning; after a reset (`closed`) no lock is given for
     /// `max_lock_ttl_ms`.

@@ -436,11 +436,17 @@ impl<'n, 'e> Batch<'n, 'e> {
         if self.role != Role::Plain {
             self.check_place(session, spec, request, slots)?;
         }
-        if spec.flags.contains(Flags::WRITE) && self.effective_ack(command, request) == Ack::InSync {
+        let may_write = spec.flags.intersects(Flags::WRITE.or(Flags::MAY_REPLICATE));
+        if may_write && self.effective_ack(command, request) == Ack::InSync {
             self.check_in_sync()?;
+        }
+        if self.role == Role::Primary && !self.lease_valid && place::records_without_keys(command) {
+            return Err(text::CLUSTERDOWN_LEASE.into());
         }
         if spec.flags.contains(Flags::DENYOOM) {
             self.make_room()?;
+        } else if place::may_touch_any_key(command) {
+            self.exec.scripts.out_of_memory = self.make_room().is_err();
         }
         if session.transaction.is_some() {
             return Ok(Access::none());
@@ -490,7 +496,7 @@ impl<'n, 'e> Batch<'n, 'e> {
         let spec = command.spec();
         let kind = if spec.is_write() {
             ReplyKind::Write
-        } else if spec.is_readonly() && (!spec.keys.is_none() || place::whole_store(spec)) {
+        } else if !spec.keys.is_none() || place::whole_store(spec) {
             ReplyKind::Read
         } else {
             ReplyKind::Local
@@ -550,7 +556,12 @@ impl<'n, 'e> Batch<'n, 'e> {
         if let Err(error) = result {
             return Err((error, true));
         }
-        let kind = if offset != 0 && kind == ReplyKind::Local { ReplyKind::Read } else { kind };
+        let kind = match kind {
+            // A script that wrote, a script that was loaded.
+            ReplyKind::Local | ReplyKind::Read if offset != 0 && dirty > 0 => ReplyKind::Write,
+            ReplyKind::Local if offset != 0 => ReplyKind::Read,
+            kind => kind,
+        };
         let barrier = match kind {
             ReplyKind::Write if ack == Ack::InSync => offset,
             ReplyKind::Read if request.read == Some(ReadLevel::Strong) && self.role == Role::Primary => {

@@ -30,6 +30,11 @@ pub fn may_touch_any_key(command: Command) -> bool {
     )
 }
 
+/// Whether a command changes what is replicated although it names no key.
+pub fn records_without_keys(command: Command) -> bool {
+    matches!(command, Command::Scripting(ScriptingCommand::ScriptLoad | ScriptingCommand::ScriptFlush))
+}
+
 /// The slots of the keys in `args`.
 pub fn slots(command: Command, spec: &CommandSpec, args: &Args<'_>) -> Result<Slots, CommandError> {
     if spec.keys.is_none() {

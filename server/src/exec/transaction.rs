@@ -121,7 +121,7 @@ impl<'n> Batch<'n, '_> {
         request: &Request<'_>,
     ) -> Result<(Access<'n>, Option<Ack>), Abort> {
         let mut all = place::Slots::new();
-        let (mut whole, mut writes, mut grows) = (false, None, false);
+        let (mut whole, mut writes, mut grows, mut scripts) = (false, None, false, false);
         for queued in &transaction.queue {
             let spec = queued.command.spec();
             let args = queued.args.view();
@@ -141,16 +141,22 @@ impl<'n> Batch<'n, '_> {
                 }
             }
             all.extend(slots);
-            whole |= place::whole_store(spec)
-                || (self.role == Role::Plain && place::may_touch_any_key(queued.command));
+            whole |= place::whole_store(spec);
             grows |= spec.flags.contains(Flags::DENYOOM);
+            scripts |= place::may_touch_any_key(queued.command);
         }
         if self.role != Role::Plain && !request.proxied && all.iter().any(|s| *s != all[0]) {
             return Err(Abort::Elsewhere(text::CROSSSLOT.into()));
         }
-        if grows {
-            self.make_room().map_err(Abort::Because)?;
+        if grows || scripts {
+            let room = self.make_room();
+            self.exec.scripts.out_of_memory = room.is_err();
+            if grows {
+                room.map_err(Abort::Because)?;
+            }
         }
+        // A script of a plain store may turn to any key, and there is no second run inside EXEC.
+        whole |= scripts && self.role == Role::Plain;
         all.extend(watching.into_iter().flat_map(|w| &w.keys).map(|(_, key)| key_slot(key)));
         let store = &self.node.store;
         let access = if whole { store.access_all() } else { store.access(all) };

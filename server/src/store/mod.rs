@@ -41,7 +41,7 @@ const PEEK_TIMEOUT: Duration = Duration::from_millis(1);
 
 /// A stripe could not be locked in time: a script holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("BUSY Torc is busy running a script. You can only call SCRIPT KILL or wait.")]
+#[error("{}", torc_protocol::error::BUSY_SCRIPT)]
 pub struct Busy;
 
 /// See the module's text.
