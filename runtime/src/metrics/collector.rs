@@ -116,6 +116,26 @@ impl FamilyBuilder {
         self.family.mut_metric().push(metric);
     }
 
+    /// Adds a histogram's sample whose buckets were counted elsewhere: `counts[i]` observations at most
+    /// `bounds[i]` (ascending, seconds) and above the bound before; further counts are above all bounds.
+    pub fn add_counts(&mut self, labels: &[(&str, &str)], bounds: &[f64], counts: &[u64], sum: f64) {
+        let mut cumulative = 0;
+        let buckets = bounds.iter().zip(counts).map(|(bound, count)| {
+            cumulative += count;
+            let mut bucket = prometheus::proto::Bucket::default();
+            bucket.set_upper_bound(*bound);
+            bucket.set_cumulative_count(cumulative);
+            bucket
+        });
+        let mut histogram = prometheus::proto::Histogram::default();
+        histogram.set_bucket(buckets.collect());
+        histogram.set_sample_count(counts.iter().sum());
+        histogram.set_sample_sum(sum);
+        let mut metric = labelled(labels);
+        metric.set_histogram(histogram);
+        self.family.mut_metric().push(metric);
+    }
+
     /// The family.
     pub fn build(self) -> MetricFamily {
         self.family
@@ -166,6 +186,27 @@ mod tests {
         assert!(text.contains("torc_requests_total{command=\"get\"} 41"), "{text}");
         assert!(text.contains("torc_seconds_bucket{command=\"get\",le=\"0.000002048\"} 1"), "{text}");
         assert!(text.contains("torc_seconds_count{command=\"get\"} 1"), "{text}");
+    }
+
+    #[test]
+    fn counts_become_cumulative() {
+        let registry = Registry::new();
+        register(&registry, &[("torc_seconds", "Time.")], || {
+            let mut times = FamilyBuilder::histogram("torc_seconds", "Time.");
+            times.add_counts(&[], &[0.5, 1.0], &[2, 1, 4], 9.5);
+            vec![times.build()]
+        })
+        .unwrap();
+        let text = encode(&registry).unwrap();
+        for line in [
+            "torc_seconds_bucket{le=\"0.5\"} 2\n",
+            "torc_seconds_bucket{le=\"1\"} 3\n",
+            "torc_seconds_bucket{le=\"+Inf\"} 7\n",
+            "torc_seconds_sum 9.5\n",
+            "torc_seconds_count 7\n",
+        ] {
+            assert!(text.contains(line), "{line} is not in {text}");
+        }
     }
 
     #[test]

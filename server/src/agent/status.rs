@@ -25,7 +25,8 @@ impl Agent {
         }
     }
 
-    fn local(&self) -> Local {
+    /// This node about itself.
+    pub fn local(&self) -> Local {
         let node = &self.node;
         let summary = self.repl.summary(node);
         let role = match node.shard.role() {

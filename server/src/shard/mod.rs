@@ -37,6 +37,19 @@ pub enum Role {
 }
 
 impl Role {
+    /// All roles.
+    pub const ALL: [Role; 4] = [Role::Plain, Role::Primary, Role::Replica, Role::Joining];
+
+    /// The role's name in status pages and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Plain => "plain",
+            Role::Primary => "primary",
+            Role::Replica => "replica",
+            Role::Joining => "joining",
+        }
+    }
+
     fn from_u8(n: u8) -> Role {
         match n {
             0 => Role::Plain,

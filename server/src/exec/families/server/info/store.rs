@@ -98,13 +98,7 @@ pub fn keyspace(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
 /// `# Torc`: what Redis has no field for.
 pub fn torc(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
     let shard = &cx.node.shard;
-    let role = match shard.role() {
-        Role::Plain => "plain",
-        Role::Primary => "primary",
-        Role::Replica => "replica",
-        Role::Joining => "joining",
-    };
-    lines.line("torc_role", role);
+    lines.line("torc_role", shard.role().name());
     lines.line("torc_workers", cx.node.stats.len());
     lines.line("torc_term", shard.term().0);
     lines.line("torc_last_offset", shard.last_offset());
