@@ -39,6 +39,7 @@ pub const GETKEYS_ARITY: &str = "ERR Invalid number of arguments specified for c
 pub const GETKEYS_UNKNOWN: &str = "ERR Invalid command specified";
 pub const GETKEYS_NONE: &str = "ERR The command has no key arguments";
 
+pub const NOT_AN_INT32: &str = "ERR value is out of range, value must between -2147483648 and 2147483647";
 pub const DB_OUT_OF_RANGE: &str = "ERR DB index is out of range";
 pub const INVALID_FIRST_DB: &str = "ERR invalid first DB index";
 pub const INVALID_SECOND_DB: &str = "ERR invalid second DB index";

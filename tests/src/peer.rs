@@ -14,6 +14,9 @@ use crate::process::{Process, Workdir};
 /// Set to `1`, a missing peer or client library fails the test instead of skipping it.
 pub const REQUIRE_PEERS: &str = "TORC_REQUIRE_PEERS";
 
+/// Names another `redis-server` than that on `PATH`, such as a newer one.
+pub const REDIS_SERVER: &str = "TORC_REDIS_SERVER";
+
 /// Whether a missing peer is a failure.
 pub fn required() -> bool {
     std::env::var(REQUIRE_PEERS).is_ok_and(|value| value == "1")
@@ -60,7 +63,10 @@ pub struct Peer {
 impl Peer {
     /// Starts `redis-server` without persistence; `None` when it is not installed (see [`skip`]).
     pub fn redis() -> Option<Self> {
-        let program = find_or_skip("redis-server", "apt-get install redis-server")?;
+        let program = match std::env::var_os(REDIS_SERVER) {
+            Some(program) => PathBuf::from(program),
+            None => find_or_skip("redis-server", "apt-get install redis-server")?,
+        };
         Some(Self::redis_at(&program, &[]))
     }
 

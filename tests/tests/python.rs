@@ -30,7 +30,6 @@ fn redis_py_lock() {
 }
 
 #[test]
-#[ignore = "the server does not answer yet"]
 fn pymemcache_basics() {
     against_server("memcached_basics", "pymemcache", &["2"]);
 }

@@ -51,7 +51,6 @@ fn redis_cli() {
 }
 
 #[test]
-#[ignore = "the server does not answer yet"]
 fn redis_benchmark() {
     let server = Server::start();
     let port = server.resp().port().to_string();
@@ -68,7 +67,6 @@ fn redis_benchmark() {
 }
 
 #[test]
-#[ignore = "the server does not answer yet"]
 fn memcapable() {
     let server = Server::start();
     let port = server.memcached().port().to_string();
@@ -81,7 +79,6 @@ fn memcapable() {
 }
 
 #[test]
-#[ignore = "the server does not answer yet"]
 fn memcstat() {
     let server = Server::start();
     let address = format!("--servers=127.0.0.1:{}", server.memcached().port());

@@ -95,18 +95,23 @@ impl<'a> ReplyWriter<'a> {
         self.out.extend_from_slice(b"+OK\r\n");
     }
 
-    /// An error: its code, then its text, without the leading `-`. Line ends in it become spaces.
+    /// An error: its code, then its text, without the leading `-`. Line ends in it become spaces, those at its
+    /// end go.
     pub fn error(&mut self, text: impl fmt::Display) {
         self.out.push(b'-');
         let start = self.out.len();
         // Writing to a vector does not fail.
         let _ = write!(self.out, "{text}");
+        while self.out.len() > start && matches!(self.out.last(), Some(b'\r' | b'\n')) {
+            self.out.pop();
+        }
         self.end_line(start);
     }
 
-    /// An error whose text may hold bytes of the client that are no UTF-8.
+    /// An error whose text may hold bytes of the client that are no UTF-8; line ends as in [`Self::error`].
     pub fn error_bytes(&mut self, text: &[u8]) {
-        self.line(b'-', text);
+        let end = text.iter().rposition(|byte| !matches!(byte, b'\r' | b'\n')).map_or(0, |at| at + 1);
+        self.line(b'-', &text[..end]);
     }
 
     /// A violation of the protocol, as `-ERR Protocol error: …` with the offending byte as it was.

@@ -4,6 +4,7 @@ use torc_protocol::error as text;
 use torc_protocol::resp::{Args, parse_i64};
 
 use super::CommandError;
+use crate::store::DATABASES;
 
 /// What SCAN does without COUNT.
 const SCAN_COUNT: usize = 10;
@@ -20,10 +21,25 @@ pub fn range_within(start: i64, end: i64, len: usize) -> Option<(usize, usize)> 
     if start < 0 && end < 0 && start > end {
         return None;
     }
+    range_clamped(start, end, len)
+}
+
+/// As [`range_within`], but a start and an end that both lie before the first element mean that element, in
+/// whichever order they stand (BITPOS).
+pub fn range_clamped(start: i64, end: i64, len: usize) -> Option<(usize, usize)> {
     let len = i64::try_from(len).ok()?;
     let from_end = |n: i64| if n < 0 { n.saturating_add(len).max(0) } else { n };
     let (start, end) = (from_end(start), from_end(end).min(len - 1));
     if start > end { None } else { Some((start as usize, end as usize)) }
+}
+
+/// The database that an argument names.
+pub fn database(arg: &[u8]) -> Result<u8, CommandError> {
+    let index = i32::try_from(integer(arg)?).map_err(|_| text::NOT_AN_INT32)?;
+    u8::try_from(index)
+        .ok()
+        .filter(|db| usize::from(*db) < DATABASES)
+        .ok_or_else(|| text::DB_OUT_OF_RANGE.into())
 }
 
 /// In which unit and from where an expiry is counted.

@@ -24,6 +24,8 @@ pub enum Check {
     Code,
     /// Not compared.
     Ignore,
+    /// A peer before this version may take, or refuse in other words, what we refuse; see [`Check::for_peer`].
+    ErrorsSince((u32, u32)),
     /// Ours is this; theirs too when it is at least of that version.
     Expect {
         /// The reply in RESP2.
@@ -33,6 +35,16 @@ pub enum Check {
         /// The first version of Redis that answers so; `None` when Redis does not.
         since: Option<(u32, u32)>,
     },
+}
+
+impl Check {
+    /// The check for a peer of this version.
+    pub fn for_peer(&self, version: (u32, u32)) -> &Self {
+        match self {
+            Self::ErrorsSince(since) if version >= *since => &Self::Exact,
+            other => other,
+        }
+    }
 }
 
 /// Compares two whole reply frames; the error says what differs.
@@ -51,6 +63,7 @@ pub fn compare(check: &Check, ours: &[u8], theirs: &[u8]) -> Result<(), String> 
     let same = match check {
         Check::Exact => false,
         Check::Ignore | Check::Expect { .. } => true,
+        Check::ErrorsSince(_) => ours.first() == Some(&b'-'),
         Check::Unordered(group) => {
             let (ours, theirs) = both()?;
             sorted(ours, *group) == sorted(theirs, *group)

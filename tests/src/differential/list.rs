@@ -20,6 +20,7 @@
 //! | `scan` | the SCAN-like command is repeated to its end, the elements compared as a set |
 //! | `scan pairs` | the same with elements in pairs (HSCAN) |
 //! | `since V REPLY [REPLY3]` | Redis V or later answers REPLY (RESP3: REPLY3): required of us, and of a peer that new |
+//! | `errors-since V` | Redis before V may take, or refuse in other words, what we refuse as V does |
 //! | `ours REPLY [REPLY3]` | required of us alone, where we differ on purpose (the comment above says why) |
 //! | `gap WHY` | a known difference: it may differ, and when it agrees the mark must go |
 
@@ -183,6 +184,7 @@ impl Pending {
                         let (version, replies) = rest.split_once(' ').ok_or("since VERSION REPLY")?;
                         expected(replies, Some(parse_version(version).ok_or("since VERSION REPLY")?))?
                     }
+                    "errors-since" => Check::ErrorsSince(parse_version(rest).ok_or("errors-since VERSION")?),
                     "ours" => expected(rest, None)?,
                     _ => return Err(format!("unknown directive {text:?}")),
                 };

@@ -54,7 +54,11 @@ pub fn run_in(pair: &Pair, list: &List, protocol: u8) -> Report {
     run.report
 }
 
-fn version(endpoint: &Endpoint) -> io::Result<(u32, u32)> {
+/// The version that a server gives in INFO.
+///
+/// # Errors
+/// Those of the connection.
+pub fn version(endpoint: &Endpoint) -> io::Result<(u32, u32)> {
     let info = Connection::open(endpoint)?.call(&["INFO", "server"])?;
     let text = info.text().unwrap_or_default();
     let version = text.lines().find_map(|line| line.strip_prefix("redis_version:"));
@@ -174,7 +178,8 @@ impl Run<'_> {
                         Ok(())
                     }
                 }
-                _ => compare::compare(check, &ours, &theirs).map_err(|why| (why, ours, theirs)),
+                _ => compare::compare(check.for_peer(their_version), &ours, &theirs)
+                    .map_err(|why| (why, ours, theirs)),
             };
             self.report.compared += 1;
             let place = self.place(step);

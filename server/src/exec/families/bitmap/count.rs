@@ -3,7 +3,7 @@
 use torc_protocol::error as text;
 use torc_protocol::resp::Args;
 
-use crate::exec::parse::{integer, range_within};
+use crate::exec::parse::{integer, range_clamped, range_within};
 use crate::exec::{CommandError, CommandResult, Cx};
 
 /// Whether a range counts bits (BIT) or bytes (BYTE, and nothing said).
@@ -16,10 +16,13 @@ fn in_bits(unit: Option<&[u8]>) -> Result<bool, CommandError> {
     }
 }
 
+/// How a start and an end become a range within a length.
+type Within = fn(i64, i64, usize) -> Option<(usize, usize)>;
+
 /// The bits `start..=end` that a range of bytes or bits means in `bytes`.
-fn bit_range(bytes: &[u8], start: i64, end: i64, bits: bool) -> Option<(usize, usize)> {
+fn bit_range(within: Within, bytes: &[u8], start: i64, end: i64, bits: bool) -> Option<(usize, usize)> {
     let unit = if bits { 1 } else { 8 };
-    let (start, end) = range_within(start, end, bytes.len() * 8 / unit)?;
+    let (start, end) = within(start, end, bytes.len() * 8 / unit)?;
     Some((start * unit, end * unit + unit - 1))
 }
 
@@ -53,7 +56,7 @@ pub fn bitcount(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     };
     let key = cx.key(&args[1]);
     let bytes = cx.read_string(&key)?.unwrap_or_default();
-    let count = match bit_range(bytes, start, end, bits) {
+    let count = match bit_range(range_within, bytes, start, end, bits) {
         None => 0,
         Some(range) => {
             let (first, last) = (range.0 / 8, range.1 / 8);
@@ -89,12 +92,12 @@ pub fn bitpos(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
         1 => true,
         _ => return Err(text::BIT_ARGUMENT.into()),
     };
-    let start = args.get(3).map_or(Ok(0), integer)?;
-    let end = args.get(4).map(integer).transpose()?;
-    let bits = in_bits(args.get(5))?;
     if args.len() > 6 {
         return Err(CommandError::Syntax);
     }
+    let start = args.get(3).map_or(Ok(0), integer)?;
+    let end = args.get(4).map(integer).transpose()?;
+    let bits = in_bits(args.get(5))?;
     let key = cx.key(&args[1]);
     let position = match cx.read_string(&key)? {
         None => {
@@ -104,7 +107,7 @@ pub fn bitpos(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
                 0
             }
         }
-        Some(bytes) => match bit_range(bytes, start, end.unwrap_or(-1), bits) {
+        Some(bytes) => match bit_range(range_clamped, bytes, start, end.unwrap_or(-1), bits) {
             None => -1,
             Some(range) => match find(bytes, range, bit) {
                 Some(at) => at as i64,

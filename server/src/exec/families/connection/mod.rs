@@ -68,17 +68,8 @@ fn ping(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     Ok(())
 }
 
-/// The database of an argument that names one.
-pub fn database(arg: &[u8]) -> Result<u8, crate::exec::CommandError> {
-    let index = crate::exec::parse::integer(arg)?;
-    u8::try_from(index)
-        .ok()
-        .filter(|db| usize::from(*db) < crate::store::DATABASES)
-        .ok_or_else(|| text::DB_OUT_OF_RANGE.into())
-}
-
 fn select(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
-    cx.session.db = database(&args[1])?;
+    cx.session.db = crate::exec::parse::database(&args[1])?;
     cx.reply().ok();
     Ok(())
 }

@@ -1,16 +1,10 @@
 //! Keys that go elsewhere: RENAME, RENAMENX, COPY, MOVE.
 
 use torc_protocol::error as text;
-use torc_protocol::resp::{Args, parse_i64};
+use torc_protocol::resp::Args;
 
+use crate::exec::parse::database;
 use crate::exec::{CommandError, CommandResult, Cx};
-use crate::store::DATABASES;
-
-/// The database that an argument names.
-fn database(arg: &[u8]) -> Result<u8, CommandError> {
-    let n = parse_i64(arg).and_then(|n| i32::try_from(n).ok()).ok_or(CommandError::NotInteger)?;
-    u8::try_from(n).ok().filter(|n| usize::from(*n) < DATABASES).ok_or_else(|| text::DB_OUT_OF_RANGE.into())
-}
 
 /// RENAME key newkey
 pub fn rename(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {

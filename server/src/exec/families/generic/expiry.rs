@@ -29,7 +29,9 @@ impl Conditions {
             } else if option.eq_ignore_ascii_case(b"LT") {
                 found.less = true;
             } else {
-                return Err(CommandError::Bytes([b"ERR Unsupported option ", option].concat().into()));
+                // Redis's text ends at a NUL.
+                let shown = option.split(|&byte| byte == 0).next().unwrap_or_default();
+                return Err(CommandError::Bytes([b"ERR Unsupported option ", shown].concat().into()));
             }
         }
         if found.missing && (found.present || found.greater || found.less) {
