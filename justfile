@@ -32,7 +32,11 @@ sim seed="1" seeds="5000":
 
 # The container image.
 docker:
-    docker build -f deploy/Dockerfile -t torc .
+    DOCKER_BUILDKIT=1 docker build -f deploy/Dockerfile -t torc .
+
+# Brings deploy/compose.yaml up for real, kills a container, and sees the cluster go on; pulls no image.
+try-compose *args:
+    deploy/try-compose {{ args }}
 
 # One fuzz target of protocol/fuzz (needs a nightly toolchain and cargo-fuzz).
 fuzz target seconds="60":

@@ -124,6 +124,15 @@ async fn init(args: InitArgs) -> Result<(), Box<dyn Error>> {
     let settings = Settings::default().scaled_to_lease(args.lease_ms);
     let settings = Settings { min_in_sync: args.min_in_sync, ..settings };
     settings.check()?;
+    // A deployment runs this at each start: once there is a cluster, not even all nodes need to be up.
+    if let Ok(status) = tool.status().await
+        && status.map.is_initialised()
+        && status.map.cluster_name == args.name
+    {
+        let map = status.map;
+        println!("cluster {} is there already: {} shards, epoch {}", args.name, map.shards.len(), map.epoch);
+        return Ok(());
+    }
     let mut seed = [0; 8];
     datadir::random_bytes(&mut seed)?;
     let plan = ClusterPlan {

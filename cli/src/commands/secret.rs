@@ -13,12 +13,19 @@ pub enum SecretCommand {
     New {
         /// The file, which must not exist
         file: PathBuf,
+        /// Leave a secret that is there already as it is, instead of an error
+        #[arg(long)]
+        if_missing: bool,
     },
 }
 
 /// Runs a subcommand.
 pub fn run(command: SecretCommand) -> Result<(), Box<dyn Error>> {
-    let SecretCommand::New { file } = command;
+    let SecretCommand::New { file, if_missing } = command;
+    if if_missing && datadir::read_secret(&file)?.is_some() {
+        println!("{} is there already", file.display());
+        return Ok(());
+    }
     if file.exists() {
         return Err(format!("{} exists already", file.display()).into());
     }
