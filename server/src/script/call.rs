@@ -1,6 +1,7 @@
 //! `redis.call` and `redis.pcall`: a command of a script, on the script's own context.
 
 use std::cell::RefCell;
+use std::time::Duration;
 
 use mlua::{BorrowedBytes, Lua, MultiValue, Value};
 use smallvec::SmallVec;
@@ -14,6 +15,12 @@ use super::error::{Stop, raise};
 use super::{Request, convert, number};
 use crate::exec::{CommandError, Cx, Flow, families};
 use crate::shard::Role;
+
+/// How long a script that has written nothing waits for the stripe of an undeclared key.
+const PATIENCE: Duration = Duration::from_micros(100);
+
+/// How long one that has written waits: it cannot start again.
+const PATIENCE_AFTER_WRITES: Duration = Duration::from_millis(20);
 
 /// What the calls of one run may do.
 #[derive(Clone, Copy, Debug)]
@@ -187,8 +194,9 @@ impl Calls<'_, '_, '_, '_> {
         Ok(())
     }
 
-    /// Whether the script may turn to a key of this slot.
-    fn admit_slot(&self, cx: &Cx<'_, '_>, slot: Slot) -> Result<(), Failed> {
+    /// Whether the script may turn to a key of this slot. In a plain store an undeclared one's stripe is locked as
+    /// well, if it can be had soon; if not, and nothing has been written, the script starts again.
+    fn admit_slot(&self, cx: &mut Cx<'_, '_>, slot: Slot) -> Result<(), Failed> {
         if cx.node.shard.role() != Role::Plain {
             return if self.declared.contains(&slot) {
                 Ok(())
@@ -196,11 +204,13 @@ impl Calls<'_, '_, '_, '_> {
                 Err("ERR Script attempted to access a non local key in a cluster node".into())
             };
         }
-        if cx.access.covers(slot) {
+        let patience = if cx.dirty == 0 { PATIENCE } else { PATIENCE_AFTER_WRITES };
+        if cx.access.covers(slot) || cx.access.extend(&cx.node.store, slot, patience) {
             Ok(())
         } else if cx.dirty == 0 {
             Err(Failed::Stop(Stop::WantsWholeStore))
         } else {
+            self.control.note_contention();
             Err(Failed::Reply(CommandError::Undeclared.text().into_owned()))
         }
     }

@@ -62,6 +62,8 @@ pub(super) struct Control {
     entered: Cell<bool>,
     /// The uncaught error and where it arose, noted before the stack is unwound.
     failure: RefCell<Option<Failure>>,
+    /// The stripe of an undeclared key could not be had after a write.
+    contended: Cell<bool>,
     /// What redis.setresp chose.
     pub(super) version: Cell<Version>,
 }
@@ -90,6 +92,11 @@ impl Control {
         self.running.borrow().begin_write()
     }
 
+    /// See [`Control::contended`].
+    pub(super) fn note_contention(&self) {
+        self.contended.set(true);
+    }
+
     fn on_hook(&self) -> mlua::Result<VmState> {
         if let Some(error) = self.stopped() {
             return Err(error);
@@ -108,6 +115,7 @@ impl Control {
         *self.running.borrow_mut() = Arc::default();
         *self.registry.borrow_mut() = Some(registry.clone());
         self.entered.set(false);
+        self.contended.set(false);
         *self.failure.borrow_mut() = None;
         self.version.set(Version::Resp2);
     }
@@ -171,6 +179,8 @@ struct Compiled {
     function: Function,
     declared: Declared,
     uses: u32,
+    /// It failed to get the stripe of an undeclared key after it had written: it starts with all of them.
+    whole_store: bool,
 }
 
 /// A started Lua.
@@ -222,11 +232,20 @@ impl Engine {
         };
         let (function, declared) = (compiled.function.clone(), compiled.declared);
         refuse(cx, &declared, out_of_memory)?;
+        if compiled.whole_store && cx.depth == Depth::Command && cx.node.shard.role() == Role::Plain {
+            cx.lock_whole_store().map_err(|error| ScriptError::Failed(error.text().into_owned()))?;
+        }
         let caller = Caller {
             read_only: request.read_only || declared.no_writes,
             check_memory: out_of_memory && !declared.allow_oom,
         };
-        state.execute(cx, request, &sha, &function, caller)
+        let result = state.execute(cx, request, &sha, &function, caller);
+        if state.control.contended.get()
+            && let Some(compiled) = state.functions.get_mut(&sha)
+        {
+            compiled.whole_store = true;
+        }
+        result
     }
 }
 
@@ -311,7 +330,7 @@ impl State {
         if self.functions.len() >= MAX_FUNCTIONS {
             self.functions.clear();
         }
-        self.functions.insert(*sha, Compiled { function, declared, uses: 0 });
+        self.functions.insert(*sha, Compiled { function, declared, uses: 0, whole_store: false });
         Ok(())
     }
 

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! A script runs on the stripes that its keys were locked with, and all its effects are one record. In a plain
-//! store a script that turns to a key it did not declare, before it wrote anything, is run again with the whole
-//! store locked; in a cluster that is an error.
+//! store a script may turn to keys that it did not declare: their stripes are locked on the way, and where that
+//! fails before it wrote anything it is run again with the whole store locked. In a cluster that is an error.
 
 mod cache;
 mod call;

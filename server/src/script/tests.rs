@@ -300,10 +300,31 @@ fn undeclared_keys_of_a_plain_store() {
     assert_eq!(eval(&mut t, pcalled, &["a"]), "$1\r\n5\r\n");
     let caught = "local ok,r=pcall(redis.call,'get','b') return r";
     assert_eq!(eval(&mut t, caught, &["a"]), "$1\r\n5\r\n");
-    // Too late: it has written under the locks of its declared keys.
-    let late = eval(&mut t, "redis.call('set',KEYS[1],1) return redis.call('get','b')", &["a"]);
+    let written = "redis.call('set',KEYS[1],1) return redis.call('get','b')";
+    assert_eq!(eval(&mut t, written, &["a"]), "$1\r\n5\r\n");
+    // Somebody holds the other key's stripe: before a write the script waits for it with all others, after one it
+    // fails, and takes all of them from the start the next time.
+    let node = t.node.clone();
+    let slot = node.store.key(b"b").slot;
+    let hold = |node: &std::sync::Arc<crate::node::Node>, ms| {
+        let (node, (tell, told)) = (node.clone(), std::sync::mpsc::channel());
+        let holder = std::thread::spawn(move || {
+            let held = node.store.access_one(slot).expect("free");
+            tell.send(()).expect("the other thread waits");
+            std::thread::sleep(Duration::from_millis(ms));
+            drop(held);
+        });
+        told.recv().expect("the thread has started");
+        holder
+    };
+    let holder = hold(&node, 200);
+    assert_eq!(eval(&mut t, "return redis.call('get','b')", &["a"]), "$1\r\n5\r\n");
+    holder.join().expect("no panic");
+    let holder = hold(&node, 500);
+    let late = eval(&mut t, written, &["a"]);
     assert!(late.starts_with("-ERR Script attempted to access a key that was not declared"), "{late}");
-    assert_eq!(t.run("GET a"), "$1\r\n1\r\n");
+    assert_eq!(eval(&mut t, written, &["a"]), "$1\r\n5\r\n");
+    holder.join().expect("no panic");
     t.expect(&[
         ("MULTI", "+OK\r\n"),
         ("SET a 2", "+QUEUED\r\n"),

@@ -156,6 +156,23 @@ pub struct Access<'a> {
 #[error("ERR Script attempted to access a key that was not declared: declare every key in KEYS")]
 pub struct Undeclared;
 
+impl<'a> Access<'a> {
+    /// Adds the stripe of `slot` to those that are held. Out of order, therefore with little patience: two that
+    /// wait for each other's stripes both give up. False when the stripe could not be had.
+    pub fn extend(&mut self, store: &'a Store, slot: Slot, patience: Duration) -> bool {
+        let index = stripe_of(slot);
+        let Err(at) = self.guards.binary_search_by_key(&index, |(i, _)| *i) else { return true };
+        let stripe = &store.stripes[index as usize];
+        match stripe.try_lock().or_else(|| stripe.try_lock_for(patience)) {
+            Some(guard) => {
+                self.guards.insert(at, (index, guard));
+                true
+            }
+            None => false,
+        }
+    }
+}
+
 impl Access<'_> {
     /// An access that holds nothing: for commands without keys.
     pub fn none() -> Self {
