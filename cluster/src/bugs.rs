@@ -34,6 +34,8 @@ pub enum Bug {
     LeaseFromGrant,
     /// The refusal of a proposal's second copy is taken for the outcome of both.
     RefusalSettles,
+    /// A controller that lost its leadership and has it again without noticing goes on as if nothing had been.
+    ReignIgnored,
     /// A member in the middle of a full sync says that it holds all of its history.
     HalfSyncCounts,
 }

@@ -27,8 +27,13 @@ fn map() -> ClusterMap {
     let settings = Settings::default();
     map.apply(MapCommand::InitCluster { name: "t".into(), shards: 1, replicas: 1, settings, hash_seed: 0 });
     map.apply(MapCommand::AllocateTerm { shard: S, expected_term: Term(0) });
-    let first =
-        MapCommand::ResetShard { shard: S, expected_term: Term(0), new_term: Term(1), primary: id(1) };
+    let first = MapCommand::ResetShard {
+        reign: 0,
+        shard: S,
+        expected_term: Term(0),
+        new_term: Term(1),
+        primary: id(1),
+    };
     assert_eq!(map.apply(first), MapReply::Done);
     map
 }
@@ -110,6 +115,7 @@ fn a_promoted_replica_keeps_what_it_has() {
         primary: id(2),
         in_sync: BTreeSet::from([id(2)]),
         handed_back: false,
+        reign: 0,
     };
     assert_eq!(map.apply(promote), MapReply::Done);
     assert_eq!(replica.on_map(&map, 0), Some(Change::Lead { term: Term(2), empty: false, closed: false }));

@@ -33,8 +33,13 @@ fn map() -> ClusterMap {
     let settings = Settings::default();
     map.apply(MapCommand::InitCluster { name: "t".into(), shards: 1, replicas: 2, settings, hash_seed: 0 });
     map.apply(MapCommand::AllocateTerm { shard: S, expected_term: Term(0) });
-    let first =
-        MapCommand::ResetShard { shard: S, expected_term: Term(0), new_term: Term(1), primary: member(1) };
+    let first = MapCommand::ResetShard {
+        reign: 0,
+        shard: S,
+        expected_term: Term(0),
+        new_term: Term(1),
+        primary: member(1),
+    };
     assert_eq!(map.apply(first), MapReply::Done);
     map
 }
@@ -196,6 +201,7 @@ fn a_deposed_primary_counts_nothing() {
         primary: member(2),
         in_sync: BTreeSet::from([member(2)]),
         handed_back: false,
+        reign: 0,
     };
     assert_eq!(bench.map.apply(promote), MapReply::Done);
     bench.learn(0);

@@ -46,7 +46,7 @@ const STEP_DOWN_LEASES: u64 = 4;
 
 impl Controller {
     pub(super) fn advance_all(&mut self, now_ns: u64) {
-        if self.reign.is_none() {
+        if self.number().is_none() {
             return;
         }
         let map = self.map.clone();
@@ -59,6 +59,9 @@ impl Controller {
     pub(super) fn advance(&mut self, shard: ShardId, now_ns: u64) {
         let map = self.map.clone();
         let Some(state) = map.shard(shard) else { return };
+        if self.number().is_none() {
+            return;
+        }
         let Some(reign) = &mut self.reign else { return };
         if let Some(wish) = reign.step_downs.get(&shard)
             && (wish.term != state.term || (now_ns >= wish.until_ns && !reign.failovers.contains_key(&shard)))
@@ -154,6 +157,7 @@ impl Controller {
         let shard = state.id;
         let map = self.map.clone();
         let patience_ns = map.settings.lease_bound_ns();
+        let Some(reign) = self.number() else { return };
         let Some(failover) = self.reign.as_mut().and_then(|reign| reign.failovers.get_mut(&shard)) else {
             return;
         };
@@ -169,7 +173,8 @@ impl Controller {
             return;
         };
         if let Some(primary) = failover.unclean {
-            let command = MapCommand::PromoteUnclean { shard, expected_term: state.term, new_term, primary };
+            let command =
+                MapCommand::PromoteUnclean { shard, expected_term: state.term, new_term, primary, reign };
             self.propose(shard, command, now_ns);
             return;
         }
@@ -195,6 +200,7 @@ impl Controller {
         let shard = state.id;
         let map = self.map.clone();
         let within = map.settings.lease_bound_ns();
+        let Some(number) = self.number() else { return };
         let Some(reign) = &self.reign else { return };
         let Some(failover) = reign.failovers.get(&shard) else { return };
         if failover.sealed.is_empty() {
@@ -228,6 +234,7 @@ impl Controller {
             primary,
             in_sync,
             handed_back: failover.handed_back,
+            reign: number,
         };
         self.story(shard, text);
         self.propose(shard, command, now_ns);
@@ -248,7 +255,8 @@ impl Controller {
         if state.term != Term::NONE {
             self.story(shard, format!("nobody remembers term {}: {primary} starts empty", state.term));
         }
-        let command = MapCommand::ResetShard { shard, expected_term: state.term, new_term, primary };
+        let Some(reign) = self.number() else { return };
+        let command = MapCommand::ResetShard { shard, expected_term: state.term, new_term, primary, reign };
         self.propose(shard, command, now_ns);
     }
 
@@ -262,6 +270,9 @@ impl Controller {
     }
 
     pub(super) fn proposed(&mut self, id: u64, outcome: Option<MapReply>, now_ns: u64) {
+        if self.reign_proposed(id, outcome.as_ref(), now_ns) {
+            return;
+        }
         let Some(reign) = &mut self.reign else { return };
         let of =
             reign.failovers.iter_mut().find(|(_, failover)| failover.proposal.is_some_and(|p| p.0 == id));

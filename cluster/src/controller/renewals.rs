@@ -13,7 +13,6 @@ pub(super) type Received = (Heartbeat, u64);
 pub(super) struct Renewals {
     waiting: VecDeque<Received>,
     confirming: Option<Batch>,
-    batches: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -31,9 +30,9 @@ impl Renewals {
         self.waiting.push_back((heartbeat, now_ns));
     }
 
-    /// Starts a confirmation when heartbeats wait and none is under way. One that got no answer within
+    /// Starts a confirmation, as batch `id`, when heartbeats wait and none is under way. One that got no answer within
     /// `patience_ns` is given up; what was in it waits for the next.
-    pub(super) fn begin(&mut self, now_ns: u64, patience_ns: u64) -> Option<u64> {
+    pub(super) fn begin(&mut self, id: u64, now_ns: u64, patience_ns: u64) -> Option<u64> {
         if let Some(batch) = &self.confirming {
             if now_ns.saturating_sub(batch.began_ns) < patience_ns {
                 return None;
@@ -44,10 +43,9 @@ impl Renewals {
         if self.waiting.is_empty() {
             return None;
         }
-        self.batches += 1;
         let heartbeats = std::mem::take(&mut self.waiting).into();
-        self.confirming = Some(Batch { id: self.batches, began_ns: now_ns, heartbeats });
-        Some(self.batches)
+        self.confirming = Some(Batch { id, began_ns: now_ns, heartbeats });
+        Some(id)
     }
 
     /// The heartbeats of a batch whose confirmation came in; nothing for one that was given up.

@@ -63,6 +63,10 @@ pub enum Decision {
 
 /// One reign.
 pub(super) struct Reign {
+    /// Its number in the map, once its beginning is committed. Nothing is granted or replaced before.
+    number: Option<u64>,
+    /// The proposal of its beginning whose outcome is not known, the number it would give, and since when.
+    beginning: Option<(u64, u64, u64)>,
     pub(super) leases: LeaseTable,
     pub(super) renewals: Renewals,
     pub(super) roster: Roster,
@@ -74,15 +78,16 @@ pub(super) struct Reign {
 pub struct Controller {
     pub(super) map: Arc<ClusterMap>,
     pub(super) reign: Option<Reign>,
-    /// Numbers of proposals; they go on over reigns so that a late answer is never mistaken.
+    /// Numbers of proposals and of batches; they go on over reigns so that a late answer is never mistaken.
     pub(super) proposals: u64,
+    batches: u64,
     pub(super) out: Vec<Decision>,
 }
 
 impl Controller {
     /// A controller that does not lead.
     pub fn new(map: Arc<ClusterMap>) -> Self {
-        Controller { map, reign: None, proposals: 0, out: Vec::new() }
+        Controller { map, reign: None, proposals: 0, batches: 0, out: Vec::new() }
     }
 
     pub fn is_leading(&self) -> bool {
@@ -112,6 +117,7 @@ impl Controller {
             Event::FailoverRequested { shard, to } => self.failover_requested(shard, to, now_ns),
             Event::UncleanRequested { shard, to } => self.unclean_requested(shard, to, now_ns),
             Event::Tick => {
+                self.begin_reign(now_ns);
                 self.begin_confirmation(now_ns);
                 self.advance_all(now_ns);
             }
@@ -120,14 +126,59 @@ impl Controller {
     }
 
     fn became_leader(&mut self, now_ns: u64) {
-        let wait = if planted(Bug::NoWaitAfterElection) { 0 } else { self.map.lease_bound_ns() };
         self.reign = Some(Reign {
-            leases: LeaseTable::new(now_ns, wait),
+            number: None,
+            beginning: None,
+            leases: LeaseTable::new(now_ns, self.map.lease_bound_ns()),
             renewals: Renewals::default(),
             roster: Roster::default(),
             failovers: BTreeMap::new(),
             step_downs: BTreeMap::new(),
         });
+        self.begin_reign(now_ns);
+    }
+
+    /// The number of this reign, while the map says that it is the current one.
+    pub(super) fn number(&self) -> Option<u64> {
+        self.reign.as_ref()?.number.filter(|number| *number == self.map.reign || planted(Bug::ReignIgnored))
+    }
+
+    /// Proposes the beginning of this reign, unless it has begun or that is under way.
+    fn begin_reign(&mut self, now_ns: u64) {
+        let patience_ns = self.map.settings.lease_bound_ns();
+        let Some(reign) = &mut self.reign else { return };
+        let waits = reign.beginning.is_some_and(|(_, _, since)| now_ns.saturating_sub(since) < patience_ns);
+        if reign.number.is_some() || waits {
+            return;
+        }
+        self.proposals += 1;
+        let expected = self.map.reign;
+        reign.beginning = Some((self.proposals, expected.saturating_add(1), now_ns));
+        self.out.push(Decision::Propose { id: self.proposals, command: MapCommand::BeginReign { expected } });
+    }
+
+    /// What became of the proposal of this reign's beginning. `false`: it was about something else.
+    pub(super) fn reign_proposed(&mut self, id: u64, outcome: Option<&MapReply>, now_ns: u64) -> bool {
+        let wait = if planted(Bug::NoWaitAfterElection) { 0 } else { self.map.lease_bound_ns() };
+        let Some(reign) = &mut self.reign else { return false };
+        let Some((_, number, _)) = reign.beginning.filter(|(proposal, ..)| *proposal == id) else {
+            return false;
+        };
+        match outcome {
+            // The map names another reign by now; the next tick tries again.
+            Some(MapReply::Refused(_)) => reign.beginning = None,
+            Some(_) => {
+                reign.beginning = None;
+                reign.number = Some(number);
+                // From here on nobody else grants. Until just now somebody may have: this controller may have
+                // believed in itself for long before it could begin.
+                reign.leases = LeaseTable::new(now_ns, wait);
+                self.begin_confirmation(now_ns);
+            }
+            // It may have been committed or not: the next one is refused in the former case, and begins anew.
+            None => {}
+        }
+        true
     }
 
     fn map_changed(&mut self, map: Arc<ClusterMap>, now_ns: u64) {
@@ -136,6 +187,12 @@ impl Controller {
             return;
         }
         self.map = map;
+        let begun = self.reign.as_ref().and_then(|reign| reign.number);
+        if begun.is_some_and(|number| number != self.map.reign) && !planted(Bug::ReignIgnored) {
+            // Another controller reigned meanwhile. If this one really leads again it has to start anew: it does
+            // not know which leases the other gave.
+            self.became_leader(now_ns);
+        }
         let Some(reign) = &mut self.reign else { return };
         let map = &self.map;
         reign.roster.retain(map);
@@ -188,14 +245,21 @@ impl Controller {
     }
 
     fn begin_confirmation(&mut self, now_ns: u64) {
+        if self.number().is_none() {
+            return;
+        }
         let Some(reign) = &mut self.reign else { return };
         let patience = self.map.settings.lease_bound_ns();
-        if let Some(batch) = reign.renewals.begin(now_ns, patience) {
+        if let Some(batch) = reign.renewals.begin(self.batches + 1, now_ns, patience) {
+            self.batches = batch;
             self.out.push(Decision::ConfirmLeadership { batch });
         }
     }
 
     fn confirmed(&mut self, batch: u64, now_ns: u64) {
+        if self.number().is_none() {
+            return;
+        }
         let Some(reign) = &mut self.reign else { return };
         for received in reign.renewals.confirmed(batch) {
             self.answer(received, now_ns);

@@ -37,6 +37,11 @@ impl ClusterMap {
             C::RegisterNode { info } => self.register(info),
             C::RemoveNode { node } => self.remove_node(node),
             C::SetVoter { node, voter } => self.set_voter(node, voter),
+            C::BeginReign { expected } => {
+                self.check_reign(expected)?;
+                self.reign = self.reign.saturating_add(1);
+                DONE
+            }
             C::AllocateTerm { shard, expected_term } => self.allocate_term(shard, expected_term),
             C::Promote {
                 shard,
@@ -46,15 +51,19 @@ impl ClusterMap {
                 primary,
                 in_sync,
                 handed_back,
+                reign,
             } => {
+                self.check_reign(reign)?;
                 let reason =
                     if handed_back { PromotionReason::HandedBack } else { PromotionReason::LeaseExpired };
                 self.promote(shard, expected_term, expected_set_version, new_term, primary, in_sync, reason)
             }
-            C::PromoteUnclean { shard, expected_term, new_term, primary } => {
+            C::PromoteUnclean { shard, expected_term, new_term, primary, reign } => {
+                self.check_reign(reign)?;
                 self.start_alone(shard, expected_term, new_term, primary, PromotionReason::Unclean)
             }
-            C::ResetShard { shard, expected_term, new_term, primary } => {
+            C::ResetShard { shard, expected_term, new_term, primary, reign } => {
+                self.check_reign(reign)?;
                 self.start_alone(shard, expected_term, new_term, primary, PromotionReason::Reset)
             }
             C::ProposeSet { shard, term, by, expected_set_version, in_sync, discard } => {
@@ -200,6 +209,13 @@ impl ClusterMap {
         }
         info.control_voter = voter;
         DONE
+    }
+
+    fn check_reign(&self, reign: u64) -> Result<(), Refusal> {
+        if self.reign != reign && !planted(Bug::ReignIgnored) {
+            return Err(Refusal::StaleReign { current: self.reign });
+        }
+        Ok(())
     }
 
     fn allocate_term(&mut self, shard: ShardId, expected_term: Term) -> Applied {

@@ -33,6 +33,11 @@ pub enum MapCommand {
         voter: bool,
     },
 
+    /// A controller takes over. It knows of no leases but those given since, so it has to wait for the older ones;
+    /// and whoever reigned before and does not know that it is over promotes nobody any more.
+    BeginReign {
+        expected: u64,
+    },
     /// Opens a failover: the term after all terms so far, as the shard's pending one. While one is pending
     /// the same is answered again.
     AllocateTerm {
@@ -48,6 +53,7 @@ pub enum MapCommand {
         primary: Member,
         in_sync: BTreeSet<Member>,
         handed_back: bool,
+        reign: u64,
     },
     /// Asked for by a person: promotes a member from outside the sets, whatever is lost.
     PromoteUnclean {
@@ -55,6 +61,7 @@ pub enum MapCommand {
         expected_term: Term,
         new_term: Term,
         primary: Member,
+        reign: u64,
     },
     /// A new in-sync set, proposed by the primary of `term`. Who is in `discard` leaves the eligible members
     /// too, because it is about to drop what it holds.
@@ -72,6 +79,7 @@ pub enum MapCommand {
         expected_term: Term,
         new_term: Term,
         primary: Member,
+        reign: u64,
     },
 
     /// A shard without slots. Without `members` nodes are chosen.
@@ -162,6 +170,8 @@ pub enum Refusal {
     StaleIncarnation { node: NodeId, current: Incarnation },
     #[error("the term is {current}, not the expected one")]
     StaleTerm { current: Term },
+    #[error("controller reign {current} has begun")]
+    StaleReign { current: u64 },
     #[error("the set version is {current}, not the expected one")]
     StaleSetVersion { current: SetVersion },
     #[error("a failover to term {0} is under way")]

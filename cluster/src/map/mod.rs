@@ -57,6 +57,10 @@ pub struct ClusterMap {
     pub settings: Settings,
     /// The longest lease that was ever in force: what a new controller has to wait for.
     pub longest_lease_ms: u64,
+    /// The controller's reign: rises each time a controller takes over. Only the one that began the current
+    /// reign promotes anybody, see [`MapCommand::BeginReign`].
+    #[serde(default)]
+    pub reign: u64,
     /// The last term that was given out; terms rise over all shards.
     pub last_term: Term,
     /// Seed of the order of keys inside a slot, the same on all nodes so that SCAN cursors survive a failover.

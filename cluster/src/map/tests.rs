@@ -48,7 +48,13 @@ fn term(map: &mut ClusterMap, expected: u64) -> Term {
 
 fn reset(map: &mut ClusterMap, expected: u64, primary: Member) -> MapReply {
     let new_term = term(map, expected);
-    map.apply(MapCommand::ResetShard { shard: S0, expected_term: Term(expected), new_term, primary })
+    map.apply(MapCommand::ResetShard {
+        reign: 0,
+        shard: S0,
+        expected_term: Term(expected),
+        new_term,
+        primary,
+    })
 }
 
 fn propose(map: &mut ClusterMap, by: Member, set: &[Member]) -> MapReply {
@@ -172,6 +178,7 @@ fn promotion_is_a_compare_and_set_from_the_candidates() {
         primary,
         in_sync: BTreeSet::from([primary]),
         handed_back: false,
+        reign: 0,
     };
     assert_eq!(map.apply(promote(c, version, new_term)), MapReply::Refused(Refusal::NotCandidate(c)));
     let unknown = Term(new_term.0 + 1);

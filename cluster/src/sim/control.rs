@@ -45,12 +45,20 @@ impl World {
                 return;
             }
         }
-        let host = self.rng.index(CONTROL_HOSTS);
+        let any = self.rng.index(CONTROL_HOSTS);
+        // Often the one before, which may not even have noticed.
+        let host = self.last_leader.filter(|_| self.rng.chance(300)).unwrap_or(any);
+        self.last_leader = old.or(self.last_leader);
         self.consensus.reign += 1;
         self.consensus.leader = Some(host);
         self.check.report.elections += 1;
         let reign = self.consensus.reign;
         self.check.note(self.now, || format!("c{host} is elected, reign {reign}"));
+        if self.controls[host].controller.is_leading() && self.rng.chance(700) {
+            self.check.note(self.now, || format!("c{host} does not notice that it was deposed"));
+            self.controls[host].reign = reign;
+            return;
+        }
         let delay = self.rng.range(0, 30 * MS);
         self.after(delay, Event::Control { host, reign, event: ControlEvent::BecameLeader });
     }
@@ -76,8 +84,8 @@ impl World {
                 self.control_step(host, ControlEvent::MapChanged(map));
                 self.control_step(host, event);
             }
-            event if self.controls[host].reign == reign => self.control_step(host, event),
-            _ => {}
+            // Of whichever reign: the controller has to know what is meant for it.
+            event => self.control_step(host, event),
         }
     }
 

@@ -120,5 +120,8 @@ mod planted {
         lease_checked_once: LeaseCheckedOnce,
         strong_read_not_held: StrongReadNotHeld,
         lease_from_grant: LeaseFromGrant,
+        refusal_settles: RefusalSettles,
+        half_sync_counts: HalfSyncCounts,
+        reign_ignored: ReignIgnored,
     }
 }

@@ -92,6 +92,8 @@ pub struct World {
     pub(super) clients: Vec<Client>,
     pub(super) check: Checker,
     pub(super) ids: u64,
+    /// Who led the control plane before.
+    pub(super) last_leader: Option<Host>,
     pub(super) faults_on: bool,
     pub(super) writes_on: bool,
     /// Weights of the kinds of faults in this run.
@@ -140,6 +142,7 @@ impl World {
             clients: (0..clients).map(|_| Client::default()).collect(),
             check: Checker::new(seed),
             ids: 0,
+            last_leader: None,
             faults_on: true,
             writes_on: true,
             fault_weights,
