@@ -34,6 +34,7 @@ const FENCE: u8 = 12;
 const REMEMBER: u8 = 13;
 const FLUSH_STRIPE: u8 = 14;
 const SCRIPT_FLUSH: u8 = 15;
+const FENCE_FLOOR: u8 = 17;
 const PATCH: u8 = 16;
 
 /// Pairs of bytes in an effect, read one after another.
@@ -89,6 +90,8 @@ pub enum Effect<'a> {
     Lock { slot: u16, payload: &'a [u8] },
     /// A slot's fencing register of a key was raised.
     Fence { slot: u16, key: &'a [u8], token: u64 },
+    /// A slot's fencing floor was raised.
+    FenceFloor { slot: u16, token: u64 },
     /// The reply to a request id.
     Remember { slot: u16, origin: u64, seq: u64, reply: &'a [u8] },
 }
@@ -336,6 +339,15 @@ impl EffectWriter {
         }
     }
 
+    /// A slot's fencing floor was raised.
+    pub fn fence_floor(&mut self, slot: u16, token: u64) {
+        if self.enabled {
+            self.buf.push(FENCE_FLOOR);
+            self.buf.extend_from_slice(&slot.to_le_bytes());
+            self.u64(token);
+        }
+    }
+
     /// The reply to a request id, for a retry of it.
     pub fn remember(&mut self, slot: u16, origin: u64, seq: u64, reply: &[u8]) {
         if self.enabled {
@@ -458,6 +470,7 @@ impl<'a> Reader<'a> {
             SCRIPT_FLUSH => Effect::ScriptFlush,
             LOCK => Effect::Lock { slot: self.u16()?, payload: self.bytes()? },
             FENCE => Effect::Fence { slot: self.u16()?, key: self.bytes()?, token: self.u64()? },
+            FENCE_FLOOR => Effect::FenceFloor { slot: self.u16()?, token: self.u64()? },
             REMEMBER => Effect::Remember {
                 slot: self.u16()?,
                 origin: self.u64()?,

@@ -1,6 +1,8 @@
 //! Effects onto a store: what a replica does with what its primary did. Nothing is decided here, nothing expires
 //! or is evicted; applying an effect twice gives the same entry.
 
+use torc_cluster::lock::{FenceEffect, Token};
+
 use crate::effect::{Effect, EffectWriter, Items};
 use crate::node::Node;
 use crate::store::entry::Value;
@@ -101,11 +103,19 @@ pub fn apply(node: &Node, effect: &Effect<'_>, now_ns: u64) {
         }
         Effect::FlushStripe { stripe } => {
             apply_to_stripe(node, stripe, &Effect::Flush { db: None });
+            node.store.stripe(stripe.min(STRIPES as u16 - 1)).clear_fences();
+            node.forget_locks(stripe);
         }
         Effect::Script { body } => node.load_script(body),
         Effect::ScriptFlush => node.flush_scripts(),
-        Effect::Lock { slot, payload } => node.apply_lock(slot, payload, now_ns),
-        Effect::Fence { slot, key, token } => node.apply_fence(slot, key, token, now_ns),
+        Effect::Lock { payload, .. } => node.apply_lock(payload, now_ns),
+        Effect::Fence { slot, key, token } => {
+            let effect = FenceEffect::Raise { key: key.to_vec(), token: Token(token) };
+            node.apply_fence(slot, effect, now_ns);
+        }
+        Effect::FenceFloor { slot, token } => {
+            node.apply_fence(slot, FenceEffect::Floor { token: Token(token) }, now_ns);
+        }
         Effect::Remember { slot, origin, seq, reply } => node.apply_remember(slot, origin, seq, reply),
     }
 }
@@ -139,7 +149,7 @@ pub fn snapshot_stripe(node: &Node, stripe: &Stripe, index: u16, writer: &mut Ef
             writer.put(db, entry.key(), entry);
         }
     }
-    node.snapshot_locks(stripe, writer, now_ns);
+    node.snapshot_locks(stripe, index, writer, now_ns);
 }
 
 fn on_key(node: &Node, key: &[u8], change: impl FnOnce(&mut Stripe, &Key<'_>)) {

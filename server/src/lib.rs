@@ -12,6 +12,7 @@ pub mod conn;
 pub mod effect;
 pub mod effect_apply;
 pub mod exec;
+pub mod lock;
 mod long_double;
 pub mod memcached;
 pub mod metrics;

@@ -13,6 +13,7 @@ use torc_protocol::handshake::Secret;
 use torc_runtime::shutdown::Shutdown;
 
 use crate::clients::Clients;
+use crate::lock::LockDesk;
 use crate::memcached::PendingFlush;
 use crate::script::ScriptCache;
 use crate::settings::{EvictionClock, Settings};
@@ -69,8 +70,8 @@ pub struct Node {
     pub started_ms: u64,
     /// Forty hex digits, new at each start.
     pub run_id: String,
-    /// Fencing tokens given in the current term.
-    pub tokens: AtomicU64,
+    /// The shard's locks and the requests that wait for them.
+    pub locks: LockDesk,
     /// The cluster's secret; without one nobody can do the handshake.
     pub secret: Option<Secret>,
     /// CLOCK_BOOTTIME at which each worker last went round its loop; 0 before the first time.
@@ -117,7 +118,7 @@ impl Node {
             memcached: PendingFlush::default(),
             started_ms,
             run_id: seed.iter().map(|b| format!("{b:02x}")).collect(),
-            tokens: AtomicU64::new(0),
+            locks: LockDesk::default(),
             secret,
             progress: (0..workers).map(|_| CachePadded::new(AtomicU64::new(0))).collect(),
             active_expiry: AtomicBool::new(true),
@@ -214,10 +215,5 @@ impl Node {
     pub fn note_peak(&self) -> u64 {
         let used = self.store.used_bytes() as u64;
         self.rates.peak_bytes.fetch_max(used, Ordering::Relaxed).max(used)
-    }
-
-    /// The next number of a fencing token in this term.
-    pub fn next_token_number(&self) -> u64 {
-        self.tokens.fetch_add(1, Ordering::Relaxed) + 1
     }
 }

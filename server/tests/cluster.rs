@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use torc_cluster::ids::{NodeId, ShardId};
+use torc_cluster::ids::{Incarnation, Member, NodeId, ShardId};
 use torc_cluster::map::Settings;
 use torc_protocol::handshake::Secret;
 use torc_protocol::resp::OwnedArgs;
@@ -29,14 +29,28 @@ struct TestNode {
     bus: String,
 }
 
+/// `TORC_TEST_LOG=info` shows what the nodes say.
+fn log() {
+    if let Ok(filter) = std::env::var("TORC_TEST_LOG") {
+        let config = torc_runtime::logging::LogConfig { filter, ..Default::default() };
+        // The other test may have been first.
+        let _ = torc_runtime::logging::init(&config);
+    }
+}
+
 fn secret() -> Secret {
     Secret::new(&[7; 32]).unwrap()
 }
 
 fn start_node(dir: &Path, id: u64, incarnation: u64, join: &[String]) -> TestNode {
+    start_node_on(dir, id, incarnation, join, 0)
+}
+
+/// A node whose bus listens on `bus_port`: one that comes back must be where the other voters know it.
+fn start_node_on(dir: &Path, id: u64, incarnation: u64, join: &[String], bus_port: u16) -> TestNode {
     let node =
         Node::new(NodeSettings::default(), 1, true, KeyHasher::new(1), unix_ms(), [0; 20], Some(secret()));
-    let listener = bind(&Address::tcp("127.0.0.1", 0), &SocketOptions::default()).unwrap();
+    let listener = bind(&Address::tcp("127.0.0.1", bus_port), &SocketOptions::default()).unwrap();
     let bus = format!("127.0.0.1:{}", listener.port().unwrap());
     let shutdown = Shutdown::new();
     std::fs::create_dir_all(dir).unwrap();
@@ -72,6 +86,10 @@ impl TestNode {
         String::from_utf8(out).unwrap()
     }
 
+    fn port(&self) -> u16 {
+        self.bus.rsplit(':').next().unwrap().parse().unwrap()
+    }
+
     fn stop(&mut self) {
         self.shutdown.trigger();
         if let Some(handle) = self.handle.take() {
@@ -94,6 +112,7 @@ fn serving(nodes: &[TestNode]) -> Option<usize> {
 
 #[tokio::test]
 async fn a_shard_replicates_and_fails_over() {
+    log();
     let dir = tempfile::tempdir().unwrap();
     let mut nodes: Vec<TestNode> = Vec::new();
     for id in 1..=3u64 {
@@ -154,7 +173,8 @@ async fn a_shard_replicates_and_fails_over() {
     // The old one comes back with nothing, and becomes a replica with everything.
     let id = primary as u64 + 1;
     let others: Vec<String> = addresses.iter().filter(|a| **a != nodes[primary].bus).cloned().collect();
-    nodes[primary] = start_node(&dir.path().join(id.to_string()), id, id * 10 + 1, &others);
+    nodes[primary] =
+        start_node_on(&dir.path().join(id.to_string()), id, id * 10 + 1, &others, nodes[primary].port());
     wait("the node to come back", async || {
         nodes[primary].node.shard.role() == Role::Replica && nodes[primary].node.store.len(0) == 501
     })
@@ -164,6 +184,89 @@ async fn a_shard_replicates_and_fails_over() {
     let shard = status.map.shard(ShardId(0)).or_else(|| status.map.shards.values().next()).unwrap();
     assert_eq!(shard.primary.map(|m| m.node), Some(NodeId(replica as u64 + 1)));
     assert_eq!(shard.failovers, 1);
+    for node in &mut nodes {
+        node.stop();
+    }
+}
+
+#[tokio::test]
+async fn locks_and_registers_survive_a_failover_and_a_full_sync() {
+    log();
+    let dir = tempfile::tempdir().unwrap();
+    let mut nodes: Vec<TestNode> = Vec::new();
+    for id in 1..=3u64 {
+        let join: Vec<String> = nodes.iter().map(|n| n.bus.clone()).collect();
+        nodes.push(start_node(&dir.path().join(id.to_string()), id, id * 10, &join));
+    }
+    let addresses: Vec<String> = nodes.iter().map(|n| n.bus.clone()).collect();
+    let peers = Peers::new(BusIdentity {
+        secret: secret(),
+        role: torc_protocol::handshake::Role::Tool,
+        name: "test".to_owned(),
+    });
+    let plan = ClusterPlan {
+        name: "test".to_owned(),
+        shards: 1,
+        replicas: 1,
+        settings: Settings::default(),
+        voters: Some(3),
+        seed: 9,
+    };
+    Tool::new(peers, addresses.clone(), PATIENCE).init(&plan).await.unwrap();
+    wait("a primary", async || serving(&nodes).is_some()).await;
+    let primary = serving(&nodes).unwrap();
+    wait("an in-sync replica", async || nodes[primary].node.shard.in_sync_enough()).await;
+    let mut exec = Executor::new(&nodes[primary].node, 0, 1);
+    let got = nodes[primary].run(&mut exec, &["LOCK.ACQUIRE", "job", "TTL", "50000", "OWNER", "me"]);
+    let token: u64 = got.lines().nth(1).unwrap()[1..].parse().unwrap();
+    assert_eq!(
+        nodes[primary].run(&mut exec, &["FENCE", "job", &token.to_string(), "SET", "data", "1"]),
+        "+OK\r\n"
+    );
+    // A replica that has been away gets locks and registers in its full sync.
+    let replica = nodes.iter().position(|n| n.node.shard.role() == Role::Replica).unwrap();
+    let id = replica as u64 + 1;
+    nodes[replica].stop();
+    let others: Vec<String> = addresses.iter().filter(|a| **a != nodes[replica].bus).cloned().collect();
+    nodes[replica] =
+        start_node_on(&dir.path().join(id.to_string()), id, id * 10 + 1, &others, nodes[replica].port());
+    // Not just any member in the set: the one that was there before may still stand in it.
+    let again = Member::new(NodeId(id), Incarnation(id * 10 + 1));
+    wait("the replica to be in sync again", async || {
+        let view = nodes[primary].node.shard.view();
+        let in_set = |v: &torc_server::shard::View| v.map.shards.values().any(|s| s.in_sync.contains(&again));
+        nodes[replica].node.store.len(0) == 1 && (**view).as_ref().is_some_and(in_set)
+    })
+    .await;
+    nodes[primary].stop();
+    wait("a failover", async || {
+        nodes[replica].node.shard.role() == Role::Primary
+            && nodes[replica].node.shard.may_execute(boottime_ns())
+    })
+    .await;
+    // Locks need the in-sync set; the old primary's node comes back for that.
+    let id = primary as u64 + 1;
+    let others: Vec<String> = addresses.iter().filter(|a| **a != nodes[primary].bus).cloned().collect();
+    nodes[primary] =
+        start_node_on(&dir.path().join(id.to_string()), id, id * 10 + 1, &others, nodes[primary].port());
+    wait("a second member", async || nodes[replica].node.shard.in_sync_enough()).await;
+    let mut exec = Executor::new(&nodes[replica].node, 0, 1);
+    assert_eq!(
+        nodes[replica].run(&mut exec, &["LOCK.ACQUIRE", "job", "TTL", "1000"]),
+        "*-1\r\n",
+        "still held"
+    );
+    let below = (token - 1).to_string();
+    assert!(
+        nodes[replica].run(&mut exec, &["FENCE", "job", &below, "SET", "data", "2"]).starts_with("-FENCED")
+    );
+    assert_eq!(
+        nodes[replica].run(&mut exec, &["LOCK.RELEASE", "job", &token.to_string(), "OWNER", "me"]),
+        ":1\r\n"
+    );
+    let again = nodes[replica].run(&mut exec, &["LOCK.ACQUIRE", "job", "TTL", "1000"]);
+    let higher: u64 = again.lines().nth(1).unwrap()[1..].parse().unwrap();
+    assert!(higher > token);
     for node in &mut nodes {
         node.stop();
     }

@@ -272,6 +272,16 @@ impl LockTable {
         }
     }
 
+    /// The lock in which something ends by itself until now, the earliest first.
+    pub fn due(&self, now_ms: u64) -> Option<&[u8]> {
+        self.agenda.first().filter(|(when_ms, _)| *when_ms <= now_ms).map(|(_, name)| name.as_slice())
+    }
+
+    /// As [`LockTable::expire`] for one lock: for who must hold something of the name's while it changes.
+    pub fn expire_one(&mut self, name: &[u8], now_ms: u64, out: &mut Outcome) {
+        self.settle(name, now_ms, out);
+    }
+
     /// When `expire` has something to do next.
     pub fn next_event_ms(&self) -> Option<u64> {
         self.agenda.first().map(|(when_ms, _)| *when_ms)

@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, mpsc, watch};
-use torc_cluster::ids::Member;
+use torc_cluster::ids::{Member, NodeId};
 use torc_cluster::map::{ClusterMap, MapCommand, NodeInfo};
 use torc_cluster::message::{ReplicaHello, SealReply};
 use torc_runtime::bus::{BusIdentity, DetachedConn, FrameKind};
@@ -172,7 +172,10 @@ impl Agent {
             None => ConsensusConfig::default(),
         };
         let config = ConsensusConfig { cluster_name: self.cluster.clone(), ..config };
-        let transport = torc_runtime::raft::BusTransport::new(self.identity.clone());
+        // A voter that came back on another port is where the map says, once it has registered.
+        let maps = self.maps.subscribe();
+        let address = move |id| maps.borrow().node(NodeId(id)).map(NodeInfo::bus_address);
+        let transport = torc_runtime::raft::BusTransport::new(self.identity.clone()).with_addresses(address);
         let consensus = Consensus::<ClusterMap>::open(&self.dir, self.me.node.0, config, Arc::new(transport))
             .await
             .map_err(|e| e.to_string())?;

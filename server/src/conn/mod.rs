@@ -13,7 +13,6 @@ mod buffers;
 mod connection;
 mod dialect;
 mod hold;
-mod lock;
 mod output;
 mod park;
 pub mod worker;

@@ -58,12 +58,12 @@ impl Parked {
                 }),
                 on_timeout: Box::new(|| b"+OK\r\n".to_vec()),
             },
-            Park::Lock { name, ticket, timeout_ms } => {
+            Park::Lock { name, ticket, .. } => {
                 let node = worker.node.clone();
                 Parked {
-                    waiting: Box::pin(async move {
-                        super::lock::granted(&node, &name, ticket, timeout_ms, version).await
-                    }),
+                    waiting: Box::pin(
+                        async move { crate::lock::granted(&node, &name, ticket, version).await },
+                    ),
                     on_timeout: Box::new(move || {
                         let mut reply = Vec::new();
                         ReplyWriter::new(&mut reply, version).null_array();

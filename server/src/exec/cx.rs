@@ -3,6 +3,7 @@
 //! Handlers change keys only through the methods here: they keep the memory account, the watchers, the
 //! version (memcached's CAS) and the effects together.
 
+use torc_cluster::lock::Outcome;
 use torc_protocol::resp::{ReplyWriter, Version};
 
 use super::error::CommandError;
@@ -54,6 +55,8 @@ pub struct Cx<'n, 'a> {
     pub depth: Depth,
     /// What the connection does next.
     pub flow: Flow,
+    /// Requests parked for a lock that this command decides; they are told once its record has its offset.
+    pub wake: Outcome,
 }
 
 /// Where a command runs.

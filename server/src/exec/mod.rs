@@ -20,6 +20,7 @@ mod transaction;
 
 use std::sync::Arc;
 
+use torc_cluster::lock::Outcome;
 use torc_protocol::command::{
     Command, CommandSpec, Flags, InternalCommand, ResolveError, TransactionCommand, resolve_internal,
 };
@@ -540,10 +541,11 @@ impl<'n, 'e> Batch<'n, 'e> {
             proxied: request.proxied,
             depth: Depth::Command,
             flow: Flow::Continue,
+            wake: Outcome::default(),
             session: &mut *session,
         };
         let result = run(&mut cx);
-        let Cx { mut access, flow, dirty, .. } = cx;
+        let Cx { mut access, flow, dirty, wake, .. } = cx;
         // Still under the stripes' locks: the record's place in the history is the order of execution.
         let offset = if self.exec.effects.is_empty() {
             0
@@ -556,6 +558,9 @@ impl<'n, 'e> Batch<'n, 'e> {
             self.growth += access.take_growth();
         }
         drop(access);
+        if !wake.is_empty() {
+            self.node.locks.wake(&wake, offset);
+        }
         if offset != 0 {
             session.last_write = offset;
         }

@@ -46,9 +46,10 @@ fn stripe(effect: &Effect<'_>) -> Option<u16> {
         | Effect::HashSet { key, .. }
         | Effect::HashDelete { key, .. } => Some(stripe_of(key_slot(key))),
         Effect::FlushStripe { stripe } => Some(*stripe),
-        Effect::Lock { slot, .. } | Effect::Fence { slot, .. } | Effect::Remember { slot, .. } => {
-            Some(stripe_of(*slot))
-        }
+        Effect::Lock { slot, .. }
+        | Effect::Fence { slot, .. }
+        | Effect::FenceFloor { slot, .. }
+        | Effect::Remember { slot, .. } => Some(stripe_of(*slot)),
         Effect::Flush { .. } | Effect::Swap { .. } | Effect::Script { .. } | Effect::ScriptFlush => None,
     }
 }

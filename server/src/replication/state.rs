@@ -187,11 +187,12 @@ impl Replication {
         match change {
             Some(Change::Lead { term, empty, closed: locks_closed }) => {
                 state.lead(node, &closed, term, empty);
-                node.begin_term(term, locks_closed, map.settings.max_lock_ttl_ms, now_ns);
+                node.locks.begin_term(term, locks_closed, map.settings.max_lock_ttl_ms, now_ns);
             }
             Some(Change::Follow { term, .. }) => {
                 state.sync = None;
                 node.shard.set_role(&closed, Role::Replica, term);
+                node.locks.end_term();
             }
             Some(Change::Leave) => {
                 state.sync = None;
@@ -218,6 +219,7 @@ impl Replication {
         if node.shard.role() == Role::Primary && node.shard.term() < request.term {
             let term = node.shard.term();
             node.shard.set_role(&closed, Role::Replica, term);
+            node.locks.end_term();
         }
         state.publish(node);
         drop(state);

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use torc_cluster::ids::Term;
+use torc_cluster::map::Settings;
 use torc_protocol::handshake::Secret;
 use torc_runtime::listen::Listener;
 use torc_runtime::shutdown::Shutdown;
@@ -16,6 +18,13 @@ use crate::store::hash::DEFAULT_SEED;
 
 /// File in the folder with the number of the node's last start.
 const INCARNATION_FILE: &str = "incarnation";
+
+/// File in the folder of a plain store with the term of its last start.
+const PLAIN_TERM_FILE: &str = "term";
+
+/// 2026-01-01, from which plain stores count their terms: minutes since then stay below 2^21 for four years, and
+/// beyond that the folder's count goes on.
+const PLAIN_TERMS_SINCE_MS: u64 = 1_767_225_600_000;
 
 /// Share of shards that a node wants unless told otherwise.
 const DEFAULT_WEIGHT: u32 = 100;
@@ -92,6 +101,27 @@ pub fn join(
         secret,
     };
     Ok(agent::start(agent, node.clone(), bus, shutdown.clone())?)
+}
+
+/// A plain store counts its starts as a cluster counts terms, so that its fencing tokens rise over restarts: from
+/// the minutes of the wall clock, and with a folder never below the last one.
+pub fn begin_plain_term(config: &ServerConfig, node: &Node) -> Result<(), StartError> {
+    let minutes = clock::unix_ms().saturating_sub(PLAIN_TERMS_SINCE_MS) / 60_000;
+    let term = match &config.dir {
+        None => minutes,
+        Some(dir) => {
+            let file = dir.join(PLAIN_TERM_FILE);
+            let last = datadir::read_small(&file)?
+                .and_then(|text| std::str::from_utf8(&text).ok()?.trim().parse::<u64>().ok());
+            let term = minutes.max(last.map_or(0, |last| last + 1));
+            datadir::write_atomic(&file, format!("{term}\n").as_bytes(), 0o644)?;
+            term
+        }
+    };
+    let term = Term(term.clamp(1, Term::MAX.0));
+    node.shard.set_plain_term(term);
+    node.locks.begin_term(term, false, Settings::default().max_lock_ttl_ms, clock::boottime_ns());
+    Ok(())
 }
 
 /// A number above that of the last start, whatever the wall clock did in between.

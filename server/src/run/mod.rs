@@ -168,6 +168,10 @@ pub fn run(config: &ServerConfig, shutdown: Shutdown) -> Result<Running, StartEr
     // Only the first to set it counts, and that is this call: nobody else has the node yet.
     let _ = node.shutdown.set(shutdown.clone());
 
+    if bus.is_none() {
+        member::begin_plain_term(config, &node)?;
+    }
+
     // Trips for the threads once the lease was handed back.
     let stop = Shutdown::new();
     let agent = match bus {
@@ -264,6 +268,7 @@ impl Door {
             tasks.spawn(http::serve(listener, routes, http::HttpLimits::default(), stop.clone()));
         }
         tokio::spawn(keep_house(node.clone()));
+        tokio::spawn(crate::lock::expire(node.clone()));
         tokio::select! {
             () = shutdown.wait() => {}
             () = stop.wait() => {}

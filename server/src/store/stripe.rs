@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ahash::AHashMap;
+use torc_cluster::lock::FenceTable;
 use torc_protocol::slot::{Slot, key_slot};
 
 use super::entry::{Entry, Meta};
@@ -75,6 +76,8 @@ pub struct Stripe {
     watchers: AHashMap<(u8, Box<[u8]>), Vec<WatchFlag>>,
     /// Number of watched keys at which those of closed connections are looked for.
     sweep_at: usize,
+    /// Fencing registers by slot; most stripes never have any.
+    fences: Option<Box<AHashMap<Slot, FenceTable>>>,
     reported_bytes: usize,
     version: u32,
 }
@@ -87,6 +90,7 @@ impl Stripe {
             expiry: ExpiryIndex::default(),
             watchers: AHashMap::new(),
             sweep_at: SWEEP_MIN,
+            fences: None,
             reported_bytes: 0,
             version: 0,
         }
@@ -338,6 +342,21 @@ impl Stripe {
     /// All entries of one database.
     pub fn iter(&self, db: u8) -> impl Iterator<Item = &Entry> {
         self.table(db).into_iter().flat_map(Table::iter)
+    }
+
+    /// The fencing registers of a slot, made at the first use.
+    pub fn fences_mut(&mut self, slot: Slot) -> &mut FenceTable {
+        self.fences.get_or_insert_default().entry(slot).or_default()
+    }
+
+    /// Fencing registers of all slots that have any.
+    pub fn fences(&self) -> impl Iterator<Item = (Slot, &FenceTable)> {
+        self.fences.iter().flat_map(|fences| fences.iter().map(|(slot, table)| (*slot, table)))
+    }
+
+    /// Drops all fencing registers: the stripe gets somebody else's.
+    pub fn clear_fences(&mut self) {
+        self.fences = None;
     }
 
     /// Number of entries of one slot (walks the stripe's table).

@@ -16,10 +16,10 @@ family! {
         .usage("name TTL milliseconds [WAIT milliseconds] [SHARED] [REQID id] [OWNER text]")
         .summary("Takes a lock and gives its fencing token and remaining time.");
     LockExtend = row("lock.extend", -4).flags(CHANGE).keys(one(1)).route(Route::Key).since("torc 0.1.0")
-        .usage("name token TTL milliseconds").summary("Gives a held lock a new remaining time.");
+        .usage("name token TTL milliseconds [OWNER text]").summary("Gives a held lock a new remaining time.");
     LockInfo = row("lock.info", 2).flags(Flags::READONLY.or(Flags::FAST).or(Flags::TORC)).keys(one(1))
         .route(Route::Key).since("torc 0.1.0").complexity("O(N) with N the number of holders")
         .usage("name").summary("Says who holds a lock, for how long, and how many wait.");
-    LockRelease = row("lock.release", 3).flags(CHANGE).keys(one(1)).route(Route::Key).since("torc 0.1.0")
-        .usage("name token").summary("Gives a lock back.");
+    LockRelease = row("lock.release", -3).flags(CHANGE).keys(one(1)).route(Route::Key).since("torc 0.1.0")
+        .usage("name token [OWNER text]").summary("Gives a lock back.");
 }

@@ -1,0 +1,179 @@
+//! The locks of this node's shard, and the requests that wait for them.
+//!
+//! ```text
+//! LOCK.* handlers ─┐                          ┌─ effects ─▶ the command's record
+//! lock::expire    ─┴─▶ LockDesk (one mutex) ──┴─ granted ─▶ parked connections, once the record has its offset
+//! ```
+//!
+//! Owner: the mutex of [`LockDesk`]. Lock order: the gate, the stripe of the lock's name, then the desk. Who
+//! changes a lock holds the stripe of its name, so the records of one lock are in the order of its changes.
+
+mod expire;
+mod replica;
+mod wait;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::{Notify, oneshot};
+use torc_cluster::ids::Term;
+use torc_cluster::lock::{FenceLimits, Granted, LockEffect, LockLimits, LockTable, Outcome, WaiterId};
+
+use crate::effect::EffectWriter;
+
+pub use expire::expire;
+pub use wait::{granted, write_granted};
+
+/// What a parked request is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// It has the lock; the grant is in the record with this offset.
+    Granted {
+        /// Token and time.
+        granted: Granted,
+        /// 0 in a plain store.
+        offset: u64,
+    },
+    /// Its time is over.
+    TimedOut,
+    /// The node leads the shard no more, or leads it anew: ask again.
+    AskAgain,
+}
+
+/// A parked request.
+struct Parked {
+    tell: oneshot::Sender<Turn>,
+    told: Option<oneshot::Receiver<Turn>>,
+}
+
+/// See the module's text.
+#[derive(Default)]
+pub struct LockDesk {
+    inner: Mutex<Desk>,
+    waiters: AtomicU64,
+    /// Something may end earlier than it did when the expiry task looked last.
+    agenda_changed: Notify,
+    /// Grants so far.
+    pub granted: AtomicU64,
+    /// Requests refused because a higher token was there, or the lock was not held.
+    pub fenced_off: AtomicU64,
+}
+
+/// The table with those who wait.
+pub struct Desk {
+    /// The rules.
+    pub table: LockTable,
+    parked: HashMap<WaiterId, Parked>,
+}
+
+impl Default for Desk {
+    fn default() -> Self {
+        Desk { table: LockTable::new(LockLimits::default()), parked: HashMap::new() }
+    }
+}
+
+/// Bounds of the fencing registers of a slot.
+pub fn fence_limits() -> FenceLimits {
+    FenceLimits::default()
+}
+
+/// CLOCK_BOOTTIME in the unit of the lock rules.
+pub fn ms(now_ns: u64) -> u64 {
+    now_ns / 1_000_000
+}
+
+impl LockDesk {
+    /// The table; the caller holds the stripe of the name that it is about to change.
+    pub fn lock(&self) -> MutexGuard<'_, Desk> {
+        self.inner.lock()
+    }
+
+    /// A number for a request that may have to wait.
+    pub fn next_waiter(&self) -> WaiterId {
+        WaiterId(self.waiters.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// Records what happened to locks of `slot`; the parked requests it decides are to be told with
+    /// [`LockDesk::wake`] once the record has its offset.
+    pub fn record(&self, slot: u16, effects: &[LockEffect], writer: &mut EffectWriter) {
+        for effect in effects {
+            if matches!(effect, LockEffect::Grant { .. }) {
+                self.granted.fetch_add(1, Ordering::Relaxed);
+            }
+            // A lock effect is always JSON: plain data without maps.
+            if let Ok(payload) = serde_json::to_vec(effect) {
+                writer.lock(slot, &payload);
+            }
+        }
+        self.agenda_changed.notify_one();
+    }
+
+    /// Tells parked requests what became of them.
+    pub fn wake(&self, outcome: &Outcome, offset: u64) {
+        let mut desk = self.inner.lock();
+        for (id, granted) in &outcome.granted {
+            desk.tell(*id, Turn::Granted { granted: *granted, offset });
+        }
+        for id in &outcome.timed_out {
+            desk.tell(*id, Turn::TimedOut);
+        }
+    }
+
+    /// The node leads a new term. After a loss of memory (`closed`) no lock is given for the longest TTL: somebody
+    /// may still hold one that nobody here remembers.
+    pub fn begin_term(&self, term: Term, closed: bool, max_ttl_ms: u64, now_ns: u64) {
+        let mut desk = self.inner.lock();
+        desk.table.set_limits(LockLimits { max_ttl_ms, ..LockLimits::default() });
+        let until_ms = if closed { ms(now_ns).saturating_add(max_ttl_ms) } else { 0 };
+        let waiters = desk.table.begin_term(term, until_ms);
+        desk.send_away(waiters);
+        drop(desk);
+        self.agenda_changed.notify_one();
+    }
+
+    /// The node leads the shard no more.
+    pub fn end_term(&self) {
+        let mut desk = self.inner.lock();
+        let waiters = desk.table.end_term();
+        desk.send_away(waiters);
+    }
+
+    /// Drops all locks: a full sync begins, or the shard starts empty.
+    pub fn forget_all(&self) {
+        let mut desk = self.inner.lock();
+        let waiters = desk.table.forget(|_| true);
+        desk.send_away(waiters);
+    }
+
+    /// Locks that are held or waited for, and requests that wait.
+    pub fn counts(&self) -> (usize, usize) {
+        let desk = self.inner.lock();
+        (desk.table.len(), desk.table.waiting())
+    }
+}
+
+impl Desk {
+    /// Keeps a place for a request that was queued; its connection takes the receiver with `told`.
+    pub fn park(&mut self, id: WaiterId) {
+        let (tell, told) = oneshot::channel();
+        self.parked.insert(id, Parked { tell, told: Some(told) });
+    }
+
+    fn told(&mut self, id: WaiterId) -> Option<oneshot::Receiver<Turn>> {
+        self.parked.get_mut(&id)?.told.take()
+    }
+
+    fn tell(&mut self, id: WaiterId, turn: Turn) {
+        if let Some(parked) = self.parked.remove(&id) {
+            // Its connection may be gone.
+            let _ = parked.tell.send(turn);
+        }
+    }
+
+    fn send_away(&mut self, waiters: Vec<WaiterId>) {
+        for id in waiters {
+            self.tell(id, Turn::AskAgain);
+        }
+    }
+}
