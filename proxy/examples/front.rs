@@ -9,7 +9,9 @@ use std::error::Error;
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use torc_cluster::{ClusterMap, Epoch, Incarnation, Member, NodeId, NodeInfo, ShardId, ShardState, Term, ring};
+use torc_cluster::{
+    ClusterMap, Epoch, Incarnation, Member, NodeId, NodeInfo, ShardId, ShardState, Term, ring,
+};
 use torc_protocol::handshake::Secret;
 use torc_proxy::{Listeners, MapSource, ProxyConfig, Setup};
 use torc_runtime::listen::{Address, Listener, SocketOptions, bind};
@@ -35,7 +37,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let (_maps, receiver) = watch::channel(Arc::new(map(&nodes)?));
     let shutdown = on_signals()?;
-    let proxy = torc_proxy::start(Setup { config, listeners, secret, maps: MapSource::Given(receiver), shutdown })?;
+    let proxy =
+        torc_proxy::start(Setup { config, listeners, secret, maps: MapSource::Given(receiver), shutdown })?;
     let addresses = proxy.addresses();
     println!("RESP {}, memcached {}, HTTP {}", addresses.port, addresses.memcached_port, addresses.http_port);
     proxy.join();
@@ -52,10 +55,19 @@ fn map(nodes: &[Address]) -> Result<ClusterMap, Box<dyn Error>> {
     for (index, node) in nodes.iter().enumerate() {
         let Address::Tcp { host, port } = node else { return Err("nodes are reached over TCP".into()) };
         let (id, shard) = (NodeId(index as u64 + 1), ShardId(index as u16));
-        let info = NodeInfo { id, incarnation: Incarnation(1), host: host.clone(), port: *port, ..NodeInfo::default() };
+        let info = NodeInfo {
+            id,
+            incarnation: Incarnation(1),
+            host: host.clone(),
+            port: *port,
+            ..NodeInfo::default()
+        };
         map.nodes.insert(id, info);
         let primary = Some(Member::new(id, Incarnation(1)));
-        map.shards.insert(shard, ShardState { id: shard, weight: 1, term: Term(1), primary, ..ShardState::default() });
+        map.shards.insert(
+            shard,
+            ShardState { id: shard, weight: 1, term: Term(1), primary, ..ShardState::default() },
+        );
         weights.push((shard, 1));
     }
     map.slots = ring::assign(&weights, ring::DEFAULT_EPSILON);

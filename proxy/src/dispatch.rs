@@ -46,6 +46,7 @@ pub fn pending(
         write: request.is_write(),
         refused: false,
         way: Way::Shared,
+        lane: client.lane.get(),
         again: false,
         len: 0,
         deadline_ns: now_ns.saturating_add(u64::from(timeout_ms) * 1_000_000),
@@ -69,7 +70,9 @@ pub fn render_of(session: &Session, command: Command) -> Render {
 #[inline]
 pub fn has_room(worker: &Worker, client: &Rc<Client>, routes: &Routes, place: Option<usize>) -> bool {
     match place.and_then(|index| routes.link(index)) {
-        Some(link) if link.is_full(client.id(), worker.shared.config.upstream_buffer_bytes) => {
+        Some(link)
+            if link.is_full(client.id(), client.lane.get(), worker.shared.config.upstream_buffer_bytes) =>
+        {
             link.wait_for_room(client);
             false
         }

@@ -43,6 +43,18 @@ pub struct Rule {
     pub read: Option<ReadLevel>,
 }
 
+impl Rule {
+    /// Whether a node may hold replies back until the in-sync set has caught up.
+    pub fn is_slow(&self) -> bool {
+        is_slow(self.ack, self.read)
+    }
+}
+
+/// The same for any choice of levels.
+pub fn is_slow(ack: Option<Ack>, read: Option<ReadLevel>) -> bool {
+    ack == Some(Ack::InSync) || read == Some(ReadLevel::Strong)
+}
+
 /// See the module's text.
 #[derive(Debug)]
 pub struct RouteTable {
@@ -54,6 +66,8 @@ pub struct RouteTable {
     pub shards: Vec<ShardRoute>,
     /// The longest prefix first.
     pub rules: Vec<Rule>,
+    /// Whether replies under any of the rules may be held back by the node.
+    pub has_slow_rules: bool,
     /// The map itself, for what is looked up seldom.
     pub map: Arc<ClusterMap>,
 }
@@ -81,7 +95,9 @@ impl RouteTable {
                 slots.fill(index);
             }
         }
-        RouteTable { epoch: map.epoch.0, slots, shards, rules: rules(own, &map.policies), map }
+        let rules = rules(own, &map.policies);
+        let has_slow_rules = rules.iter().any(Rule::is_slow);
+        RouteTable { epoch: map.epoch.0, slots, shards, rules, has_slow_rules, map }
     }
 
     /// The place in `shards` of a slot's owner.

@@ -15,12 +15,12 @@ use torc_protocol::slot::Slot;
 use crate::dispatch::{self, has_room, slot_of};
 use crate::downstream::client::Client;
 use crate::downstream::request::Request;
-use crate::downstream::resp::{Step, refuse, reply};
+use crate::downstream::resp::{Step, lane, refuse, reply};
 use crate::downstream::session::Session;
 use crate::text;
 use crate::upstream::body::Body;
 use crate::upstream::connection::Connection;
-use crate::upstream::pending::{Dest, Way};
+use crate::upstream::pending::{Dest, Lane, Way};
 use crate::worker::{Routes, Worker};
 
 /// Arguments of `CTX <context>` before those of the command.
@@ -31,6 +31,8 @@ const CONTEXT_ARGS: usize = 2;
 pub struct Transaction {
     /// A command was refused: EXEC will abort.
     pub failed: bool,
+    /// Slow when any command's reply may be held back.
+    pub lane: Lane,
     /// The slot of all keys so far.
     slot: Option<Slot>,
     /// The first key, whose policy holds.
@@ -50,12 +52,24 @@ pub struct Watch {
 }
 
 /// Takes a command into the open transaction.
-pub fn queue(worker: &Rc<Worker>, client: &Rc<Client>, session: &mut Session, request: &Request<'_>) -> Step {
+pub fn queue(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+    session: &mut Session,
+    routes: &Routes,
+    request: &Request<'_>,
+) -> Step {
+    let open = session.transaction.take();
+    let lane = lane(session, routes, request);
+    session.transaction = open;
     let limit = worker.shared.config.max_queued_commands;
     let bytes = worker.shared.config.max_request_bytes;
     let Some(transaction) = &mut session.transaction else { return Step::Done };
     match transaction.admit(request, limit, bytes) {
         Ok(()) => {
+            if lane == Lane::Slow {
+                transaction.lane = lane;
+            }
             client.info.multi.store(transaction.commands.len() as i64, Ordering::Relaxed);
             reply(worker, client, session, |reply| reply.simple("QUEUED"));
         }

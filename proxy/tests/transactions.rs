@@ -170,6 +170,29 @@ async fn a_waiting_command_holds_up_nobody_else() {
 }
 
 #[tokio::test]
+async fn a_reply_that_is_held_back_delays_nobody_else() {
+    let world = World::new(1, ProxyConfig::default()).await;
+    let (mut careful, mut other) = (world.client().await, world.client().await);
+    world.nodes[0].hook(|seen| match seen.ack {
+        Some(torc_protocol::context::Ack::InSync) => Act::Late(Duration::from_millis(300)),
+        _ => Act::Usual,
+    });
+    // The lane changes between two requests of one client: the second waits for the first.
+    careful.send_raw(b"SET a 1\r\nCLIENT ACK in-sync\r\nINCR a\r\nCLIENT ACK primary\r\nINCR a\r\n").await;
+    for wanted in ["+OK\r\n", "+OK\r\n"] {
+        assert_eq!(careful.reply_bytes().await, wanted);
+    }
+    world.until(|world| world.nodes[0].count("INCR a") == 1).await;
+    assert_eq!(other.ask("SET b 1").await, "+OK\r\n");
+    assert!(careful.is_silent(50).await, "its reply should still be held back");
+    for wanted in [":2\r\n", "+OK\r\n", ":3\r\n"] {
+        assert_eq!(careful.reply_bytes().await, wanted);
+    }
+    assert_eq!(world.nodes[0].connections(), 2);
+    world.end().await;
+}
+
+#[tokio::test]
 async fn wait_asks_every_shard_that_was_written_to() {
     let world = World::new(2, ProxyConfig::default()).await;
     let (a, b) = (key_on(0, 2, "a"), key_on(1, 2, "b"));

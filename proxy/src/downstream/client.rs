@@ -23,6 +23,7 @@ use torc_runtime::listen::{PeerAddr, Stream};
 
 use super::outbox::Outbox;
 use crate::upstream::connection::Connection;
+use crate::upstream::pending::Lane;
 
 /// Names and library versions as the client gave them. Locked only by CLIENT commands.
 #[derive(Debug, Default)]
@@ -125,6 +126,9 @@ pub struct Client {
     pub paused: Cell<bool>,
     /// Whether its dedicated connection watches keys for it.
     pub watching: Cell<bool>,
+    /// On which shared connections its requests go. Changes only while none is under way, so that they keep their
+    /// order.
+    pub lane: Cell<Lane>,
     /// Whether somebody ordered it closed.
     pub killed: Cell<bool>,
     /// Positions of its last write per shard: shard, term, offset.
@@ -150,6 +154,7 @@ impl Client {
             blocked: Cell::new(false),
             paused: Cell::new(false),
             watching: Cell::new(false),
+            lane: Cell::default(),
             killed: Cell::new(false),
             positions: RefCell::default(),
             dedicated: RefCell::default(),
@@ -199,6 +204,19 @@ impl Client {
             self.resume_at.set(NOT_WAITING);
             self.wake();
         }
+    }
+
+    /// Moves to a lane. False: requests are under way on the other one; the task is woken when they are answered.
+    #[inline]
+    pub fn take_lane(&self, lane: Lane) -> bool {
+        if self.lane.get() != lane {
+            if self.outbox.borrow().pending() > 0 {
+                self.resume_at(0);
+                return false;
+            }
+            self.lane.set(lane);
+        }
+        true
     }
 
     /// Orders it closed, its unsent replies dropped.

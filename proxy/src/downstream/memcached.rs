@@ -131,6 +131,9 @@ impl Door<'_> {
             self.authenticate(request);
             return Step::Done;
         }
+        if !self.client.take_lane(self.session.lane(&self.routes.table, request.keys.first().copied())) {
+            return Step::NotYet;
+        }
         let step = match request.verb {
             Verb::Get | Verb::Gets | Verb::Gat | Verb::Gats => self.retrieve(request, scratch),
             Verb::Set
@@ -205,6 +208,7 @@ impl Door<'_> {
             write,
             refused: false,
             way: Way::Shared,
+            lane: self.client.lane.get(),
             again: false,
             len: 0,
             deadline_ns: now_ns.saturating_add(u64::from(self.session.timeout_ms) * 1_000_000),

@@ -15,6 +15,7 @@ use crate::buffer::InBuffer;
 use crate::dispatch;
 use crate::local;
 use crate::transaction;
+use crate::upstream::pending::Lane;
 use crate::worker::{Routes, Worker};
 
 /// What became of a request.
@@ -178,7 +179,10 @@ impl RespSession {
     ) -> Step {
         let session = &mut self.session;
         if session.transaction.is_some() && is_queued(request.command) {
-            return transaction::queue(worker, client, session, request);
+            return transaction::queue(worker, client, session, routes, request);
+        }
+        if !client.take_lane(lane(session, routes, request)) {
+            return Step::NotYet;
         }
         match request.spec.route {
             Route::Key => dispatch::by_key(worker, client, session, routes, request, &mut self.scratch),
@@ -218,6 +222,22 @@ impl RespSession {
             ReplyMode::Skip => self.session.reply_mode = ReplyMode::On,
         }
     }
+}
+
+/// The lane of a request: locks are always acknowledged by the in-sync set.
+#[inline]
+pub fn lane(session: &Session, routes: &Routes, request: &Request<'_>) -> Lane {
+    if let Some(transaction) = &session.transaction {
+        return transaction.lane;
+    }
+    if matches!(request.command, Command::Lock(_)) {
+        return Lane::Slow;
+    }
+    if !routes.table.has_slow_rules {
+        return session.lane(&routes.table, None);
+    }
+    let key = request.spec.find_keys(&request.args).ok().and_then(|keys| request.args.get(*keys.first()?));
+    session.lane(&routes.table, key)
 }
 
 /// Whether MULTI queues the command (the others act at once).

@@ -4,9 +4,10 @@ use torc_protocol::context::{Ack, Context, ReadLevel};
 use torc_protocol::resp::Version;
 
 use super::render::Render;
-use crate::table::{RouteTable, Rule};
+use crate::table::{RouteTable, Rule, is_slow};
 use crate::transaction::{Transaction, Watch};
 use crate::upstream::body::write_prefix;
+use crate::upstream::pending::Lane;
 
 /// What CLIENT REPLY chose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,6 +75,17 @@ impl Session {
             ReplyMode::On => Render::resp(self.version),
             _ => Render::Silent,
         }
+    }
+
+    /// The lane for a request on `key`.
+    #[inline]
+    pub fn lane(&self, table: &RouteTable, key: Option<&[u8]>) -> Lane {
+        let by_rule = || {
+            let rule = table.rule(key?)?;
+            Some(is_slow(self.ack.or(rule.ack), self.read.or(rule.read)))
+        };
+        let slow = is_slow(self.ack, self.read) || (table.has_slow_rules && by_rule().unwrap_or(false));
+        if slow { Lane::Slow } else { Lane::Quick }
     }
 
     fn context(&self, epoch: u64, write: bool, rule: Option<&Rule>) -> Context<'static> {

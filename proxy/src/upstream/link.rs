@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::connection::{Connection, Ended};
+use super::pending::Lane;
 use crate::downstream::client::Client;
 use crate::metrics::NodeMetrics;
 use crate::table::Target;
@@ -23,7 +24,7 @@ pub struct Link {
     pub target: Target,
     /// What this worker counts about it.
     pub metrics: Arc<NodeMetrics>,
-    /// By client number.
+    /// By client number, first those of the quick lane, then those of the slow one.
     shared: RefCell<Vec<Option<Rc<Connection>>>>,
     /// Dedicated connections that nobody uses.
     idle: RefCell<Vec<Rc<Connection>>>,
@@ -45,7 +46,7 @@ impl Link {
         Link {
             target,
             metrics,
-            shared: RefCell::new(vec![None; connections.max(1)]),
+            shared: RefCell::new(vec![None; connections.max(1) * 2]),
             idle: RefCell::default(),
             busy: RefCell::default(),
             failures: Cell::new(0),
@@ -58,9 +59,9 @@ impl Link {
     /// The shared connection for a client, opened if need be; always the same one, so that its requests keep
     /// their order. `None`: the node could not be reached a moment ago.
     #[inline]
-    pub fn shared(self: &Rc<Self>, worker: &Rc<Worker>, client: u64) -> Option<Rc<Connection>> {
+    pub fn shared(self: &Rc<Self>, worker: &Rc<Worker>, client: u64, lane: Lane) -> Option<Rc<Connection>> {
         let mut shared = self.shared.borrow_mut();
-        let index = client as usize % shared.len();
+        let index = index(client, lane, shared.len());
         let place = shared.get_mut(index)?;
         match place {
             Some(connection) if connection.is_usable() => Some(Rc::clone(connection)),
@@ -82,9 +83,9 @@ impl Link {
 
     /// Whether the connection for a client has no room for more requests.
     #[inline]
-    pub fn is_full(&self, client: u64, most: usize) -> bool {
+    pub fn is_full(&self, client: u64, lane: Lane, most: usize) -> bool {
         let shared = self.shared.borrow();
-        let connection = shared.get(client as usize % shared.len());
+        let connection = shared.get(index(client, lane, shared.len()));
         matches!(connection, Some(Some(connection)) if connection.buffered() >= most)
     }
 
@@ -188,6 +189,13 @@ impl Link {
         }
         self.let_go(0, worker);
     }
+}
+
+/// The place of a client's connection among `len` of both lanes.
+#[inline]
+fn index(client: u64, lane: Lane, len: usize) -> usize {
+    let each = len / 2;
+    client as usize % each + if lane == Lane::Slow { each } else { 0 }
 }
 
 /// Why there is no connection for one client alone.

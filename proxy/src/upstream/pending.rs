@@ -17,6 +17,18 @@ pub enum Dest {
     Shard(ShardId),
 }
 
+/// Which of a link's shared connections a request goes on. A node answers each connection in order, so a reply that
+/// it holds back (until the in-sync set has a write, or what a strong read saw) delays all behind it: these have
+/// connections of their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lane {
+    /// Replies come as soon as a request is executed.
+    #[default]
+    Quick,
+    /// Replies may be held back.
+    Slow,
+}
+
 /// On what kind of connection a request goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
@@ -55,6 +67,8 @@ pub struct Pending {
     pub refused: bool,
     /// On what kind of connection it goes.
     pub way: Way,
+    /// On which of the shared ones.
+    pub lane: Lane,
     /// Whether it was sent before.
     pub again: bool,
     /// Bytes of its frames.

@@ -144,7 +144,7 @@ impl Worker {
             self.holding.get() && self.held.borrow().waits_for(shard.map(|index| routes.shard_id(index)));
         if !waits && let Some(link) = shard.and_then(|index| routes.link(index)) {
             let client = pending.client.as_ref().map_or(0, |client| client.id());
-            if let Some(connection) = link.shared(self, client) {
+            if let Some(connection) = link.shared(self, client, pending.lane) {
                 connection.push(pending, body);
                 self.mark_connection(&connection);
                 return;

@@ -93,7 +93,7 @@ impl Worker {
             let body = Body::Frames(&renewed);
             match pending.way {
                 Way::OneShot => self.submit_alone(&routes, pending, body),
-                Way::Shared | Way::Watching => match link.shared(self, client) {
+                Way::Shared | Way::Watching => match link.shared(self, client, pending.lane) {
                     Some(connection) => {
                         connection.push(pending, body);
                         self.mark_connection(&connection);
