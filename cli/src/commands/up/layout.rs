@@ -7,6 +7,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use torc_runtime::datadir;
 
+use super::ports::Ports;
+
 /// The file's name in the cluster's folder.
 const LAYOUT_FILE: &str = "layout.json";
 
@@ -52,18 +54,23 @@ impl NodePorts {
 
 impl Layout {
     /// A new layout on ports that are free now.
-    pub fn plan(name: &str, shards: u16, replicas: u8) -> Result<Layout, Box<dyn Error>> {
+    pub fn plan(name: &str, shards: u16, replicas: u8, ports: &mut Ports) -> Result<Layout, Box<dyn Error>> {
         let count = usize::from(shards) * (usize::from(replicas) + 1);
-        // All are held until the last is drawn, so that none is given twice.
-        let held: Vec<TcpListener> =
-            (0..count * 4).map(|_| TcpListener::bind((HOST, 0))).collect::<Result<_, _>>()?;
-        let ports: Vec<u16> =
-            held.iter().map(|l| l.local_addr().map(|a| a.port())).collect::<Result<_, _>>()?;
-        let nodes = ports
-            .chunks_exact(4)
-            .map(|p| NodePorts { port: p[0], memcached_port: p[1], http_port: p[2], bus_port: p[3] })
-            .collect();
+        let mut node = || -> Result<NodePorts, Box<dyn Error>> {
+            Ok(NodePorts {
+                port: ports.draw()?,
+                memcached_port: ports.draw()?,
+                http_port: ports.draw()?,
+                bus_port: ports.draw()?,
+            })
+        };
+        let nodes = (0..count).map(|_| node()).collect::<Result<_, _>>()?;
         Ok(Layout { name: name.to_owned(), shards, replicas, nodes })
+    }
+
+    /// All ports of the nodes.
+    pub fn ports(&self) -> impl Iterator<Item = u16> {
+        self.nodes.iter().flat_map(|node| node.all()).map(|(_, port)| port)
     }
 
     /// The layout kept in a folder.

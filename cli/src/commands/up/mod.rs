@@ -4,6 +4,7 @@
 //! cluster, looks after them and stops them. What it knows of them is in `cluster.json`.
 
 mod layout;
+mod ports;
 mod process;
 mod running;
 pub mod state;
@@ -20,6 +21,7 @@ use torc_runtime::shutdown;
 
 use super::tool::{DEFAULT_DIR, block_on};
 use layout::{HOST, Layout};
+use ports::Ports;
 pub use process::follow_parent;
 
 /// Options of `torc up`.
@@ -74,14 +76,15 @@ struct ProxyPorts {
 /// Runs a cluster until Ctrl-C.
 pub fn run(args: UpArgs) -> Result<(), Box<dyn Error>> {
     // Everything that can be wrong is looked at before anything is made.
+    let mut drawn = Ports::new();
     let ports = ProxyPorts {
-        port: free_port("port", args.port)?,
-        memcached_port: free_port("memcached-port", args.memcached_port)?,
-        http_port: free_port("http-port", args.http_port)?,
+        port: free_port("port", args.port, &mut drawn)?,
+        memcached_port: free_port("memcached-port", args.memcached_port, &mut drawn)?,
+        http_port: free_port("http-port", args.http_port, &mut drawn)?,
     };
     let existed = args.dir.exists();
     datadir::create(&args.dir)?;
-    let begun = begin(&args);
+    let begun = begin(&args, &mut drawn);
     let (lock, layout, old) = match begun {
         Ok(begun) => begun,
         Err(error) => {
@@ -95,12 +98,12 @@ pub fn run(args: UpArgs) -> Result<(), Box<dyn Error>> {
     let shutdown = shutdown::on_signals()?;
     let dir = std::fs::canonicalize(&args.dir)?;
     let result = block_on(running::run(args, dir, layout, old, ports, shutdown));
-    drop(lock);
+    drop((lock, drawn));
     result
 }
 
 /// Locks the folder and finds or plans its cluster; the last part: it was there before.
-fn begin(args: &UpArgs) -> Result<(FolderLock, Layout, bool), Box<dyn Error>> {
+fn begin(args: &UpArgs, ports: &mut Ports) -> Result<(FolderLock, Layout, bool), Box<dyn Error>> {
     let lock = FolderLock::acquire(&args.dir)?;
     datadir::create_secret(&args.dir.join(datadir::SECRET_FILE))?;
     if let Some(layout) = Layout::read(&args.dir)? {
@@ -117,21 +120,27 @@ fn begin(args: &UpArgs) -> Result<(FolderLock, Layout, bool), Box<dyn Error>> {
             .into());
         }
         layout.check_ports(&args.dir)?;
+        ports.keep(layout.ports());
         return Ok((lock, layout, true));
     }
     let (shards, replicas) = (args.shards.unwrap_or(3), args.replicas.unwrap_or(1));
     if shards == 0 || shards > 64 || replicas > 8 {
         return Err("take 1 to 64 shards and up to 8 replicas for each".into());
     }
-    let layout = Layout::plan(&args.name, shards, replicas)?;
+    let layout = Layout::plan(&args.name, shards, replicas, ports)?;
     layout.write(&args.dir)?;
     Ok((lock, layout, false))
 }
 
 /// A port that can be bound now; 0 for none.
-fn free_port(option: &str, choice: PortChoice) -> Result<u16, Box<dyn Error>> {
-    let Some(number) = choice.to_bind() else { return Ok(0) };
-    let listener = bind(&Address::tcp(HOST, number), &SocketOptions::default())
-        .map_err(|error| format!("--{option}: {error}"))?;
-    Ok(listener.port().unwrap_or(number))
+fn free_port(option: &str, choice: PortChoice, drawn: &mut Ports) -> Result<u16, Box<dyn Error>> {
+    match choice.to_bind() {
+        None => Ok(0),
+        Some(0) => drawn.draw(),
+        Some(number) => {
+            let listener = bind(&Address::tcp(HOST, number), &SocketOptions::default())
+                .map_err(|error| format!("--{option}: {error}"))?;
+            Ok(listener.port().unwrap_or(number))
+        }
+    }
 }
