@@ -4,7 +4,12 @@
 //! - [`process`]: child processes with their own folder, ended by pid when dropped;
 //! - [`peer`]: the servers Torc is compared with, and the rule for a missing one;
 //! - [`torc`]: the `torc` binary (built when missing or stale) and servers started from it;
+//! - [`cluster`]: whole clusters brought up by `torc up`;
+//! - [`writer`]: clients that write all the time and remember what was acknowledged;
 //! - [`client`]: blocking connections that hand out raw reply frames;
+//! - [`tools`], [`python`]: other people's clients;
+//! - [`steps`]: several checks on one cluster;
+//! - [`http`]: pages of a server's HTTP port;
 //! - [`differential`]: lists of commands sent to two servers, replies compared byte for byte.
 //!
 //! Each value belongs to the test that made it; nothing here is shared between tests except the
@@ -14,10 +19,15 @@
 #![allow(clippy::disallowed_methods)]
 
 pub mod client;
+pub mod cluster;
 pub mod differential;
 pub mod frame;
+pub mod http;
 pub mod peer;
 pub mod process;
 pub mod python;
 pub mod quote;
+pub mod steps;
+pub mod tools;
 pub mod torc;
+pub mod writer;

@@ -173,13 +173,14 @@ async fn watch(tool: &Tool, shard: ShardId, old_term: u64) -> Result<(), Box<dyn
             && state.term.0 > old_term
             && let Some((node, _)) = status.map.primary_of(shard)
         {
-            println!("shard {shard}: {} is primary in term {}", node.address(), state.term);
+            println!("shard {}: {} is primary in term {}", shard.0, node.address(), state.term);
             return Ok(());
         }
         if torc_runtime::clock::boottime_ms() > until {
             return Err(format!(
-                "shard {shard} has no new primary after {WATCH:?}: `torc status` says who is in sync, and the log of \
-                 the control plane's leader why nothing happened"
+                "shard {} has no new primary after {WATCH:?}: `torc status` says who is in sync, and the log of \
+                 the control plane's leader why nothing happened",
+                shard.0
             )
             .into());
         }
@@ -194,11 +195,12 @@ async fn failover(args: FailoverArgs) -> Result<(), Box<dyn Error>> {
 
 async fn move_primary(tool: &Tool, shard: ShardId, to: Option<NodeId>) -> Result<(), Box<dyn Error>> {
     let status = tool.status().await?;
-    let state = status.map.shard(shard).ok_or_else(|| format!("there is no shard {shard}"))?;
+    let state = status.map.shard(shard).ok_or_else(|| format!("there is no shard {}", shard.0))?;
     let heir = |m: &Member| state.primary != Some(*m) && to.is_none_or(|to| to == m.node);
     if !state.in_sync.iter().any(heir) {
         return Err(format!(
-            "no other in-sync node of shard {shard}{} could take over without a loss",
+            "no other in-sync node of shard {}{} could take over without a loss",
+            shard.0,
             to.map_or_else(String::new, |to| format!(" is node {to}: nobody"))
         )
         .into());
@@ -217,7 +219,7 @@ async fn unclean(args: UncleanArgs) -> Result<(), Box<dyn Error>> {
     let (tool, ..) = args.cluster.tool()?;
     let shard = ShardId(args.shard);
     let status = tool.status().await?;
-    let state = status.map.shard(shard).ok_or_else(|| format!("there is no shard {shard}"))?;
+    let state = status.map.shard(shard).ok_or_else(|| format!("there is no shard {}", shard.0))?;
     let node = status.map.node(NodeId(args.to)).ok_or_else(|| format!("there is no node {}", args.to))?;
     ask(&tool, &AdminRequest::Unclean { shard, to: node.member() }).await?;
     watch(&tool, shard, state.term.0).await

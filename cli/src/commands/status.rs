@@ -77,7 +77,7 @@ fn print(view: &View) {
 fn print_shard(view: &View, map: &ClusterMap, shard: &ShardState) {
     println!(
         "shard {}   slots {}   term {}   in sync {} of {}   failovers {}   resets {}{}",
-        shard.id,
+        shard.id.0,
         map.slots.count_of(shard.id),
         shard.term,
         shard.in_sync.len(),

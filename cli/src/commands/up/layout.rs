@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use torc_cluster::map::Settings;
 use torc_runtime::datadir;
 
 use super::ports::Ports;
@@ -24,8 +25,16 @@ pub struct Layout {
     pub shards: u16,
     /// Replicas beside each primary.
     pub replicas: u8,
+    /// The cluster's lease, milliseconds.
+    #[serde(default = "default_lease_ms")]
+    pub lease_ms: u64,
     /// The nodes, in the order of their numbers.
     pub nodes: Vec<NodePorts>,
+}
+
+/// Layouts of the first version do not name their lease.
+fn default_lease_ms() -> u64 {
+    Settings::default().lease_ms
 }
 
 /// Ports of one node.
@@ -65,7 +74,7 @@ impl Layout {
             })
         };
         let nodes = (0..count).map(|_| node()).collect::<Result<_, _>>()?;
-        Ok(Layout { name: name.to_owned(), shards, replicas, nodes })
+        Ok(Layout { name: name.to_owned(), shards, replicas, lease_ms: default_lease_ms(), nodes })
     }
 
     /// All ports of the nodes.

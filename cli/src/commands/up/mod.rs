@@ -14,6 +14,7 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use clap::Args;
+use torc_cluster::map::Settings;
 use torc_runtime::datadir;
 use torc_runtime::listen::{Address, PortChoice, SocketOptions, bind};
 use torc_runtime::lockfile::FolderLock;
@@ -57,6 +58,10 @@ pub struct UpArgs {
     /// Worker threads of the proxy
     #[arg(long, value_name = "N", default_value_t = 1)]
     proxy_threads: usize,
+    /// How long a primary may serve after its last renewal was sent, in milliseconds; all other times follow it
+    /// [default: 500, or what the folder's cluster has]
+    #[arg(long, env = "TORC_LEASE_MS", value_name = "MS")]
+    lease_ms: Option<u64>,
     /// Leave processes that ended alone
     #[arg(long)]
     no_restart: bool,
@@ -119,6 +124,14 @@ fn begin(args: &UpArgs, ports: &mut Ports) -> Result<(FolderLock, Layout, bool),
             )
             .into());
         }
+        if args.lease_ms.is_some_and(|lease_ms| lease_ms != layout.lease_ms) {
+            return Err(format!(
+                "the cluster in {} has leases of {} ms: leave --lease-ms away, or begin a new cluster with another --dir",
+                args.dir.display(),
+                layout.lease_ms
+            )
+            .into());
+        }
         layout.check_ports(&args.dir)?;
         ports.keep(layout.ports());
         return Ok((lock, layout, true));
@@ -127,7 +140,9 @@ fn begin(args: &UpArgs, ports: &mut Ports) -> Result<(FolderLock, Layout, bool),
     if shards == 0 || shards > 64 || replicas > 8 {
         return Err("take 1 to 64 shards and up to 8 replicas for each".into());
     }
-    let layout = Layout::plan(&args.name, shards, replicas, ports)?;
+    let lease_ms = args.lease_ms.unwrap_or_else(|| Settings::default().lease_ms);
+    Settings::default().scaled_to_lease(lease_ms).check().map_err(|error| format!("--lease-ms: {error}"))?;
+    let layout = Layout { lease_ms, ..Layout::plan(&args.name, shards, replicas, ports)? };
     layout.write(&args.dir)?;
     Ok((lock, layout, false))
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::Signal;
+use torc_cluster::map::Settings;
 use torc_protocol::handshake::Secret;
 use torc_runtime::clock::boottime_ms;
 use torc_runtime::datadir;
@@ -88,6 +89,7 @@ impl Cluster {
                 ("--memcached-port", node.memcached_port.to_string()),
                 ("--http-port", node.http_port.to_string()),
                 ("--bus-port", node.bus_port.to_string()),
+                ("--lease-ms", layout.lease_ms.to_string()),
                 ("--threads", args.node_threads.to_string()),
                 ("--log-level", args.log_level.clone()),
             ];
@@ -130,7 +132,7 @@ impl Cluster {
             name: self.layout.name.clone(),
             shards: self.layout.shards,
             replicas: self.layout.replicas,
-            settings: torc_cluster::map::Settings::default(),
+            settings: Settings::default().scaled_to_lease(self.layout.lease_ms),
             voters: None,
             seed: u64::from_le_bytes(seed),
         };
