@@ -6,19 +6,17 @@
 
 use super::held::{Holder, Lock, Waiter};
 use super::{
-    Acquire, Acquired, Granted, HolderInfo, LockEffect, LockError, LockInfo, LockLimits, Outcome, Token,
-    WaiterId,
+    Acquire, Acquired, Granted, HolderInfo, LockEffect, LockError, LockInfo, LockLimits, Mode, Outcome,
+    OwnTokens, Token, TokenSource, WaiterId,
 };
 use crate::ids::Term;
 use std::collections::{BTreeSet, HashMap};
 
 /// See the module.
 #[derive(Clone, Debug)]
-pub struct LockTable {
+pub struct LockTable<S = OwnTokens> {
     limits: LockLimits,
-    term: Term,
-    /// Tokens given out in this term.
-    given: u32,
+    tokens: S,
     closed_until_ms: u64,
     locks: HashMap<Vec<u8>, Lock>,
     /// (when, name) of each lock's next event by itself.
@@ -28,10 +26,16 @@ pub struct LockTable {
 
 impl LockTable {
     pub fn new(limits: LockLimits) -> Self {
+        LockTable::with_tokens(limits, OwnTokens::default())
+    }
+}
+
+impl<S: TokenSource> LockTable<S> {
+    /// A table that draws its tokens from `tokens`.
+    pub fn with_tokens(limits: LockLimits, tokens: S) -> Self {
         LockTable {
             limits,
-            term: Term::NONE,
-            given: 0,
+            tokens,
             closed_until_ms: 0,
             locks: HashMap::new(),
             agenda: BTreeSet::new(),
@@ -52,8 +56,7 @@ impl LockTable {
     /// before (the shard lost its memory, someone may still hold a lock it knows nothing of). Answers the
     /// waiters of the term before, who have to ask again.
     pub fn begin_term(&mut self, term: Term, closed_until_ms: u64) -> Vec<WaiterId> {
-        self.term = term;
-        self.given = 0;
+        self.tokens.begin(term);
         self.closed_until_ms = closed_until_ms;
         self.drop_waiters()
     }
@@ -174,12 +177,7 @@ impl LockTable {
         let running = self.locks.get(name).filter(|lock| !lock.holders.is_empty()).map(|lock| lock.token);
         let token = match running {
             Some(token) => token,
-            None => {
-                let number = self.given.checked_add(1).ok_or(LockError::TokensExhausted)?;
-                let token = Token::new(self.term, number).ok_or(LockError::TokensExhausted)?;
-                self.given = number;
-                token
-            }
+            None => self.tokens.next().ok_or(LockError::TokensExhausted)?,
         };
         let Waiter { mode, ttl_ms, owner, request_id, .. } = waiter;
         out.effects.push(LockEffect::Grant {
@@ -324,7 +322,8 @@ impl LockTable {
                     if token < lock.token {
                         return;
                     }
-                    if token > lock.token {
+                    // An exclusive one may come twice: in a full sync and as the record after it.
+                    if token > lock.token || mode == Mode::Exclusive {
                         lock.holders.clear();
                     }
                     lock.token = token;
