@@ -80,7 +80,6 @@ impl Peer {
         let mut command = Command::new(program);
         command
             .args(["--port", "0", "--save", "", "--appendonly", "no", "--daemonize", "no"])
-            .args(["--enable-debug-command", "yes"])
             .arg("--unixsocket")
             .arg(&socket)
             .arg("--dir")

@@ -54,7 +54,7 @@ fn a_planted_difference_is_found() {
     assert_eq!((report.gaps, report.differences.len()), (1, 1), "{:?}", report.differences);
 
     for family in ["strings.gen", "hashes.gen"] {
-        let report = random::run(&pair, &random::Family::read(&folder("random").join(family)), 7, 500);
+        let report = random::run(&pair, &random::Family::read(&folder("random").join(family)), 7, 3_000);
         assert!(!report.differences.is_empty(), "{family} found nothing");
     }
 }

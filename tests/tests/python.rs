@@ -12,19 +12,16 @@ fn against_server(script: &str, module: &str, protocols: &[&str]) {
 }
 
 #[test]
-#[ignore = "the server does not answer yet"]
 fn redis_py_basics() {
     against_server("redis_basics", "redis", &["2", "3"]);
 }
 
 #[test]
-#[ignore = "the server does not answer yet"]
 fn redis_py_pipelines() {
     against_server("redis_pipelines", "redis", &["2", "3"]);
 }
 
 #[test]
-#[ignore = "the server does not answer yet"]
 fn redis_py_lock() {
     against_server("redis_lock", "redis", &["2", "3"]);
 }

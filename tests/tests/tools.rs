@@ -21,7 +21,6 @@ fn run(program: &str, hint: &str, args: &[&str]) -> Option<Output> {
 }
 
 #[test]
-#[ignore = "the server does not answer yet"]
 fn redis_cli() {
     let server = Server::start();
     let port = server.resp().port().to_string();

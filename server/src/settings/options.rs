@@ -267,7 +267,12 @@ impl Settings {
         names.retain(|name| {
             patterns.clone().any(|pattern| glob::matches(&pattern.to_ascii_lowercase(), name.as_bytes()))
         });
-        names.into_iter().filter_map(|name| Some((name.to_owned(), self.option(name)?))).collect()
+        // A name that was asked for as it is comes back in the letters of the request.
+        let shown = |name: &str| {
+            let asked = patterns.clone().find(|pattern| pattern.eq_ignore_ascii_case(name.as_bytes()));
+            asked.map_or_else(|| name.to_owned(), |asked| String::from_utf8_lossy(asked).into_owned())
+        };
+        names.into_iter().filter_map(|name| Some((shown(name), self.option(name)?))).collect()
     }
 }
 

@@ -58,7 +58,14 @@ pub fn run(cx: &mut Cx<'_, '_>, command: ServerCommand, args: &Args<'_>) -> Comm
         ServerCommand::LatencyHistory => return latency::history(cx, args),
         ServerCommand::LatencyLatest => return latency::latest(cx),
         ServerCommand::LatencyReset => return latency::reset(cx, args),
-        ServerCommand::Lolwut => lolwut(cx),
+        ServerCommand::Lolwut => {
+            if let (Some(word), Some(version)) = (args.get(1), args.get(2))
+                && word.eq_ignore_ascii_case(b"version")
+            {
+                crate::exec::parse::integer(version)?;
+            }
+            lolwut(cx);
+        }
         ServerCommand::MemoryDoctor => return memory::doctor(cx),
         ServerCommand::MemoryStats => return memory::stats(cx),
         ServerCommand::MemoryUsage => return server_keys::memory_usage(cx, args),
