@@ -21,8 +21,8 @@ use crate::worker::{Routes, Worker};
 
 /// Where requests without a key go: always the same shard, so that scripts without keys meet each other.
 const KEYLESS_SLOT: Slot = 0;
-/// The longest WAIT that a request may name, in milliseconds: a day.
-const MAX_WAIT_MS: u32 = 86_400_000;
+/// The longest time that a request may say it waits, in milliseconds: a day.
+pub const MAX_WAIT_MS: u32 = 86_400_000;
 
 /// What a request leaves with its connection.
 #[inline]
@@ -126,7 +126,7 @@ pub fn by_key(
             session,
             routes,
             request,
-            slot.unwrap_or(KEYLESS_SLOT),
+            Dest::Slot(slot.unwrap_or(KEYLESS_SLOT)),
             wait_ms,
             scratch,
         );
@@ -174,13 +174,13 @@ fn wait_option(request: &Request<'_>) -> Option<u32> {
 
 /// Sends a request that may wait at the node: when all before it are answered, on a connection of its own.
 #[allow(clippy::too_many_arguments, reason = "as its neighbours")]
-fn alone(
+pub fn alone(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
     session: &mut Session,
     routes: &Routes,
     request: &Request<'_>,
-    slot: Slot,
+    dest: Dest,
     wait_ms: u32,
     scratch: &mut Vec<u8>,
 ) -> Step {
@@ -190,7 +190,7 @@ fn alone(
     }
     let timeout_ms = session.timeout_ms.saturating_add(wait_ms);
     let seq = client.outbox.borrow_mut().open(render_of(session, request.command));
-    let mut pending = pending(worker, client, request, seq, Dest::Slot(slot), timeout_ms);
+    let mut pending = pending(worker, client, request, seq, dest, timeout_ms);
     pending.way = Way::OneShot;
     let (_, key) = slot_of(request).unwrap_or_default();
     let prefix = session.prefix_with_time(&routes.table, pending.write, key, timeout_ms);

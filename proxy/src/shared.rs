@@ -52,7 +52,7 @@ pub struct Shared {
     /// Ports and paths that clients connect to.
     addresses: OnceLock<Addresses>,
     nodes: Mutex<Vec<(usize, Arc<NodeMetrics>)>>,
-    orders: OnceLock<Vec<mpsc::UnboundedSender<Order>>>,
+    orders: OnceLock<Vec<mpsc::Sender<Order>>>,
 }
 
 /// Where the proxy listens.
@@ -120,15 +120,14 @@ impl Shared {
     }
 
     /// Tells how to reach the workers. Only the first call counts.
-    pub fn set_orders(&self, orders: Vec<mpsc::UnboundedSender<Order>>) {
+    pub fn set_orders(&self, orders: Vec<mpsc::Sender<Order>>) {
         let _ = self.orders.set(orders);
     }
 
-    /// Gives an order to a worker; one that has ended does not hear it.
-    pub fn order(&self, worker: usize, order: Order) {
-        if let Some(orders) = self.orders.get().and_then(|orders| orders.get(worker)) {
-            let _ = orders.send(order);
-        }
+    /// Gives an order to a worker. False: it has ended, or has too many orders already.
+    pub fn order(&self, worker: usize, order: Order) -> bool {
+        let orders = self.orders.get().and_then(|orders| orders.get(worker));
+        orders.is_some_and(|orders| orders.try_send(order).is_ok())
     }
 
     /// Tells where the proxy listens. Only the first call counts.

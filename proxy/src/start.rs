@@ -20,7 +20,7 @@ use crate::collect;
 use crate::config::{ConfigError, ProxyConfig};
 use crate::shared::{Addresses, RUN_ID_BYTES, Shared};
 use crate::table::RouteTable;
-use crate::worker::{self, Accepted, Protocol};
+use crate::worker::{self, Accepted, MAX_ORDERS, Protocol};
 
 /// What a client is told that finds no place.
 const TOO_MANY_CLIENTS: &[u8] = b"-ERR max number of clients reached\r\n";
@@ -137,7 +137,7 @@ pub fn start(setup: Setup) -> Result<ProxyHandle, ProxyError> {
     let (mut threads, mut workers, mut orders) = (Vec::new(), Vec::new(), Vec::new());
     for index in 0..shared.config.threads {
         let (accepted, connections) = mpsc::channel(HANDOVER_QUEUE);
-        let (order, received) = mpsc::unbounded_channel();
+        let (order, received) = mpsc::channel(MAX_ORDERS);
         threads.push(worker::spawn(Arc::clone(&shared), index, connections, received, shutdown.clone())?);
         workers.push(accepted);
         orders.push(order);

@@ -2,6 +2,7 @@
 
 mod common;
 
+use common::node::Act;
 use common::{World, key_on};
 use torc_proxy::ProxyConfig;
 
@@ -66,5 +67,27 @@ async fn the_password_comes_first() {
         client.until("END\r\n").await,
         "CLIENT_ERROR unauthenticated\r\nCLIENT_ERROR authentication failure\r\nSTORED\r\nEND\r\n"
     );
+    world.end().await;
+}
+
+#[tokio::test]
+async fn what_is_lost_is_asked_again_when_that_changes_nothing() {
+    let world = World::new(1, ProxyConfig::default()).await;
+    let mut client = world.memcached().await;
+    let mut lost = Vec::new();
+    world.nodes[0].hook(move |seen| {
+        let line = seen.args[1].clone();
+        if lost.contains(&line) {
+            return Act::Usual;
+        }
+        lost.push(line);
+        Act::ExecuteAndDrop
+    });
+    client.send_raw(b"set k 0 0 1\r\nv\r\n").await;
+    assert_eq!(client.until("\r\n").await, "STORED\r\n");
+    client.send_raw(b"get k\r\n").await;
+    assert_eq!(client.until("END\r\n").await, "VALUE k 0 1\r\nv\r\nEND\r\n");
+    client.send_raw(b"incr k 1\r\n").await;
+    assert!(client.until("\r\n").await.starts_with("SERVER_ERROR UNCERTAIN "));
     world.end().await;
 }

@@ -1,6 +1,7 @@
 //! Which requests may be sent again when it is not known whether the first one was executed.
 
-use super::{Command, Flags, StringCommand};
+use super::{Command, Flags, InternalCommand, StringCommand};
+use crate::memcached::{Request, Verb};
 use crate::resp::Args;
 
 /// Whether sending the request a second time leaves the same state and gives the same reply as sending it once
@@ -10,6 +11,7 @@ pub fn retry_is_safe(command: Command, args: &Args<'_>) -> bool {
     match command {
         // NX, XX and GET make the second reply another one.
         Command::String(StringCommand::Set) => set_is_plain(args),
+        Command::Internal(InternalCommand::Mc) => memcached_is_repeatable(args),
         _ => flags.contains(Flags::READONLY) || flags.contains(Flags::IDEMPOTENT),
     }
 }
@@ -25,6 +27,14 @@ fn set_is_plain(args: &Args<'_>) -> bool {
         }
     }
     true
+}
+
+/// `MC line [data]`: retrieval, and what leaves the same item behind each time. (`cas` numbers change with each store;
+/// nobody can have seen the first one.)
+fn memcached_is_repeatable(args: &Args<'_>) -> bool {
+    let line = args.get(1).unwrap_or_default();
+    let verb = Request::from_parts(line, args.get(2).unwrap_or_default()).map(|request| request.verb);
+    verb.is_ok_and(|verb| verb.is_retrieval() || matches!(verb, Verb::Set | Verb::Touch | Verb::Stats))
 }
 
 #[cfg(test)]
@@ -47,5 +57,19 @@ mod tests {
         assert!(!safe("set k v px 10 get"));
         assert!(!safe("incr k"));
         assert!(!safe("del k"));
+    }
+
+    #[test]
+    fn memcached() {
+        let safe = |line: &str, data: &str| {
+            let args = OwnedArgs::new(["MC", line, data]);
+            retry_is_safe(Command::Internal(InternalCommand::Mc), &args.view())
+        };
+        assert!(safe("get a b", ""));
+        assert!(safe("set a 0 0 2", "xy"));
+        assert!(safe("gat 10 a", ""));
+        assert!(!safe("add a 0 0 2", "xy"));
+        assert!(!safe("incr a 1", ""));
+        assert!(!safe("nonsense", ""));
     }
 }

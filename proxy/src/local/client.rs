@@ -188,7 +188,7 @@ fn kill(local: &mut Local<'_>) -> Step {
         let found =
             local.worker.shared.clients.all().into_iter().find(|known| known.address.as_bytes() == target);
         return match found {
-            Some(client) => end(local, &[client], |reply| reply.ok()),
+            Some(client) => end(local, &[client], |reply, _| reply.ok()),
             None => local.refuse(error::NO_SUCH_CLIENT),
         };
     }
@@ -209,8 +209,7 @@ fn kill(local: &mut Local<'_>) -> Step {
             && filter.max_age_s.is_none_or(|most| age_s >= most)
             && !(filter.skip_me && client.id == me)
     });
-    let count = found.len() as i64;
-    end(local, &found, |reply| reply.integer(count))
+    end(local, &found, |reply, count| reply.integer(count))
 }
 
 fn filter<'a>(local: &Local<'a>) -> Result<Filter<'a>, String> {
@@ -259,18 +258,19 @@ fn filter<'a>(local: &Local<'a>) -> Result<Filter<'a>, String> {
 fn end(
     local: &mut Local<'_>,
     clients: &[Arc<ClientInfo>],
-    write: impl FnOnce(&mut torc_protocol::resp::ReplyWriter<'_>),
+    write: impl FnOnce(&mut torc_protocol::resp::ReplyWriter<'_>, i64),
 ) -> Step {
     let me = local.client.id();
-    let mut step = Step::Done;
+    let (mut step, mut closed) = (Step::Done, 0);
     for client in clients {
         if client.id == me {
             step = Step::Close;
-        } else {
-            local.worker.shared.order(client.worker, Order::Kill(client.id));
+            closed += 1;
+        } else if local.worker.shared.order(client.worker, Order::Kill(client.id)) {
+            closed += 1;
         }
     }
-    local.reply(write);
+    local.reply(|reply| write(reply, closed));
     step
 }
 

@@ -6,10 +6,12 @@ use torc_protocol::command::ServerCommand;
 use torc_protocol::resp::request_arg;
 
 use super::{Local, config, wait};
-use crate::dispatch;
+use crate::dispatch::{self, MAX_WAIT_MS};
 use crate::downstream::resp::Step;
 use crate::info::{self, TORC_VERSION};
 use crate::join::How;
+use crate::text;
+use crate::upstream::pending::Dest;
 
 pub(super) fn answer(local: &mut Local<'_>, command: ServerCommand) -> Step {
     match command {
@@ -38,6 +40,7 @@ pub(super) fn answer(local: &mut Local<'_>, command: ServerCommand) -> Step {
         ServerCommand::Waitaof => {
             local.refuse("ERR WAITAOF cannot be used: there is no append-only file; WAIT waits for replicas")
         }
+        ServerCommand::DebugSleep => sleep(local),
         ServerCommand::ConfigGet => config::get(local),
         ServerCommand::ConfigSet => config::set(local),
         ServerCommand::ConfigRewrite => local.refuse("ERR The server is running without a config file"),
@@ -64,6 +67,19 @@ pub(super) fn answer(local: &mut Local<'_>, command: ServerCommand) -> Step {
 #[allow(clippy::disallowed_methods, reason = "the edge, and milliseconds are not fine enough")]
 fn wall_time() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// DEBUG SLEEP holds its connection up: it gets one of its own.
+fn sleep(local: &mut Local<'_>) -> Step {
+    let seconds = std::str::from_utf8(local.request.arg(2)).ok().and_then(|text| text.parse::<f64>().ok());
+    let wait_ms = (seconds.unwrap_or(0.0) * 1000.0).clamp(0.0, f64::from(MAX_WAIT_MS)) as u32;
+    let shards = local.routes.shards();
+    if shards == 0 {
+        return local.refuse(text::NO_MAP);
+    }
+    let dest = Dest::Shard(local.routes.shard_id(local.client.id() as usize % shards));
+    let Local { worker, client, session, routes, request, scratch } = local;
+    dispatch::alone(worker, client, session, routes, request, dest, wait_ms, scratch)
 }
 
 /// INFO: the proxy's own sections, and the keyspace of all shards.

@@ -18,7 +18,7 @@ use std::task::Waker;
 
 pub use clock::WorkerClock;
 pub use routes::Routes;
-pub use run::{Accepted, Order, Protocol, spawn};
+pub use run::{Accepted, MAX_ORDERS, Order, Protocol, spawn};
 
 use torc_protocol::context::Position;
 

@@ -27,6 +27,9 @@ pub enum Protocol {
 /// A connection on its way to a worker.
 pub type Accepted = acceptor::Accepted<Protocol>;
 
+/// Orders that may wait for a worker.
+pub const MAX_ORDERS: usize = 65_536;
+
 /// What one thread asks of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
@@ -40,7 +43,7 @@ pub fn spawn(
     shared: Arc<Shared>,
     index: usize,
     accepted: mpsc::Receiver<Accepted>,
-    orders: mpsc::UnboundedReceiver<Order>,
+    orders: mpsc::Receiver<Order>,
     shutdown: Shutdown,
 ) -> std::io::Result<thread::JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -54,7 +57,7 @@ async fn serve(
     shared: Arc<Shared>,
     index: usize,
     mut accepted: mpsc::Receiver<Accepted>,
-    mut orders: mpsc::UnboundedReceiver<Order>,
+    mut orders: mpsc::Receiver<Order>,
     shutdown: Shutdown,
 ) {
     let metrics = shared.workers.get(index).cloned().unwrap_or_default();
