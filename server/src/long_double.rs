@@ -13,6 +13,9 @@ const MAX_TEXT_BYTES: usize = 5 * 1024 - 1;
 /// Numbers of 2 to this power and above are infinite.
 const MAX_EXPONENT: i32 = 16_384;
 
+/// Numbers below 2 to this power are zero.
+const MIN_EXPONENT: i32 = -16_445;
+
 /// Decimal exponents beyond this are out of range whatever the digits are.
 const MAX_DECIMAL_EXPONENT: i64 = 5_000;
 
@@ -42,7 +45,7 @@ impl LongDouble {
     /// Nothing.
     pub const ZERO: LongDouble = LongDouble { negative: false, magnitude: Magnitude::Zero };
 
-    /// Reads a decimal number as `strtold` does, the whole text, without blanks. `None` when it is no number or
+    /// Reads a decimal or hexadecimal number as `strtold` does, the whole text, without blanks. `None` when it is no number or
     /// out of range.
     pub fn parse(text: &[u8]) -> Option<LongDouble> {
         if text.is_empty() || text.len() > MAX_TEXT_BYTES {
@@ -55,6 +58,8 @@ impl LongDouble {
         };
         let magnitude = if digits.eq_ignore_ascii_case(b"inf") || digits.eq_ignore_ascii_case(b"infinity") {
             Magnitude::Infinite
+        } else if let [b'0', b'x' | b'X', rest @ ..] = digits {
+            parse_hex(rest)?
         } else {
             parse_decimal(digits)?
         };
@@ -167,29 +172,40 @@ fn rounded(n: u128, exponent: i32, more: bool) -> Magnitude {
     Magnitude::Finite { mantissa: mantissa as u64, exponent }
 }
 
-/// Digits with an optional point and exponent.
+/// The digits of a number.
+struct Digits {
+    number: Big,
+    /// How many there are without zeros in front.
+    significant: i64,
+    /// How many are behind the point.
+    fraction: i64,
+}
+
+/// Reads digits of `radix` with an optional point; `None` when there are none, or something else.
+fn parse_digits(text: &[u8], radix: u32) -> Option<Digits> {
+    let mut found = Digits { number: Big::from(0), significant: 0, fraction: 0 };
+    let (mut count, mut point) = (0, false);
+    for &byte in text {
+        if byte == b'.' && !point {
+            point = true;
+            continue;
+        }
+        let digit = char::from(byte).to_digit(radix)?;
+        count += 1;
+        found.number.multiply_add(radix, digit);
+        found.significant += i64::from(found.significant > 0 || digit != 0);
+        found.fraction += i64::from(point);
+    }
+    (count > 0).then_some(found)
+}
+
+/// Decimal digits with an optional point and exponent.
 fn parse_decimal(text: &[u8]) -> Option<Magnitude> {
     let (digits, exponent) = match text.iter().position(|b| matches!(b, b'e' | b'E')) {
         Some(at) => (&text[..at], parse_exponent(&text[at + 1..])?),
         None => (text, 0),
     };
-    let mut number = Big::from(0);
-    let (mut count, mut significant, mut fraction, mut point) = (0, 0i64, 0i64, false);
-    for &byte in digits {
-        match byte {
-            b'.' if !point => point = true,
-            b'0'..=b'9' => {
-                count += 1;
-                number.multiply_add(10, u32::from(byte - b'0'));
-                significant += i64::from(significant > 0 || byte != b'0');
-                fraction += i64::from(point);
-            }
-            _ => return None,
-        }
-    }
-    if count == 0 {
-        return None;
-    }
+    let Digits { mut number, significant, fraction } = parse_digits(digits, 10)?;
     if significant == 0 {
         return Some(Magnitude::Zero);
     }
@@ -202,6 +218,28 @@ fn parse_decimal(text: &[u8]) -> Option<Magnitude> {
     for _ in 0..scale.unsigned_abs() {
         target.multiply_add(10, 0);
     }
+    ratio(number, divisor, 0)
+}
+
+/// Hexadecimal digits, behind their `0x`, with an optional point and binary exponent.
+fn parse_hex(text: &[u8]) -> Option<Magnitude> {
+    let (digits, exponent) = match text.iter().position(|b| matches!(b, b'p' | b'P')) {
+        Some(at) => (&text[..at], parse_exponent(&text[at + 1..])?),
+        None => (text, 0),
+    };
+    let Digits { number, significant, fraction } = parse_digits(digits, 16)?;
+    if significant == 0 {
+        return Some(Magnitude::Zero);
+    }
+    let scale = exponent - 4 * fraction;
+    if (scale + 4 * significant).abs() > 2 * i64::from(MAX_EXPONENT) {
+        return None;
+    }
+    ratio(number, Big::from(1), scale as i32)
+}
+
+/// `number / divisor * 2^scale`; `None` when that is out of range.
+fn ratio(mut number: Big, mut divisor: Big, scale: i32) -> Option<Magnitude> {
     // So that the quotient has 66 or 67 bits.
     let shift = 66 - (number.bits() as i32 - divisor.bits() as i32);
     if shift >= 0 {
@@ -210,10 +248,10 @@ fn parse_decimal(text: &[u8]) -> Option<Magnitude> {
         divisor.shift_left(shift.unsigned_abs());
     }
     let (quotient, rest) = number.divide(divisor);
-    match rounded(quotient, -shift, rest) {
+    match rounded(quotient, scale - shift, rest) {
         Magnitude::Infinite => None,
         // Smaller than the smallest number of the format: read as zero, which is out of range.
-        Magnitude::Finite { exponent, .. } if exponent + 64 < -16_445 => None,
+        Magnitude::Finite { exponent, .. } if exponent + 64 < MIN_EXPONENT => None,
         found => Some(found),
     }
 }
@@ -377,6 +415,8 @@ mod tests {
             (".5", ".5", "1"),
             ("5.", "1", "6"),
             ("-1e-30", "0", "0"),
+            ("0x10", "0XaP-1", "21"),
+            ("-0x.8", "0x1.8p+1", "2.5"),
         ] {
             assert_eq!(sum(a, b).as_deref(), Some(expected), "{a} + {b}");
         }
@@ -391,7 +431,25 @@ mod tests {
 
     #[test]
     fn what_is_no_number() {
-        for text in ["", " 1", "1 ", "1e", "e1", ".", "nan", "1e5000", "1e-5000", "-", "1.2.3", "1x", "--1"] {
+        for text in [
+            "",
+            " 1",
+            "1 ",
+            "1e",
+            "e1",
+            ".",
+            "nan",
+            "1e5000",
+            "1e-5000",
+            "-",
+            "1.2.3",
+            "1x",
+            "--1",
+            "0x",
+            "0xg",
+            "0x1p",
+            "0x1p99999",
+        ] {
             assert_eq!(LongDouble::parse(text.as_bytes()), None, "{text:?}");
         }
         assert_eq!(sum("inf", "-inf"), None);

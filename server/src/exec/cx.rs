@@ -271,6 +271,11 @@ impl Cx<'_, '_> {
         }
     }
 
+    /// Marks the entry of a key for OBJECT ENCODING; nothing that anything else could see.
+    pub fn mark(&mut self, key: &Key<'_>, mark: impl FnOnce(&mut Entry)) {
+        self.access.stripe(key.slot).update(self.db, key, mark);
+    }
+
     /// Adds to the end of a live string; answers its new length.
     pub fn append(&mut self, key: &Key<'_>, tail: &[u8]) -> usize {
         let done = self.update(key, |e| {

@@ -16,6 +16,12 @@ const HAS_MC_FLAGS: u8 = 2;
 /// The string was changed in place (APPEND, SETRANGE …): OBJECT ENCODING says `raw` from then on.
 const MODIFIED: u8 = 4;
 
+/// The string is not taken for an integer, whatever it looks like (INCRBYFLOAT): OBJECT ENCODING alone shows it.
+const TEXT: u8 = 8;
+
+/// What only OBJECT ENCODING shows.
+const LOOKS: u8 = MODIFIED | TEXT;
+
 const HEADER: usize = 9;
 
 /// Strings longer than this live in an [`Object`], so that APPEND to them is amortized.
@@ -145,14 +151,10 @@ fn options_of(meta: &Meta) -> u8 {
     expiry | if meta.mc_flags != 0 { HAS_MC_FLAGS } else { 0 }
 }
 
-fn compact(key: &[u8], value: &[u8], meta: &Meta, modified: bool) -> Box<[u8]> {
+fn compact(key: &[u8], value: &[u8], meta: &Meta, looks: u8) -> Box<[u8]> {
     let options = usize::from(meta.expire_ms.is_some()) * 8 + usize::from(meta.mc_flags != 0) * 4;
     let mut out = Vec::with_capacity(HEADER + varint_len(key.len()) + options + key.len() + value.len());
-    let mut flags = options_of(meta);
-    if modified {
-        flags |= MODIFIED;
-    }
-    out.push(flags);
+    out.push(options_of(meta) | looks);
     out.extend_from_slice(&meta.access.to_le_bytes());
     out.extend_from_slice(&meta.version.to_le_bytes());
     put_varint(&mut out, key.len());
@@ -184,7 +186,7 @@ impl Entry {
     /// A string.
     pub fn string(key: &[u8], value: &[u8], meta: &Meta) -> Entry {
         if value.len() <= COMPACT_VALUE_MAX {
-            return Entry::Compact(compact(key, value, meta, false));
+            return Entry::Compact(compact(key, value, meta, 0));
         }
         Entry::object(key, Value::Bytes(value.to_vec()), meta)
     }
@@ -248,7 +250,7 @@ impl Entry {
             let at = layout(bytes).value;
             if bytes.len() - at == value.len() {
                 bytes[at..].copy_from_slice(value);
-                bytes[0] &= !MODIFIED;
+                bytes[0] &= !LOOKS;
                 return;
             }
         }
@@ -298,7 +300,7 @@ impl Entry {
                 change(&mut value);
                 let meta = self.meta();
                 *self = if value.len() <= COMPACT_VALUE_MAX {
-                    Entry::Compact(compact(self.key(), &value, &meta, true))
+                    Entry::Compact(compact(self.key(), &value, &meta, MODIFIED))
                 } else {
                     Entry::object(self.key(), Value::Bytes(value), &meta)
                 };
@@ -356,9 +358,9 @@ impl Entry {
     /// A copy of the value under another key.
     pub fn copy_as(&self, key: &[u8], meta: &Meta) -> Entry {
         match self {
-            Entry::Compact(_) => {
+            Entry::Compact(bytes) => {
                 let value = self.as_string().unwrap_or_default();
-                Entry::Compact(compact(key, value, meta, self.is_modified()))
+                Entry::Compact(compact(key, value, meta, bytes[0] & LOOKS))
             }
             Entry::Object(object) => {
                 let mut copy = Entry::object(key, object.value.clone(), meta);
@@ -383,6 +385,26 @@ impl Entry {
                 renamed
             }
         }
+    }
+
+    /// OBJECT ENCODING says `raw`, as of a string that was changed in place.
+    pub fn mark_modified(&mut self) {
+        match self {
+            Entry::Compact(bytes) => bytes[0] |= MODIFIED,
+            Entry::Object(object) => object.modified = true,
+        }
+    }
+
+    /// OBJECT ENCODING does not say `int` of this string.
+    pub fn mark_text(&mut self) {
+        if let Entry::Compact(bytes) = self {
+            bytes[0] |= TEXT;
+        }
+    }
+
+    /// Whether a string is no integer, whatever it looks like.
+    pub fn is_text(&self) -> bool {
+        matches!(self, Entry::Compact(bytes) if bytes[0] & TEXT != 0)
     }
 
     /// Everything beside key and value.
@@ -424,10 +446,10 @@ impl Entry {
                     }
                     None if bytes[0] & HAS_EXPIRY == 0 => {}
                     _ => {
-                        let modified = bytes[0] & MODIFIED != 0;
+                        let looks = bytes[0] & LOOKS;
                         let meta = Meta { expire_ms, ..self.meta() };
                         let value = self.as_string().unwrap_or_default();
-                        *self = Entry::Compact(compact(self.key(), value, &meta, modified));
+                        *self = Entry::Compact(compact(self.key(), value, &meta, looks));
                     }
                 }
             }
@@ -454,10 +476,10 @@ impl Entry {
         match self {
             Entry::Object(object) => object.mc_flags = mc_flags,
             Entry::Compact(bytes) => {
-                let modified = bytes[0] & MODIFIED != 0;
+                let looks = bytes[0] & LOOKS;
                 let meta = Meta { mc_flags, ..self.meta() };
                 let value = self.as_string().unwrap_or_default();
-                *self = Entry::Compact(compact(self.key(), value, &meta, modified));
+                *self = Entry::Compact(compact(self.key(), value, &meta, looks));
             }
         }
     }

@@ -96,8 +96,8 @@ pub fn bitpos(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
         return Err(CommandError::Syntax);
     }
     let start = args.get(3).map_or(Ok(0), integer)?;
-    let end = args.get(4).map(integer).transpose()?;
     let bits = in_bits(args.get(5))?;
+    let end = args.get(4).map(integer).transpose()?;
     let key = cx.key(&args[1]);
     let position = match cx.read_string(&key)? {
         None => {

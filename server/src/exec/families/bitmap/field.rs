@@ -190,7 +190,16 @@ fn run(cx: &mut Cx<'_, '_>, args: &Args<'_>, steps: &Steps) -> CommandResult {
             Action::Set(n) => {
                 // Seen through 64 bits, as the value of an unsigned field is.
                 let n = if step.kind.signed { i128::from(n) } else { i128::from(n as u64) };
-                let new = step.kind.fit(n, step.overflow);
+                let new = match step.overflow {
+                    // Redis computes the distance to the largest number in 64 bits: from so far below it wraps,
+                    // and counts as too large.
+                    Overflow::Saturate
+                        if step.kind.limits().1 - n > i128::from(i64::MAX) && step.kind.bits < 64 =>
+                    {
+                        Some(step.kind.limits().1)
+                    }
+                    overflow => step.kind.fit(n, overflow),
+                };
                 (new, new.map(|_| old))
             }
             Action::Add(n) => {

@@ -8,7 +8,7 @@ mod walk;
 
 pub use object::encoding_of;
 
-use torc_protocol::command::GenericCommand;
+use torc_protocol::command::{GenericCommand, help};
 use torc_protocol::resp::Args;
 
 use crate::exec::parse::TimeUnit;
@@ -28,7 +28,10 @@ pub fn run(cx: &mut Cx<'_, '_>, command: GenericCommand, args: &Args<'_>) -> Com
         GenericCommand::Object => object::container(args),
         GenericCommand::ObjectEncoding => object::encoding(cx, args),
         GenericCommand::ObjectFreq => object::freq(cx, args),
-        GenericCommand::ObjectHelp => object::help(cx),
+        GenericCommand::ObjectHelp => {
+            help(command.into(), &mut cx.reply());
+            Ok(())
+        }
         GenericCommand::ObjectIdletime => object::idletime(cx, args),
         GenericCommand::ObjectRefcount => object::refcount(cx, args),
         GenericCommand::Persist => expiry::persist(cx, args),

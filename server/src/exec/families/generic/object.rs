@@ -9,21 +9,6 @@ use crate::store::{Entry, ValueRef};
 /// Strings up to this length are `embstr` in Redis.
 const EMBEDDED_MAX: usize = 44;
 
-/// What OBJECT HELP answers, a line each.
-const HELP: [&str; 11] = [
-    "OBJECT <subcommand> [<arg> ...]. Subcommands are:",
-    "ENCODING <key>",
-    "    Name how the value of the key is kept.",
-    "FREQ <key>",
-    "    Give the access frequency of the key, under an LFU policy.",
-    "IDLETIME <key>",
-    "    Give the seconds since the last use of the key.",
-    "REFCOUNT <key>",
-    "    Give the number of references to the value: always one.",
-    "HELP",
-    "    Print this help.",
-];
-
 const LFU_IS_OFF: &str = "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note \
      that when switching between policies at runtime LRU and LFU data will take some time to adjust.";
 
@@ -36,20 +21,12 @@ pub fn container(args: &Args<'_>) -> CommandResult {
     Err(CommandError::Bytes(text::unknown_subcommand(b"object", sub).into()))
 }
 
-/// OBJECT HELP
-pub fn help(cx: &mut Cx<'_, '_>) -> CommandResult {
-    let mut reply = cx.reply();
-    reply.array(HELP.len());
-    HELP.iter().for_each(|line| reply.simple(line));
-    Ok(())
-}
-
 /// What OBJECT ENCODING says.
 pub fn encoding_of(entry: &Entry) -> &'static str {
     match entry.value() {
         ValueRef::Hash(hash) => hash.encoding(),
         ValueRef::String(_) if entry.is_modified() => "raw",
-        ValueRef::String(bytes) if parse_i64(bytes).is_some() => "int",
+        ValueRef::String(bytes) if !entry.is_text() && parse_i64(bytes).is_some() => "int",
         ValueRef::String(bytes) if bytes.len() <= EMBEDDED_MAX => "embstr",
         ValueRef::String(_) => "raw",
     }
@@ -65,7 +42,7 @@ pub fn encoding(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     Ok(())
 }
 
-/// OBJECT REFCOUNT key
+/// OBJECT REFCOUNT key: nothing is shared.
 pub fn refcount(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let key = cx.key(&args[2]);
     if cx.peek(&key).is_some() {
