@@ -14,7 +14,7 @@ fn config_is_all_or_nothing() {
     t.expect(&[
         ("CONFIG GET maxmemory", "*2\r\n$9\r\nmaxmemory\r\n$1\r\n0\r\n"),
         ("CONFIG SET maxmemory 1mb maxmemory-policy allkeys-lru", "+OK\r\n"),
-        ("CONFIG GET MAXMEMORY maxmemory-p*", "*4\r\n$9\r\nmaxmemory\r\n$7\r\n1048576\r\n$16\r\nmaxmemory-policy\r\n$11\r\nallkeys-lru\r\n"),
+        ("CONFIG GET MAXMEMORY maxmemory-p*", "*4\r\n$9\r\nMAXMEMORY\r\n$7\r\n1048576\r\n$16\r\nmaxmemory-policy\r\n$11\r\nallkeys-lru\r\n"),
         ("CONFIG SET maxmemory 2mb nosuch 1", "-ERR Unknown option or number of arguments for CONFIG SET - 'nosuch'\r\n"),
         ("CONFIG SET maxmemory 2mb timeout", "-ERR syntax error\r\n"),
         (
