@@ -119,7 +119,8 @@ fn pipelines_are_answered_in_order() {
     let mut client = Client::connect(server.addresses.port);
     let (mut requests, mut replies) = (Vec::new(), Vec::new());
     for i in 0..3000 {
-        write!(requests, "*3\r\n$3\r\nSET\r\n$4\r\n{i:04}\r\n$4\r\n{i:04}\r\nGET {i:04}\r\n").expect("written");
+        write!(requests, "*3\r\n$3\r\nSET\r\n$4\r\n{i:04}\r\n$4\r\n{i:04}\r\nGET {i:04}\r\n")
+            .expect("written");
         write!(replies, "+OK\r\n$4\r\n{i:04}\r\n").expect("written");
     }
     // In odd pieces, so that frames are cut anywhere.
@@ -272,7 +273,8 @@ fn there_is_a_limit_on_clients_and_on_their_silence() {
 
 #[test]
 fn a_password_is_asked_for_and_bounds_strangers() {
-    let server = start(&ServerConfig { requirepass: "pw".into(), bind: vec!["127.0.0.1".into()], ..config() });
+    let server =
+        start(&ServerConfig { requirepass: "pw".into(), bind: vec!["127.0.0.1".into()], ..config() });
     let port = server.addresses.port;
     let mut client = Client::connect(port);
     client.ask("GET k", "-NOAUTH Authentication required.\r\n");

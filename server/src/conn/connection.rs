@@ -30,7 +30,7 @@ use super::output::{Check, Mark, Output, Wait};
 use super::park::Parked;
 use super::worker::{Worker, now};
 use crate::clients::{Client, flag};
-use crate::exec::{Batch, Done, Flow, ReplyKind, Session};
+use crate::exec::{Batch, Done, Flow, Park, ReplyKind, Session};
 use crate::settings::Settings;
 use crate::shard::Role;
 
@@ -103,6 +103,8 @@ struct Connection {
     at: usize,
     output: Output,
     parked: Option<Parked>,
+    /// The term of the lease that the parked request's reply depends on.
+    parked_term: Option<u64>,
     /// Held back by CLIENT PAUSE until then.
     held: Option<Pin<Box<Sleep>>>,
     /// What the head of the output waits for, and when it stops waiting.
@@ -182,6 +184,7 @@ impl Connection {
             input: Vec::new(),
             at: 0,
             parked: None,
+            parked_term: None,
             held: None,
             barred: None,
             soft_since_ms: 0,
@@ -265,7 +268,18 @@ impl Connection {
             };
             if let Some(reply) = reply {
                 self.unpark();
+                let start = self.output.bytes.len();
                 self.output.bytes.extend_from_slice(&reply);
+                if let Some(term) = self.parked_term.take() {
+                    let range = start..self.output.bytes.len();
+                    self.output.mark(Mark {
+                        range,
+                        kind: ReplyKind::Write,
+                        term,
+                        barrier: 0,
+                        deadline_ns: 0,
+                    });
+                }
                 return true;
             }
         }
@@ -400,6 +414,11 @@ impl Connection {
                             break;
                         }
                         Flow::Park(park) => {
+                            // A grant that comes later depends on the lease as any reply to a write.
+                            self.parked_term = match &park {
+                                Park::Lock { .. } => batch.lease_term(),
+                                Park::Replicas { .. } | Park::Sleep { .. } => None,
+                            };
                             self.parked = Some(Parked::new(&worker, park, self.session.version));
                             self.client.set_flag(flag::BLOCKED, true);
                             node.clients.blocked.fetch_add(1, Ordering::Relaxed);
