@@ -1,8 +1,7 @@
 //! Lock and fencing rules of one shard.
 //!
-//! [`LockTable`] belongs to a shard, or to a part of one (then all parts draw their tokens from one
-//! [`TokenSource`]); [`FenceTable`] belongs to a slot. The server keeps both under the stripe of the name or key
-//! and turns their effects into records. Time is ms of CLOCK_BOOTTIME of the node that asks, and
+//! [`LockTable`] belongs to a shard, [`FenceTable`] to a slot; the server keeps both under the stripe of the
+//! name or key and turns their effects into records. Time is ms of CLOCK_BOOTTIME of the node that asks, and
 //! never travels: what travels is a *remaining* duration, which each replica counts from receipt. A replica's
 //! locks therefore end a little later than the primary's, never earlier.
 
@@ -21,4 +20,4 @@ pub use fence::{FenceEffect, FenceLimits, FenceTable, FenceVerdict};
 pub use limits::LockLimits;
 pub use request::{Acquire, Acquired, Granted, HolderInfo, LockError, LockInfo, Mode, Outcome, WaiterId};
 pub use table::LockTable;
-pub use token::{OwnTokens, Token, TokenSource};
+pub use token::Token;

@@ -7,16 +7,18 @@
 use super::held::{Holder, Lock, Waiter};
 use super::{
     Acquire, Acquired, Granted, HolderInfo, LockEffect, LockError, LockInfo, LockLimits, Mode, Outcome,
-    OwnTokens, Token, TokenSource, WaiterId,
+    Token, WaiterId,
 };
 use crate::ids::Term;
 use std::collections::{BTreeSet, HashMap};
 
 /// See the module.
 #[derive(Clone, Debug)]
-pub struct LockTable<S = OwnTokens> {
+pub struct LockTable {
     limits: LockLimits,
-    tokens: S,
+    term: Term,
+    /// Tokens given out in this term.
+    given: u32,
     closed_until_ms: u64,
     locks: HashMap<Vec<u8>, Lock>,
     /// (when, name) of each lock's next event by itself.
@@ -26,16 +28,10 @@ pub struct LockTable<S = OwnTokens> {
 
 impl LockTable {
     pub fn new(limits: LockLimits) -> Self {
-        LockTable::with_tokens(limits, OwnTokens::default())
-    }
-}
-
-impl<S: TokenSource> LockTable<S> {
-    /// A table that draws its tokens from `tokens`.
-    pub fn with_tokens(limits: LockLimits, tokens: S) -> Self {
         LockTable {
             limits,
-            tokens,
+            term: Term::NONE,
+            given: 0,
             closed_until_ms: 0,
             locks: HashMap::new(),
             agenda: BTreeSet::new(),
@@ -56,7 +52,8 @@ impl<S: TokenSource> LockTable<S> {
     /// before (the shard lost its memory, someone may still hold a lock it knows nothing of). Answers the
     /// waiters of the term before, who have to ask again.
     pub fn begin_term(&mut self, term: Term, closed_until_ms: u64) -> Vec<WaiterId> {
-        self.tokens.begin(term);
+        self.term = term;
+        self.given = 0;
         self.closed_until_ms = closed_until_ms;
         self.drop_waiters()
     }
@@ -177,7 +174,12 @@ impl<S: TokenSource> LockTable<S> {
         let running = self.locks.get(name).filter(|lock| !lock.holders.is_empty()).map(|lock| lock.token);
         let token = match running {
             Some(token) => token,
-            None => self.tokens.next().ok_or(LockError::TokensExhausted)?,
+            None => {
+                let number = self.given.checked_add(1).ok_or(LockError::TokensExhausted)?;
+                let token = Token::new(self.term, number).ok_or(LockError::TokensExhausted)?;
+                self.given = number;
+                token
+            }
         };
         let Waiter { mode, ttl_ms, owner, request_id, .. } = waiter;
         out.effects.push(LockEffect::Grant {

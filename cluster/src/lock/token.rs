@@ -29,37 +29,6 @@ impl Token {
     }
 }
 
-/// Where a table's tokens come from. Tables of one shard that share the names among them share a source: no two
-/// grants of a shard may carry the same token.
-pub trait TokenSource {
-    /// The next token of the term that [`TokenSource::begin`] named last; `None` when all are used up.
-    fn next(&mut self) -> Option<Token>;
-
-    /// Tokens start over in this term. A source that several tables share may have been told already.
-    fn begin(&mut self, term: Term);
-}
-
-/// The source of a table that has no sisters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OwnTokens {
-    term: Term,
-    /// Tokens given out in this term.
-    given: u32,
-}
-
-impl TokenSource for OwnTokens {
-    fn next(&mut self) -> Option<Token> {
-        let number = self.given.checked_add(1)?;
-        let token = Token::new(self.term, number)?;
-        self.given = number;
-        Some(token)
-    }
-
-    fn begin(&mut self, term: Term) {
-        *self = OwnTokens { term, given: 0 };
-    }
-}
-
 impl fmt::Display for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

@@ -450,7 +450,7 @@ impl<'n, 'e> Batch<'n, 'e> {
         if self.role == Role::Primary && !self.lease_valid && place::records_without_keys(command) {
             return Err(text::CLUSTERDOWN_LEASE.into());
         }
-        if spec.flags.contains(Flags::DENYOOM) {
+        if place::grows(command, spec, &request.args) {
             self.make_room()?;
         } else if place::may_touch_any_key(command) {
             self.exec.scripts.out_of_memory = self.make_room().is_err();
@@ -574,6 +574,9 @@ impl<'n, 'e> Batch<'n, 'e> {
             kind => kind,
         };
         let barrier = match kind {
+            // Without an effect of its own it shows those before it (a lock that was granted already, a key that
+            // was there), and must not before they are safe.
+            ReplyKind::Write if ack == Ack::InSync && offset == 0 => self.node.shard.last_offset(),
             ReplyKind::Write if ack == Ack::InSync => offset,
             ReplyKind::Read if request.read == Some(ReadLevel::Strong) && self.role == Role::Primary => {
                 self.node.shard.last_offset()

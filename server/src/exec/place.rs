@@ -1,7 +1,9 @@
 //! Where a request belongs: its slots, and whether this node serves them.
 
 use smallvec::SmallVec;
-use torc_protocol::command::{Command, CommandSpec, InternalCommand, ScriptingCommand};
+use torc_protocol::command::{
+    Command, CommandSpec, Flags, InternalCommand, LockCommand, ScriptingCommand, resolve,
+};
 use torc_protocol::error as text;
 use torc_protocol::resp::Args;
 use torc_protocol::slot::{Slot, key_slot};
@@ -11,6 +13,9 @@ use crate::shard::Role;
 
 /// The slots of a request, in the order of its keys.
 pub type Slots = SmallVec<[Slot; 4]>;
+
+/// Where the command inside FENCE begins.
+const FENCED_AT: usize = 3;
 
 /// Whether a command reads or changes data without naming keys (FLUSHALL, DBSIZE, SCAN …).
 pub fn whole_store(spec: &CommandSpec) -> bool {
@@ -28,6 +33,15 @@ pub fn may_touch_any_key(command: Command) -> bool {
                 | ScriptingCommand::EvalshaRo
         )
     )
+}
+
+/// Whether a request may need more memory: FENCE does when the command in it does.
+pub fn grows(command: Command, spec: &CommandSpec, args: &Args<'_>) -> bool {
+    let inner = match command {
+        Command::Lock(LockCommand::Fence) => resolve(&args.tail(FENCED_AT)).ok(),
+        _ => None,
+    };
+    spec.flags.contains(Flags::DENYOOM) || inner.is_some_and(|c| c.spec().flags.contains(Flags::DENYOOM))
 }
 
 /// Whether a command changes what is replicated although it names no key.

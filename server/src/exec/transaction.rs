@@ -142,7 +142,7 @@ impl<'n> Batch<'n, '_> {
             }
             all.extend(slots);
             whole |= place::whole_store(spec);
-            grows |= spec.flags.contains(Flags::DENYOOM);
+            grows |= place::grows(queued.command, spec, &args);
             scripts |= place::may_touch_any_key(queued.command);
         }
         if self.role != Role::Plain && !request.proxied && all.iter().any(|s| *s != all[0]) {

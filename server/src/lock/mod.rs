@@ -43,6 +43,7 @@ pub enum Turn {
 
 /// A parked request.
 struct Parked {
+    owner: Box<[u8]>,
     tell: oneshot::Sender<Turn>,
     told: Option<oneshot::Receiver<Turn>>,
 }
@@ -56,6 +57,10 @@ pub struct LockDesk {
     agenda_changed: Notify,
     /// Grants so far.
     pub granted: AtomicU64,
+    /// Holders that left, by themselves or because their time was over.
+    ended: AtomicU64,
+    /// Those who gave the lock back.
+    pub given_back: AtomicU64,
     /// Requests refused because a higher token was there, or the lock was not held.
     pub fenced_off: AtomicU64,
 }
@@ -98,9 +103,11 @@ impl LockDesk {
     /// [`LockDesk::wake`] once the record has its offset.
     pub fn record(&self, slot: u16, effects: &[LockEffect], writer: &mut EffectWriter) {
         for effect in effects {
-            if matches!(effect, LockEffect::Grant { .. }) {
-                self.granted.fetch_add(1, Ordering::Relaxed);
-            }
+            match effect {
+                LockEffect::Grant { .. } => self.granted.fetch_add(1, Ordering::Relaxed),
+                LockEffect::Release { .. } => self.ended.fetch_add(1, Ordering::Relaxed),
+                LockEffect::Extend { .. } => 0,
+            };
             // A lock effect is always JSON: plain data without maps.
             if let Ok(payload) = serde_json::to_vec(effect) {
                 writer.lock(slot, &payload);
@@ -146,6 +153,11 @@ impl LockDesk {
         desk.send_away(waiters);
     }
 
+    /// Holders whose time was over before they gave the lock back.
+    pub fn expired(&self) -> u64 {
+        self.ended.load(Ordering::Relaxed).saturating_sub(self.given_back.load(Ordering::Relaxed))
+    }
+
     /// Locks that are held or waited for, and requests that wait.
     pub fn counts(&self) -> (usize, usize) {
         let desk = self.inner.lock();
@@ -155,13 +167,19 @@ impl LockDesk {
 
 impl Desk {
     /// Keeps a place for a request that was queued; its connection takes the receiver with `told`.
-    pub fn park(&mut self, id: WaiterId) {
+    pub fn park(&mut self, id: WaiterId, owner: &[u8]) {
         let (tell, told) = oneshot::channel();
-        self.parked.insert(id, Parked { tell, told: Some(told) });
+        self.parked.insert(id, Parked { owner: owner.into(), tell, told: Some(told) });
     }
 
-    fn told(&mut self, id: WaiterId) -> Option<oneshot::Receiver<Turn>> {
-        self.parked.get_mut(&id)?.told.take()
+    /// The request's connection begins to wait: its owner's text and where it will be told.
+    fn told(&mut self, id: WaiterId) -> Option<(Box<[u8]>, oneshot::Receiver<Turn>)> {
+        let parked = self.parked.get_mut(&id)?;
+        Some((parked.owner.clone(), parked.told.take()?))
+    }
+
+    fn unpark(&mut self, id: WaiterId) {
+        self.parked.remove(&id);
     }
 
     fn tell(&mut self, id: WaiterId, turn: Turn) {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use torc_cluster::lock::{Granted, WaiterId};
 use torc_protocol::error as text;
 use torc_protocol::resp::{ReplyWriter, Version};
@@ -17,18 +18,34 @@ const ASK_AGAIN: &str = "TRYAGAIN the shard has a new primary and its queue is g
 /// How long the acknowledgement of a grant by the in-sync set is waited for.
 const ACK_TIME: Duration = Duration::from_secs(5);
 
-/// Leaves the queue when the connection is gone before its turn.
+/// A parked request's place in the queue. When the connection goes before it has its answer the place is given up,
+/// and so is a grant that came on the way.
 struct Place<'a> {
     node: &'a Node,
     name: &'a [u8],
     waiter: WaiterId,
-    decided: bool,
+    owner: Box<[u8]>,
+    told: Option<oneshot::Receiver<Turn>>,
+    granted: Option<Granted>,
+    answered: bool,
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        if !self.decided {
+        if self.answered {
+            return;
+        }
+        if self.granted.is_none() {
             self.node.leave_queue(self.name, self.waiter, boottime_ns());
+            // Only now: until it had left the queue it could still be granted.
+            if let Some(told) = &mut self.told
+                && let Ok(Turn::Granted { granted, .. }) = told.try_recv()
+            {
+                self.granted = Some(granted);
+            }
+        }
+        if let Some(granted) = self.granted {
+            self.node.give_back(self.name, granted.token, &self.owner, boottime_ns());
         }
     }
 }
@@ -37,23 +54,30 @@ impl Drop for Place<'_> {
 /// answers the reply. When the future is dropped the waiter leaves the queue.
 pub async fn granted(node: &Node, name: &[u8], ticket: u64, version: Version) -> Vec<u8> {
     let waiter = WaiterId(ticket);
-    let mut place = Place { node, name, waiter, decided: false };
-    let told = node.locks.lock().told(waiter);
-    let turn = match told {
+    let (owner, told) = node.locks.lock().told(waiter).unzip();
+    let mut place =
+        Place { node, name, waiter, owner: owner.unwrap_or_default(), told, granted: None, answered: false };
+    let turn = match &mut place.told {
         Some(told) => told.await.unwrap_or(Turn::AskAgain),
         None => Turn::AskAgain,
     };
-    place.decided = true;
+    // It was told: nothing more comes.
+    place.told = None;
     let mut out = Vec::new();
     let mut reply = ReplyWriter::new(&mut out, version);
     match turn {
-        Turn::Granted { granted, offset } if acknowledged(node, offset).await => {
-            write_granted(&mut reply, granted);
+        Turn::Granted { granted, offset } => {
+            place.granted = Some(granted);
+            if acknowledged(node, offset).await {
+                write_granted(&mut reply, granted);
+            } else {
+                reply.error(text::UNCERTAIN);
+            }
         }
-        Turn::Granted { .. } => reply.error(text::UNCERTAIN),
         Turn::TimedOut => reply.null_array(),
         Turn::AskAgain => reply.error(ASK_AGAIN),
     }
+    place.answered = true;
     out
 }
 

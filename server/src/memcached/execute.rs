@@ -3,7 +3,7 @@
 use torc_protocol::memcached::{Expiry, Request, Verb, exptime_ms, parse_u64, text, write_line, write_value};
 
 use super::{VERSION, stats};
-use crate::exec::{CommandError, CommandResult, Cx, Flow};
+use crate::exec::{CommandError, CommandResult, Cx, Flow, keyspace};
 use crate::store::{Entry, ValueRef};
 
 /// The smallest limit that `cache_memlimit` takes, in megabytes.
@@ -249,24 +249,10 @@ fn flush(cx: &mut Cx<'_, '_>, request: &Request<'_>) -> Result<&'static str, Com
         Expiry::At(at_ms) => cx.node.memcached.flush_at(at_ms, cx.db),
         Expiry::Never | Expiry::AlreadyExpired => {
             cx.node.memcached.forget_flush();
-            flush_now(cx)?;
+            keyspace::flush(cx, Some(cx.db))?;
         }
     }
     Ok(text::OK)
-}
-
-/// Empties the context's database.
-pub fn flush_now(cx: &mut Cx<'_, '_>) -> CommandResult {
-    cx.lock_whole_store()?;
-    let db = Some(cx.db);
-    let mut taken = Vec::new();
-    for (_, stripe) in cx.access.stripes() {
-        taken.extend(stripe.flush(db));
-    }
-    cx.effects.flush(db);
-    cx.dirty += 1;
-    cx.node.free(Box::new(taken));
-    Ok(())
 }
 
 /// cache_memlimit: megabytes for the store.
@@ -275,10 +261,11 @@ fn memlimit(cx: &mut Cx<'_, '_>, megabytes: u64) -> &'static str {
         return text::MEMLIMIT_TOO_SMALL;
     }
     let Some(bytes) = megabytes.checked_mul(1 << 20) else { return text::BAD_FORMAT };
-    cx.node.settings.rcu(|old| {
-        let mut new = (**old).clone();
-        new.maxmemory = bytes;
-        new
-    });
-    text::OK
+    loop {
+        let old = cx.node.settings.load_full();
+        let new = crate::settings::Settings { maxmemory: bytes, ..(*old).clone() };
+        if cx.node.replace_settings(&old, new) {
+            return text::OK;
+        }
+    }
 }

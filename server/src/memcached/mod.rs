@@ -18,7 +18,7 @@ use torc_protocol::resp::Args;
 use torc_protocol::slot::key_slot;
 
 pub use connection::{Connection, Step};
-pub use execute::{execute, flush_now};
+pub use execute::execute;
 pub use pending::PendingFlush;
 pub use stats::Counters;
 

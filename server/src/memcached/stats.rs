@@ -65,7 +65,7 @@ pub fn run(cx: &mut Cx<'_, '_>, request: &Request<'_>, out: &mut Vec<u8>) -> Com
         b"items" => items(node, &mut lines),
         b"slabs" => slabs(node, &mut lines),
         b"sizes" | b"sizes_enable" | b"sizes_disable" => lines.stat("sizes_status", "disabled"),
-        b"conns" => {}
+        b"conns" => conns(cx, &mut lines),
         b"reset" => {
             node.stats.iter().for_each(|s| s.memcached.reset());
             write_line(out, text::RESET);
@@ -102,6 +102,8 @@ fn general(cx: &Cx<'_, '_>, lines: &mut Lines<'_>) {
     lines.stat("time", cx.now_ms / 1000);
     lines.stat("version", VERSION);
     lines.stat("pointer_size", usize::BITS);
+    lines.stat("max_connections", settings.max_clients);
+    lines.stat("curr_connections", node.clients.len());
     lines.stat("total_connections", node.total(|s| s.connections.get()));
     counted(node, lines);
     lines.stat("bytes_read", node.total(|s| s.bytes_in.get()));
@@ -119,6 +121,7 @@ fn settings(node: &Node, lines: &mut Lines<'_>) {
     let settings = node.settings.load();
     let yes_no = |on| if on { "yes" } else { "no" };
     lines.stat("maxbytes", settings.maxmemory);
+    lines.stat("maxconns", settings.max_clients);
     lines.stat("udpport", 0);
     lines.stat("verbosity", 0);
     let evicts = settings.maxmemory_policy != EvictionPolicy::NoEviction;
@@ -159,6 +162,19 @@ fn slabs(node: &Node, lines: &mut Lines<'_>) {
     lines.stat("1:touch_hits", node.total(|s| s.memcached.touch_hits.get()));
     lines.stat("active_slabs", 1);
     lines.stat("total_malloced", node.store.used_bytes());
+}
+
+/// The connections of both protocols.
+fn conns(cx: &Cx<'_, '_>, lines: &mut Lines<'_>) {
+    for client in cx.node.clients.all() {
+        let fd = client.fd;
+        let kind = if client.unix { "unix" } else { "tcp" };
+        lines.stat(format_args!("{fd}:addr"), format_args!("{kind}:{}", client.addr));
+        lines.stat(format_args!("{fd}:listen_addr"), format_args!("{kind}:{}", client.laddr));
+        let state = if client.is_blocked() { "conn_waiting" } else { "conn_parse_cmd" };
+        lines.stat(format_args!("{fd}:state"), state);
+        lines.stat(format_args!("{fd}:secs_since_last_cmd"), client.idle_s(cx.now_ms));
+    }
 }
 
 fn held_items(node: &Node) -> usize {

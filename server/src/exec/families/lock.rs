@@ -95,7 +95,7 @@ fn acquire(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
         let mut desk = cx.node.locks.lock();
         let acquired = desk.table.acquire(&request, now_ms, &mut out);
         if matches!(acquired, Ok(Acquired::Queued { .. })) {
-            desk.park(request.waiter);
+            desk.park(request.waiter, request.owner);
         }
         acquired
     };
@@ -162,7 +162,10 @@ fn release(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let released = cx.node.locks.lock().table.release(name, token, owner, now_ms, &mut out);
     carry_out(cx, name, out);
     match released {
-        Ok(()) => cx.reply().integer(1),
+        Ok(()) => {
+            cx.node.locks.given_back.fetch_add(1, Ordering::Relaxed);
+            cx.reply().integer(1);
+        }
         Err(LockError::NotHolder) => cx.reply().integer(0),
         Err(error) => return Err(error.into()),
     }
@@ -236,7 +239,11 @@ fn fence(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
 
 #[cfg(test)]
 mod tests {
+    use std::future::Future;
+
     use crate::exec::testing::Harness;
+    use crate::exec::{Flow, Park};
+    use crate::lock::granted;
 
     fn token(reply: &str) -> u64 {
         reply.lines().nth(1).and_then(|l| l.strip_prefix(':')).and_then(|n| n.parse().ok()).unwrap()
@@ -286,6 +293,56 @@ mod tests {
         assert_eq!(t.run(&format!("FENCE {{a}}lock {held} SET {{a}}data x")), "+OK\r\n");
         t.advance(1001);
         assert!(t.run(&format!("FENCE {{a}}lock {held} SET {{a}}data y")).starts_with("-FENCED"));
+    }
+
+    #[test]
+    fn a_fenced_command_needs_room_as_any_other() {
+        let mut t = Harness::with_settings(crate::settings::Settings { maxmemory: 1, ..Default::default() });
+        t.node.store.report_growth(1000);
+        assert!(t.run("FENCE job 1 SET data one").starts_with("-OOM"));
+        assert_eq!(t.run("FENCE job 1 GET data"), "$-1\r\n");
+    }
+
+    #[tokio::test]
+    async fn a_grant_to_who_is_gone_goes_to_the_next() {
+        let mut t = Harness::new();
+        // Who goes is taken out of the queue by the system's clock.
+        t.now.boottime_ns = torc_runtime::clock::boottime_ns();
+        let first = token(&t.run("LOCK.ACQUIRE job TTL 60000"));
+        let mut wait = |owner: &str| {
+            let (_, done) =
+                t.execute(["LOCK.ACQUIRE", "job", "TTL", "60000", "WAIT", "60000", "OWNER", owner]);
+            let Flow::Park(Park::Lock { ticket, .. }) = done.flow else { panic!("it has to wait") };
+            ticket
+        };
+        let (gone, late, next) = (wait("a"), wait("b"), wait("c"));
+        let node = t.node.clone();
+        let version = t.session.version;
+        // One goes while it waits, one when it was told and has not looked yet.
+        let polled = |ticket| {
+            let mut place = Box::pin(granted(&node, b"job", ticket, version));
+            let waker = std::task::Waker::noop();
+            assert!(place.as_mut().poll(&mut std::task::Context::from_waker(waker)).is_pending());
+            place
+        };
+        drop(polled(gone));
+        let (late, next) = (polled(late), polled(next));
+        assert_eq!(t.run(&format!("LOCK.RELEASE job {first}")), ":1\r\n");
+        drop(late);
+        let reply = String::from_utf8_lossy(&next.await).into_owned();
+        assert_eq!(token(&reply), first + 2);
+        assert_eq!(t.node.locks.counts(), (1, 0));
+        assert_eq!(t.node.locks.expired(), 0);
+    }
+
+    #[test]
+    fn a_repeated_request_waits_for_the_first_ones_record() {
+        let mut t = Harness::primary();
+        t.node.shard.set_in_sync_enough(true);
+        let ask = ["LOCK.ACQUIRE", "job", "TTL", "1000", "REQID", "r"];
+        let (first, second) = (t.execute(ask).1.barrier, t.execute(ask).1.barrier);
+        assert!(first > 0);
+        assert_eq!(second, first);
     }
 
     #[test]
