@@ -118,8 +118,15 @@ impl World {
         self.incarnations[index] += 1;
         let member = member(index, self.incarnations[index]);
         self.check.note(self.now, || format!("start {member}"));
-        let backlog = self.rng.range(10, 120) as usize;
+        let backlog = self.backlog();
         self.nodes[index] = Some(Node::new(member, self.consensus.map.clone(), backlog));
+    }
+
+    /// Records that a node's backlog keeps: few with one, many with another.
+    pub(super) fn backlog(&mut self) -> usize {
+        let short = self.rng.chance(500);
+        let (least, most) = if short { (3, 20) } else { (100, 200) };
+        self.rng.range(least, most) as usize
     }
 
     /// Links go, one way or both, of one host to some others.

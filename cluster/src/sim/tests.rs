@@ -84,11 +84,12 @@ fn the_same_seed_is_the_same_run() {
 mod planted {
     use super::*;
 
-    /// The seed that finds it, among the first so many.
-    fn found(bug: Bug) {
-        let most = number("TORC_SIM_SEEDS").unwrap_or(400);
-        for first in (1..most).step_by(20) {
-            if let Err(violation) = run_all(first, 20, Some(bug)) {
+    /// Looks from the seed that found it last, then from the first on.
+    fn found(bug: Bug, hint: u64) {
+        let most = number("TORC_SIM_SEEDS").unwrap_or(600);
+        let from_hint = std::iter::once((hint, 2));
+        for (first, count) in from_hint.chain((1..most).step_by(8).map(|first| (first, 8))) {
+            if let Err(violation) = run_all(first, count, Some(bug)) {
                 println!("{bug:?} found by seed {}: {}", violation.seed, violation.what);
                 return;
             }
@@ -97,31 +98,31 @@ mod planted {
     }
 
     macro_rules! planted {
-        ($($name:ident: $bug:ident,)*) => {
+        ($($name:ident: $bug:ident from $hint:literal,)*) => {
             $(#[test]
             fn $name() {
-                found(Bug::$bug);
+                found(Bug::$bug, $hint);
             })*
         };
     }
 
     planted! {
-        grant_without_quorum: GrantWithoutQuorum,
-        lease_ignored_at_promotion: LeaseIgnoredAtPromotion,
-        no_wait_after_election: NoWaitAfterElection,
-        committed_set_only: CommittedSetOnly,
-        mark_moves_below_minimum: MarkMovesBelowMinimum,
-        offset_without_term: OffsetWithoutTerm,
-        divergent_tail_kept: DivergentTailKept,
-        incarnation_ignored: IncarnationIgnored,
-        report_without_seal: ReportWithoutSeal,
-        mark_starts_at_last: MarkStartsAtLast,
-        discard_while_in_set: DiscardWhileInSet,
-        lease_checked_once: LeaseCheckedOnce,
-        strong_read_not_held: StrongReadNotHeld,
-        lease_from_grant: LeaseFromGrant,
-        refusal_settles: RefusalSettles,
-        half_sync_counts: HalfSyncCounts,
-        reign_ignored: ReignIgnored,
+        grant_without_quorum: GrantWithoutQuorum from 18,
+        lease_ignored_at_promotion: LeaseIgnoredAtPromotion from 2,
+        no_wait_after_election: NoWaitAfterElection from 9,
+        committed_set_only: CommittedSetOnly from 3,
+        mark_moves_below_minimum: MarkMovesBelowMinimum from 6,
+        offset_without_term: OffsetWithoutTerm from 28,
+        divergent_tail_kept: DivergentTailKept from 7,
+        incarnation_ignored: IncarnationIgnored from 3,
+        report_without_seal: ReportWithoutSeal from 3,
+        mark_starts_at_last: MarkStartsAtLast from 15,
+        discard_while_in_set: DiscardWhileInSet from 12,
+        lease_checked_once: LeaseCheckedOnce from 205,
+        strong_read_not_held: StrongReadNotHeld from 2,
+        lease_from_grant: LeaseFromGrant from 255,
+        refusal_settles: RefusalSettles from 72,
+        half_sync_counts: HalfSyncCounts from 224,
+        reign_ignored: ReignIgnored from 211,
     }
 }

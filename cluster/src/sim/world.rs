@@ -150,7 +150,7 @@ impl World {
             rng,
         };
         for id in 0..node_count {
-            let backlog = world.rng.range(10, 120) as usize;
+            let backlog = world.backlog();
             world.nodes.push(Some(Node::new(member(id, 1), map.clone(), backlog)));
         }
         for host in 0..CONTROL_HOSTS + node_count {
@@ -234,7 +234,11 @@ impl World {
         // A watch takes its time.
         let late = if matches!(message, Message::Map(_)) { self.rng.range(0, 60 * MS) } else { 0 };
         let sent = self.now + late;
-        let arrivals = self.network.arrivals(&mut self.rng, sent, from, to, message.stream());
+        let mut arrivals = self.network.arrivals(&mut self.rng, sent, from, to, message.stream());
+        if matches!(message, Message::Propose { .. }) && self.rng.chance(200) {
+            // A driver that tries again although it was told not to.
+            arrivals.extend(self.network.arrivals(&mut self.rng, sent, from, to, None));
+        }
         for when in arrivals {
             self.at(when, Event::Deliver { from, to, message: message.clone() });
         }
