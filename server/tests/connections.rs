@@ -223,8 +223,9 @@ fn clients_are_killed_paused_and_unblocked_across_workers() {
     let server = start(&config());
     let port = server.addresses.port;
     // Connections go round the workers: these two are on different ones.
-    let (mut one, mut two) = (Client::connect(port), Client::connect(port));
+    let mut one = Client::connect(port);
     one.ask("CLIENT ID", ":1\r\n");
+    let mut two = Client::connect(port);
     two.ask("CLIENT ID", ":2\r\n");
 
     two.send("WAIT 1 0\r\nPING\r\n");

@@ -354,10 +354,12 @@ impl Connection {
         if self.stranger && self.turn_away() {
             return false;
         }
-        if !self.session.authenticated && node.settings.load().requirepass.is_empty() {
+        let settings = node.settings.load();
+        if !self.session.authenticated && settings.requirepass.is_empty() {
             self.session.authenticated = true;
         }
-        self.dialect.configure(&node.settings.load(), &self.session);
+        self.dialect.configure(&settings, &self.session);
+        drop(settings);
         if self.output.bytes.capacity() == 0 {
             self.output.bytes = worker.buffers.take();
         }

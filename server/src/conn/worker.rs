@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::LocalSet;
 use torc_runtime::clock;
 use torc_runtime::listen::acceptor::Accepted;
@@ -39,6 +39,8 @@ pub struct Worker {
     pub buffers: Buffers,
     /// Connections that wait until the high-water mark reaches an offset: (offset, client) → task.
     waiting: RefCell<BTreeMap<(u64, u64), Waker>>,
+    /// Told when `waiting` is no longer empty.
+    somebody_waits: Notify,
 }
 
 impl Worker {
@@ -51,6 +53,7 @@ impl Worker {
     /// Wakes the task when the mark has reached `offset`, and now and then before.
     pub fn wait_for_mark(&self, offset: u64, client: u64, waker: &Waker) {
         self.waiting.borrow_mut().insert((offset, client), waker.clone());
+        self.somebody_waits.notify_one();
     }
 
     /// The connection waits no longer.
@@ -94,6 +97,7 @@ pub fn start(
             exec,
             buffers: Buffers::default(),
             waiting: RefCell::new(BTreeMap::new()),
+            somebody_waits: Notify::new(),
         });
         let tasks = LocalSet::new();
         tasks.block_on(&runtime, serve(worker, connections, shutdown));
@@ -123,11 +127,17 @@ async fn serve(worker: Rc<Worker>, mut connections: mpsc::Receiver<Accepted<Prot
     let _ = tokio::time::timeout(DRAIN_TIME, drain).await;
 }
 
-/// Wakes connections as the mark moves.
+/// Wakes connections as the mark moves. While none waits, the mark wakes nobody here.
 async fn follow_mark(worker: Rc<Worker>) {
     let mut marks = worker.node.shard.watch_mark();
     loop {
-        let idle = worker.waiting.borrow().is_empty();
+        if worker.waiting.borrow().is_empty() {
+            worker.somebody_waits.notified().await;
+            continue;
+        }
+        // The mark may have moved before anybody waited.
+        let mark = *marks.borrow_and_update();
+        worker.wake_waiting(mark, false);
         let all = tokio::select! {
             changed = marks.changed() => {
                 if changed.is_err() {
@@ -135,9 +145,7 @@ async fn follow_mark(worker: Rc<Worker>) {
                 }
                 false
             }
-            // A connection that starts to wait while this sleeps registers before it looks at the mark, and the
-            // mark wakes it; only the look at the lease can come this much late.
-            () = tokio::time::sleep(if idle { RECHECK * 20 } else { RECHECK }) => true,
+            () = tokio::time::sleep(RECHECK) => true,
         };
         let mark = *marks.borrow_and_update();
         worker.wake_waiting(mark, all);
