@@ -1,7 +1,7 @@
 //! The handle to consensus.
 //!
 //! Must be opened inside a tokio runtime: openraft's tasks run there (in a node: on
-//! `torc-control`). Clones share one voter. Two small tasks follow it: one turns openraft's
+//! `torc-agent`). Clones share one voter. Two small tasks follow it: one turns openraft's
 //! metrics into [`ConsensusStatus`] and [`Leadership`], and both end with the voter.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,7 +1,7 @@
 //! Connections: from the acceptor's hand to the last flush.
 //!
 //! ```text
-//! torc-control: acceptor ──bounded channel──▶ torc-worker-N (one tokio current-thread runtime)
+//! torc-accept: acceptor ───bounded channel──▶ torc-worker-N (one tokio current-thread runtime)
 //!                                              └─ a task per connection, owning its socket and buffers
 //!   read → parse ≤ BATCH requests → Batch::begin/run…/end → check the lease again → write once
 //! ```

@@ -5,7 +5,7 @@
 //!                                                                bus ─follower─▶ store
 //! ```
 //!
-//! All of it runs on `torc-repl`; [`Replication`] is what it shares with the agent on `torc-control`.
+//! All of it runs on `torc-repl`; [`Replication`] is what it shares with the node agent on `torc-agent`.
 
 mod apply;
 mod backlog;

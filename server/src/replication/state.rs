@@ -7,7 +7,7 @@
 //! | `torc-repl`, the pump | the workers' records: sequencer → backlog, history, set |
 //! | `torc-repl`, a sender per replica | reading the backlog, acknowledgements |
 //! | `torc-repl`, the follower | applying a primary's records |
-//! | `torc-control`, the agent | sealing, promotion, demotion, map changes, proposals |
+//! | `torc-agent`, the agent | sealing, promotion, demotion, map changes, proposals |
 //!
 //! Lock order: the closed gate, then this lock, then stripes. Workers never take it.
 

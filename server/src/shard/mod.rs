@@ -1,11 +1,11 @@
 //! What this node is in its shard, as the workers see it: a few atomics that they read for each batch.
 //!
 //! ```text
-//! torc-control  ── role, term, lease ──▶ Shard ◀── reads ── workers
+//! torc-agent    ── role, term, lease ──▶ Shard ◀── reads ── workers
 //! torc-repl     ── high-water mark  ──▶ Shard ◀── records ─ workers
 //! ```
 //!
-//! Owner of role, term, slots: the node agent on `torc-control`, under the closed [`Gate`]. Owner of the marks:
+//! Owner of role, term, slots: the node agent on `torc-agent`, under the closed [`Gate`]. Owner of the marks:
 //! `torc-repl`. Workers write only the sequence and their own outbox.
 
 pub mod gate;

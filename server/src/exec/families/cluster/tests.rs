@@ -1,3 +1,5 @@
+//! What a node tells cluster-aware clients of the map.
+
 use std::sync::Arc;
 
 use torc_cluster::ids::{Epoch, Incarnation, Member, NodeId, ShardId, Term};

@@ -1,3 +1,5 @@
+//! Names, passwords, versions and switches of a connection, and what it may do to others.
+
 use crate::clients::flag;
 use crate::exec::Flow;
 use crate::exec::testing::Harness;

@@ -1,3 +1,5 @@
+//! Expiry, SCAN, RANDOMKEY, OBJECT and whole databases.
+
 use std::collections::BTreeSet;
 
 use crate::exec::testing::Harness;

@@ -1,3 +1,5 @@
+//! CONFIG, INFO, MEMORY, SLOWLOG, DEBUG, WAIT, SHUTDOWN, and what is refused.
+
 use torc_protocol::resp::Version;
 
 use crate::exec::testing::Harness;

@@ -1,3 +1,5 @@
+//! SET in all its forms, MGET and MSET, numbers, parts of strings, LCS.
+
 use crate::exec::testing::{Harness, START_MS};
 
 #[test]
