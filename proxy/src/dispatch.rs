@@ -14,6 +14,7 @@ use crate::downstream::request::Request;
 use crate::downstream::resp::{Step, refuse};
 use crate::downstream::session::Session;
 use crate::join::{How, Join};
+use crate::local::Local;
 use crate::text;
 use crate::upstream::body::Body;
 use crate::upstream::pending::{Dest, Pending, Way};
@@ -351,6 +352,22 @@ pub fn any(
         return Step::NotYet;
     }
     one(worker, client, session, routes, request, Dest::Shard(routes.shard_id(place)), b"", scratch);
+    Step::Done
+}
+
+/// To one shard, its reply changed on the way. There must be a shard.
+pub fn any_joined(local: &mut Local<'_>, how: How) -> Step {
+    let Local { worker, client, session, routes, request, scratch } = local;
+    let place = client.id() as usize % routes.shards().max(1);
+    if !has_room(worker, client, routes, Some(place)) {
+        return Step::NotYet;
+    }
+    let seq = client.outbox.borrow_mut().open_join(session.render(), Join::new(how, 1));
+    let dest = Dest::Shard(routes.shard_id(place));
+    let pending = pending(worker, client, request, seq, dest, session.timeout_ms);
+    let prefix = session.prefix(&routes.table, false, b"");
+    let args = request.encoded(scratch);
+    worker.submit(routes, pending, Body::One { count: request.args.len(), prefix, args });
     Step::Done
 }
 

@@ -32,6 +32,8 @@ pub enum How {
     LogicalAnd,
     /// One SCAN step of one shard.
     Scan(ScanStep),
+    /// A node's CONFIG GET, in which these options have these values.
+    Overlay(Vec<(&'static str, String)>),
     /// The text of INFO, with the keyspace of all shards at its end.
     Keyspace(String),
     /// memcached's retrieval: for each key which part answers it.
@@ -182,6 +184,7 @@ fn join(how: &How, parts: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
         How::InOrder(order) => in_order(order, parts, &mut reply)?,
         How::LogicalAnd => logical_and(parts, &mut reply)?,
         How::Scan(step) => step.rewrite(parts.first()?, &mut reply)?,
+        How::Overlay(own) => overlay(own, parts.first()?, &mut reply)?,
         How::Keyspace(info) => {
             let mut info = info.clone();
             crate::info::keyspace(parts, &mut info);
@@ -204,6 +207,29 @@ fn in_order(order: &[u16], parts: &[&[u8]], reply: &mut ReplyWriter<'_>) -> Opti
         let (element, after) = rest.split_at_checked(length)?;
         reply.raw(element);
         *rest = after;
+    }
+    Some(())
+}
+
+fn overlay(own: &[(&'static str, String)], frame: &[u8], reply: &mut ReplyWriter<'_>) -> Option<()> {
+    let (value, _) = Value::decode(frame).ok()??;
+    let pairs: Vec<(Value, Value)> = match value {
+        Value::Map(pairs) => pairs,
+        other => {
+            let mut flat = other.into_array()?.into_iter();
+            std::iter::from_fn(|| Some((flat.next()?, flat.next()?))).collect()
+        }
+    };
+    let others: Vec<_> =
+        pairs.iter().filter(|(name, _)| !own.iter().any(|(known, _)| name.as_str() == Some(known))).collect();
+    reply.map(own.len() + others.len());
+    for (name, value) in own {
+        reply.bulk(name.as_bytes());
+        reply.bulk(value.as_bytes());
+    }
+    for (name, value) in others {
+        name.write(reply);
+        value.write(reply);
     }
     Some(())
 }
@@ -336,6 +362,10 @@ mod tests {
         assert_eq!(
             joined(How::InOrder([0, 1, 0].into()), &["*2\r\n$1\r\na\r\n_\r\n", "*1\r\n$1\r\nb\r\n"]),
             "*3\r\n$1\r\na\r\n$1\r\nb\r\n_\r\n"
+        );
+        assert_eq!(
+            joined(How::Overlay(vec![("a", "1".into())]), &["*4\r\n+a\r\n+9\r\n+b\r\n+2\r\n"]),
+            "%2\r\n$1\r\na\r\n$1\r\n1\r\n+b\r\n+2\r\n"
         );
         assert_eq!(joined(How::Sum, &["+x\r\n"]), format!("-{}\r\n", text::BAD_REPLY));
     }

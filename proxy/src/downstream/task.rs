@@ -145,7 +145,7 @@ impl Reader {
                 Poll::Ready(Ok(count)) => {
                     worker.metrics.bytes_in.add(count as u64);
                     worker.clock.refresh();
-                    client.info.active_ms.store(unix_ms(), Ordering::Relaxed);
+                    client.info.active_ms.store(worker.clock.unix_ms(), Ordering::Relaxed);
                 }
                 Poll::Ready(Err(_)) => return Poll::Ready(()),
             }

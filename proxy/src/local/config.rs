@@ -6,7 +6,9 @@ use torc_protocol::glob;
 use torc_protocol::resp::parse_i64;
 
 use super::Local;
+use crate::dispatch;
 use crate::downstream::resp::Step;
+use crate::join::How;
 use crate::shared::Tunable;
 
 /// Options of the proxy.
@@ -20,26 +22,33 @@ pub(super) fn get(local: &mut Local<'_>) -> Step {
         .into_iter()
         .filter(|name| patterns.iter().any(|pattern| glob::matches_ignoring_case(pattern, name.as_bytes())))
         .collect();
+    let shared = &local.worker.shared;
+    let tunable = shared.tunable.load();
+    let own: Vec<(&'static str, String)> = names
+        .into_iter()
+        .map(|name| {
+            let value = match name {
+                "maxclients" => shared.limit.limit().to_string(),
+                "timeout" => (tunable.idle_timeout_ms / 1000).to_string(),
+                "requirepass" => tunable.requirepass.clone(),
+                "proto-max-bulk-len" => tunable.max_bulk_bytes.to_string(),
+                "proxy-request-timeout-ms" => tunable.request_timeout_ms.to_string(),
+                _ => shared.config.threads.to_string(),
+            };
+            (name, value)
+        })
+        .collect();
     // What a node has beside these only a node knows.
     let all_own =
         patterns.iter().all(|pattern| OWN.iter().any(|name| pattern.eq_ignore_ascii_case(name.as_bytes())));
-    if !all_own && (names.is_empty() || local.routes.shards() > 0) {
-        return local.forward();
+    if !all_own && local.routes.shards() > 0 {
+        return dispatch::any_joined(local, How::Overlay(own));
     }
-    let shared = &local.worker.shared;
-    let tunable = shared.tunable.load();
     local.reply(|reply| {
-        reply.map(names.len());
-        for name in names {
+        reply.map(own.len());
+        for (name, value) in own {
             reply.bulk(name.as_bytes());
-            match name {
-                "maxclients" => reply.bulk_fmt(shared.limit.limit()),
-                "timeout" => reply.bulk_fmt(tunable.idle_timeout_ms / 1000),
-                "requirepass" => reply.bulk(tunable.requirepass.as_bytes()),
-                "proto-max-bulk-len" => reply.bulk_fmt(tunable.max_bulk_bytes),
-                "proxy-request-timeout-ms" => reply.bulk_fmt(tunable.request_timeout_ms),
-                _ => reply.bulk_fmt(shared.config.threads),
-            }
+            reply.bulk(value.as_bytes());
         }
     })
 }

@@ -8,6 +8,9 @@ use std::time::Instant;
 #[derive(Debug)]
 pub struct WorkerClock {
     start: Instant,
+    /// Wall time of the start. What is derived from it misses later changes of the wall clock: fit for the ages of
+    /// connections, for nothing else.
+    start_ms: u64,
     now_ns: Cell<u64>,
 }
 
@@ -15,13 +18,19 @@ impl WorkerClock {
     /// A clock that starts now.
     #[allow(clippy::disallowed_methods, reason = "the edge: all other code takes the time from here")]
     pub fn new() -> Self {
-        WorkerClock { start: Instant::now(), now_ns: Cell::new(1) }
+        WorkerClock { start: Instant::now(), start_ms: torc_runtime::clock::unix_ms(), now_ns: Cell::new(1) }
     }
 
     /// The time of the latest refresh.
     #[inline]
     pub fn now_ns(&self) -> u64 {
         self.now_ns.get()
+    }
+
+    /// Unix milliseconds of the latest refresh, about.
+    #[inline]
+    pub fn unix_ms(&self) -> u64 {
+        self.start_ms + self.now_ns.get() / 1_000_000
     }
 
     /// Reads the machine's clock.

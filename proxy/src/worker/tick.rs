@@ -86,7 +86,7 @@ impl Worker {
         if timeout_ms == 0 {
             return;
         }
-        let now_ms = torc_runtime::clock::unix_ms();
+        let now_ms = self.clock.unix_ms();
         for client in self.clients.borrow().values() {
             let active_ms = client.info.active_ms.load(Ordering::Relaxed);
             let busy = client.outbox.borrow().pending() > 0;
