@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use crossbeam_utils::CachePadded;
@@ -17,6 +18,7 @@ use crate::lock::LockDesk;
 use crate::memcached::PendingFlush;
 use crate::script::ScriptCache;
 use crate::settings::{EvictionClock, Settings};
+use crate::shard::gate::Exclusive;
 use crate::shard::{Role, Shard};
 use crate::slow::SlowLog;
 use crate::stats::{Rates, Sample, WorkerStats};
@@ -104,8 +106,10 @@ impl Node {
             tracing::warn!(%error, "no thread for freeing big values: they are freed in place");
         }
         let slow = SlowLog::new(&settings);
+        let store = Store::new(hasher);
+        store.set_lock_timeout(Duration::from_millis(settings.busy_reply_ms));
         Arc::new(Node {
-            store: Store::new(hasher),
+            store,
             shard: Shard::new(workers, cluster),
             settings: ArcSwap::from_pointee(settings),
             stats: (0..workers).map(|_| Arc::new(WorkerStats::default())).collect(),
@@ -135,8 +139,18 @@ impl Node {
             return false;
         }
         self.slow.configure(&new);
+        self.store.set_lock_timeout(Duration::from_millis(new.busy_reply_ms));
         self.clients.limit.set_limit(new.max_clients);
         true
+    }
+
+    /// Waits until no worker is in a batch and keeps them out. A script that goes on for longer than scripts may is
+    /// made to end: the node's place in its cluster does not wait for it.
+    pub fn close_gate(&self) -> Exclusive<'_> {
+        self.shard.gate.close_or(self.store.lock_timeout(), || {
+            tracing::warn!("a script is stopped: the node's role in its shard is about to change");
+            self.scripts.stop_all();
+        })
     }
 
     /// Frees a replaced entry: a big one on a thread of its own.

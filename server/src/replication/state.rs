@@ -176,7 +176,7 @@ impl Replication {
 
     /// Takes a map: the node leads, follows or leaves as it says.
     pub fn on_map(&self, node: &Node, map: &ClusterMap, now_ns: u64) -> Option<Change> {
-        let closed = node.shard.gate.close();
+        let closed = node.close_gate();
         let mut state = self.lock();
         if state.member.is_none() {
             let shard = map.shards_of_node(state.me.node).next()?.id;
@@ -212,7 +212,7 @@ impl Replication {
 
     /// Seals a term; a primary of a lower one stops. `None`: not this node's shard, or a higher term is sealed.
     pub fn seal(&self, node: &Node, request: SealRequest) -> Option<SealReply> {
-        let closed = node.shard.gate.close();
+        let closed = node.close_gate();
         let mut state = self.lock();
         state.take_in(node);
         let reply = state.member.as_mut()?.on_seal(request)?;

@@ -281,6 +281,7 @@ impl Door {
             }
         }
         stop.trigger();
+        node.scripts.stop_all();
         node.clients.finish_all();
         while let Some(ended) = tasks.join_next().await {
             if let Ok(Err(error)) = ended {

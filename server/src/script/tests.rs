@@ -439,6 +439,27 @@ fn endless_scripts_can_be_killed() {
 }
 
 #[test]
+fn others_are_told_that_a_script_keeps_the_store_busy() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let endless = std::thread::spawn(move || {
+        let mut t = Harness::with_settings(Settings { busy_reply_ms: 100, ..Settings::default() });
+        tell.send(t.node.clone()).expect("the other thread waits");
+        eval(&mut t, "redis.call('set',KEYS[1],1) while true do end", &["k"])
+    });
+    let node = told.recv().expect("the thread has started");
+    while node.scripts.kill() == Err(super::KillError::NotBusy) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(node.scripts.kill(), Err(super::KillError::Unkillable));
+    let slot = node.store.key(b"k").slot;
+    assert!(node.store.access_one(slot).is_err());
+    // Who must have the gate ends what is in its way.
+    drop(node.close_gate());
+    assert!(endless.join().expect("no panic").starts_with("-ERR Script killed"));
+    assert!(node.store.access_one(slot).is_ok());
+}
+
+#[test]
 fn the_same_random_numbers_everywhere() {
     let mut t = Harness::new();
     let script = "math.randomseed(3) return tostring(math.random()) .. ' ' .. math.random(10) .. ' ' .. math.random(5,6)";

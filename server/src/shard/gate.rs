@@ -4,6 +4,8 @@
 //! start of a full sync) takes all of them. So no batch that began as primary is still running when the node
 //! has become a replica.
 
+use std::time::Duration;
+
 use crossbeam_utils::CachePadded;
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -31,6 +33,20 @@ impl Gate {
     #[inline]
     pub fn enter(&self, worker: usize) -> Shared<'_> {
         self.workers[worker].read()
+    }
+
+    /// As [`Gate::close`]; calls `late` once when a worker has not ended its batch within `patience`.
+    pub fn close_or(&self, patience: Duration, late: impl FnOnce()) -> Exclusive<'_> {
+        let mut late = Some(late);
+        let guards = self.workers.iter().map(|worker| {
+            worker.try_write_for(patience).unwrap_or_else(|| {
+                if let Some(late) = late.take() {
+                    late();
+                }
+                worker.write()
+            })
+        });
+        Exclusive { _guards: guards.collect() }
     }
 
     /// Waits until no worker is in a batch and keeps them out.

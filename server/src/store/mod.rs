@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Lock order: stripes in ascending order, never a second [`Access`] while one is held. No lock is held across
-//! an await. A lock that cannot be had in [`LOCK_TIMEOUT`] (a script runs on the stripe) is answered BUSY.
+//! an await. A lock that cannot be had in time (a script runs on the stripe) is answered BUSY.
 
 pub mod entry;
 pub mod expiry;
@@ -14,7 +14,7 @@ pub mod hash_value;
 pub mod stripe;
 pub mod table;
 
-use std::sync::atomic::{AtomicIsize, Ordering};
+use std::sync::atomic::{AtomicIsize, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
@@ -33,8 +33,14 @@ pub const STRIPES: usize = 1024;
 /// Slots in one stripe.
 pub const SLOTS_PER_STRIPE: usize = SLOTS as usize / STRIPES;
 
-/// How long a command waits for a stripe before it answers BUSY (Redis's `busy-reply-threshold`).
-pub const LOCK_TIMEOUT: Duration = Duration::from_millis(5000);
+/// How long a command waits for a stripe before it answers BUSY, until it is set (Redis's `busy-reply-threshold`).
+const LOCK_TIMEOUT: Duration = Duration::from_millis(5000);
+
+/// The shortest time that may be set: a holder that merely lost its processor is no script.
+const LOCK_TIMEOUT_MIN: Duration = Duration::from_millis(100);
+
+/// What 0 stands for.
+const LOCK_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// How long those who only look wait for a stripe.
 const PEEK_TIMEOUT: Duration = Duration::from_millis(1);
@@ -50,6 +56,7 @@ pub struct Store {
     hasher: KeyHasher,
     stripes: Box<[CachePadded<Mutex<Stripe>>]>,
     used_bytes: CachePadded<AtomicIsize>,
+    lock_timeout_ms: AtomicU64,
 }
 
 /// Which stripe holds a slot.
@@ -62,7 +69,12 @@ impl Store {
     /// An empty store.
     pub fn new(hasher: KeyHasher) -> Store {
         let stripes = (0..STRIPES).map(|_| CachePadded::new(Mutex::new(Stripe::new(hasher)))).collect();
-        Store { hasher, stripes, used_bytes: CachePadded::new(AtomicIsize::new(0)) }
+        Store {
+            hasher,
+            stripes,
+            used_bytes: CachePadded::new(AtomicIsize::new(0)),
+            lock_timeout_ms: AtomicU64::new(LOCK_TIMEOUT.as_millis() as u64),
+        }
     }
 
     /// The hasher of all tables.
@@ -91,10 +103,22 @@ impl Store {
         self.stripes[index as usize].try_lock_for(PEEK_TIMEOUT)
     }
 
+    /// How long a command waits for a stripe.
+    pub fn lock_timeout(&self) -> Duration {
+        Duration::from_millis(self.lock_timeout_ms.load(Ordering::Relaxed))
+    }
+
+    /// Sets how long a command waits for a stripe (zero: as good as for ever).
+    pub fn set_lock_timeout(&self, timeout: Duration) {
+        let timeout = if timeout.is_zero() { LOCK_TIMEOUT_MAX } else { timeout };
+        let ms = timeout.clamp(LOCK_TIMEOUT_MIN, LOCK_TIMEOUT_MAX).as_millis() as u64;
+        self.lock_timeout_ms.store(ms, Ordering::Relaxed);
+    }
+
     #[inline]
     fn lock(&self, index: u16) -> Result<MutexGuard<'_, Stripe>, Busy> {
         let stripe = &self.stripes[index as usize];
-        stripe.try_lock().or_else(|| stripe.try_lock_for(LOCK_TIMEOUT)).ok_or(Busy)
+        stripe.try_lock().or_else(|| stripe.try_lock_for(self.lock_timeout())).ok_or(Busy)
     }
 
     /// Locks the stripe of one slot.
