@@ -296,7 +296,14 @@ async fn keep_house(node: Arc<Node>) {
     loop {
         node.sample(clock::boottime_ns());
         tokio::time::sleep(HOUSEKEEPING).await;
-        let limit_s = node.settings.load().timeout_s;
+        let settings = node.settings.load();
+        let patience = settings.busy_reply_ms / HOUSEKEEPING.as_millis() as u64 + SCRIPT_GRACE_LOOKS;
+        let limit_s = settings.timeout_s;
+        drop(settings);
+        let ended = node.scripts.watch(u32::try_from(patience).unwrap_or(u32::MAX));
+        if ended > 0 {
+            tracing::warn!(ended, "scripts were ended: beyond busy-reply-threshold, and nothing written");
+        }
         if limit_s > 0 {
             let now_ms = clock::unix_ms();
             for client in node.clients.all() {
@@ -307,6 +314,9 @@ async fn keep_house(node: Arc<Node>) {
         }
     }
 }
+
+/// Looks that a script has beyond `busy-reply-threshold`, for somebody to send SCRIPT KILL, before it is ended.
+const SCRIPT_GRACE_LOOKS: u64 = 3;
 
 /// Raises the limit on open files as far as the system lets us; answers how many clients fit.
 fn fitting_max_clients(wanted: usize) -> usize {

@@ -176,6 +176,11 @@ impl ScriptCache {
         self.running.kill()
     }
 
+    /// Ends scripts that go on without a write although they were seen `patience` times; see [`Registry::watch`].
+    pub fn watch(&self, patience: u32) -> usize {
+        self.running.watch(patience)
+    }
+
     /// Ends every script that has been running for a while: the process ends.
     pub fn stop_all(&self) {
         self.running.stop_all();

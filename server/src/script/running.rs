@@ -4,7 +4,7 @@
 //! state has one owner at a time: `CLEAN` becomes `WROTE` by the script, or `KILLED` by somebody else.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 
@@ -16,6 +16,8 @@ const KILLED: u8 = 2;
 #[derive(Debug, Default)]
 pub struct Running {
     state: AtomicU8,
+    /// How often [`Registry::watch`] has seen it.
+    looks: AtomicU32,
 }
 
 impl Running {
@@ -72,8 +74,35 @@ impl Registry {
         result
     }
 
+    /// Looks at all scripts, at a fixed interval; ends those that it has seen more than `patience` times and that
+    /// have not written: with one worker nobody else could. Answers how many.
+    pub fn watch(&self, patience: u32) -> usize {
+        let overdue = |script: &&Arc<Running>| {
+            script.looks.fetch_add(1, Ordering::Relaxed) >= patience
+                && script.state.compare_exchange(CLEAN, KILLED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        };
+        self.scripts.lock().iter().filter(overdue).count()
+    }
+
     /// Ends every script, whatever it has done: the process ends.
     pub fn stop_all(&self) {
         self.scripts.lock().iter().for_each(|script| script.state.store(KILLED, Ordering::Release));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_watch_ends_what_goes_on_and_has_not_written() {
+        let registry = Registry::default();
+        let (reads, writes) = (Arc::new(Running::default()), Arc::new(Running::default()));
+        assert!(writes.begin_write());
+        registry.enter(&reads);
+        registry.enter(&writes);
+        assert_eq!((registry.watch(2), registry.watch(2)), (0, 0));
+        assert_eq!(registry.watch(2), 1);
+        assert!(reads.is_killed() && !writes.is_killed());
     }
 }
