@@ -301,6 +301,12 @@ fn statistics(own: &[(String, String)], parts: &[&[u8]], render: Render, out: &m
         render.write(error, out);
         return true;
     }
+    // One line that is no statistic (`ERROR`, `OK`, `CLIENT_ERROR …`) is the whole answer.
+    let plain = |text: &&[u8]| !text.starts_with(b"STAT ") && *text != b"END\r\n";
+    if let Some(line) = parts.iter().filter_map(|part| bulk_text(part)).find(plain) {
+        out.extend_from_slice(line);
+        return !line.starts_with(b"OK");
+    }
     let mut merged: Vec<(String, String)> = own.to_vec();
     let fixed = merged.len();
     for part in parts {
@@ -368,6 +374,26 @@ mod tests {
             "%2\r\n$1\r\na\r\n$1\r\n1\r\n+b\r\n+2\r\n"
         );
         assert_eq!(joined(How::Sum, &["+x\r\n"]), format!("-{}\r\n", text::BAD_REPLY));
+    }
+
+    #[test]
+    fn memcached_statistics_are_added_up() {
+        let answer = |texts: [&str; 2]| {
+            let own = vec![("pid".to_owned(), "7".to_owned())];
+            let mut join = Join::new(How::Statistics(own), 2);
+            for (index, text) in texts.iter().enumerate() {
+                join.feed(index as u32, format!("${}\r\n{text}\r\n", text.len()).as_bytes());
+            }
+            let mut out = Vec::new();
+            join.finish(Render::Memcached, &mut out);
+            String::from_utf8(out).expect("text")
+        };
+        assert_eq!(
+            answer(["STAT pid 1\r\nSTAT n 2\r\nEND\r\n", "STAT pid 2\r\nSTAT n 3\r\nEND\r\n"]),
+            "STAT pid 7\r\nSTAT n 5\r\nEND\r\n"
+        );
+        assert_eq!(answer(["END\r\n", "END\r\n"]), "STAT pid 7\r\nEND\r\n");
+        assert_eq!(answer(["ERROR\r\n", "ERROR\r\n"]), "ERROR\r\n");
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //! - [`client`]: blocking connections that hand out raw reply frames;
 //! - [`tools`], [`python`]: other people's clients;
 //! - [`steps`]: several checks on one cluster;
-//! - [`http`]: pages of a server's HTTP port;
+//! - [`http`], [`scrape`]: pages of a server's HTTP port, and its metrics;
 //! - [`differential`]: lists of commands sent to two servers, replies compared byte for byte.
 //!
 //! Each value belongs to the test that made it; nothing here is shared between tests except the
@@ -27,6 +27,7 @@ pub mod peer;
 pub mod process;
 pub mod python;
 pub mod quote;
+pub mod scrape;
 pub mod steps;
 pub mod tools;
 pub mod torc;

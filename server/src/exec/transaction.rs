@@ -172,11 +172,12 @@ impl<'n> Batch<'n, '_> {
         writes: Option<Ack>,
         out: &mut Vec<u8>,
     ) -> Result<Done, (CommandError, bool)> {
-        ReplyWriter::new(out, session.version).array(transaction.queue.len());
         let commands = transaction.queue.iter().map(|q| (q.command, q.args.view()));
         let stats = self.exec.stats.clone();
         let kind = if writes.is_some() { ReplyKind::Write } else { ReplyKind::Read };
         self.apply_with(session, request, access, out, (kind, writes.unwrap_or(Ack::Primary)), |cx| {
+            // Here, not before: what is put in front of the reply goes in front of the array.
+            cx.reply().array(transaction.queue.len());
             cx.depth = Depth::Transaction;
             for (command, args) in commands {
                 let at = cx.out.len();

@@ -116,7 +116,9 @@ fn authenticate(
         write_line(out, text::STORED);
     } else {
         stats.auth_errors.add(1);
-        write_line(out, text::UNAUTHENTICATED);
+        // A wrong name or password is told apart from a request that came before them.
+        let failed = request.verb == Verb::Set;
+        write_line(out, if failed { text::AUTHENTICATION_FAILURE } else { text::UNAUTHENTICATED });
     }
     Done::local()
 }

@@ -144,8 +144,8 @@ fn the_password_comes_first() {
         &mut t,
         &[
             ("get k\nversion\nnosuch\n", &"CLIENT_ERROR unauthenticated\n".repeat(3)),
-            ("set a 0 0 10\nuser wrong\n", "CLIENT_ERROR unauthenticated\n"),
-            ("set a 0 0 6\nsecret\n", "CLIENT_ERROR unauthenticated\n"),
+            ("set a 0 0 10\nuser wrong\n", "CLIENT_ERROR authentication failure\n"),
+            ("set a 0 0 6\nsecret\n", "CLIENT_ERROR authentication failure\n"),
             ("set a 0 0 11 noreply\nuser secret\nget a\n", "STORED\nEND\n"),
         ],
     );
