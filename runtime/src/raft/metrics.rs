@@ -1,13 +1,15 @@
 //! Consensus on `/metrics`, read from the voter's status at the scrape.
 
 use prometheus::Registry;
+use prometheus::proto::MetricFamily;
 
 use super::consensus::Consensus;
 use super::status::Role;
 use super::types::RaftApp;
 use crate::metrics::{DEFAULT_BOUNDS_NS, FamilyBuilder, register};
 
-const FAMILIES: [(&str, &str); 8] = [
+/// Names and helps of what [`Consensus::metric_families`] yields.
+pub const METRIC_FAMILIES: [(&str, &str); 8] = [
     ("torc_raft_term", "Term of consensus."),
     ("torc_raft_leader", "1 on the voter that believes it leads."),
     ("torc_raft_leader_id", "Node id of the leader; 0 when none is known."),
@@ -20,30 +22,36 @@ const FAMILIES: [(&str, &str); 8] = [
 
 impl<A: RaftApp> Consensus<A> {
     /// Registers this voter's metrics.
+    ///
+    /// # Errors
+    /// When the registry has families of these names.
     pub fn register_metrics(&self, registry: &Registry) -> Result<(), prometheus::Error> {
         let consensus = self.clone();
-        register(registry, &FAMILIES, move || {
-            let status = consensus.status().borrow().clone();
-            let flag = |up: bool| f64::from(u8::from(up));
-            let index = |index: Option<u64>| index.unwrap_or(0) as f64;
-            let values = [
-                status.leadership.term as f64,
-                flag(status.leadership.is_self),
-                index(status.leadership.leader.map(|leader| leader.id)),
-                index(status.last_log),
-                index(status.applied),
-                index(status.snapshot),
-                flag(status.role == Role::Stopped),
-            ];
-            let gauge = |((name, help), value): (&(&str, &str), f64)| {
-                FamilyBuilder::gauge(name, help).sample(&[], value).build()
-            };
-            let mut families: Vec<_> = FAMILIES.iter().zip(values).map(gauge).collect();
-            let (name, help) = FAMILIES[7];
-            let mut commits = FamilyBuilder::histogram(name, help);
-            commits.add_histogram(&[], &consensus.commit_latency(), &DEFAULT_BOUNDS_NS);
-            families.push(commits.build());
-            families
-        })
+        register(registry, &METRIC_FAMILIES, move || consensus.metric_families())
+    }
+
+    /// This voter's metrics now.
+    pub fn metric_families(&self) -> Vec<MetricFamily> {
+        let status = self.status().borrow().clone();
+        let flag = |up: bool| f64::from(u8::from(up));
+        let index = |index: Option<u64>| index.unwrap_or(0) as f64;
+        let values = [
+            status.leadership.term as f64,
+            flag(status.leadership.is_self),
+            index(status.leadership.leader.map(|leader| leader.id)),
+            index(status.last_log),
+            index(status.applied),
+            index(status.snapshot),
+            flag(status.role == Role::Stopped),
+        ];
+        let gauge = |((name, help), value): (&(&str, &str), f64)| {
+            FamilyBuilder::gauge(name, help).sample(&[], value).build()
+        };
+        let mut families: Vec<_> = METRIC_FAMILIES.iter().zip(values).map(gauge).collect();
+        let (name, help) = METRIC_FAMILIES[7];
+        let mut commits = FamilyBuilder::histogram(name, help);
+        commits.add_histogram(&[], &self.commit_latency(), &DEFAULT_BOUNDS_NS);
+        families.push(commits.build());
+        families
     }
 }

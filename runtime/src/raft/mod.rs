@@ -34,6 +34,7 @@ pub use config::ConsensusConfig;
 pub use consensus::Consensus;
 pub use error::{ConfirmError, InitError, MembershipError, OpenError, ProposeError, RpcError};
 pub use map_store::MapStore;
+pub use metrics::METRIC_FAMILIES;
 pub use rpc::MAX_RPC_BYTES;
 pub use status::{ConsensusStatus, Leadership, Peer, Role};
 pub use store::{CONTROL_FILE, StoreError};

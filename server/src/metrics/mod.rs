@@ -4,6 +4,7 @@
 //! `torc_server_`. A part with figures of its own registers a collector in [`registry`].
 
 mod cluster;
+mod locks;
 mod requests;
 mod store;
 
@@ -14,6 +15,7 @@ use prometheus::proto::MetricFamily;
 use torc_runtime::clock;
 use torc_runtime::http::{Response, Routes};
 use torc_runtime::metrics::{FamilyBuilder, register};
+use torc_runtime::raft;
 
 use crate::agent::Agent;
 use crate::node::Node;
@@ -42,9 +44,15 @@ pub fn registry(node: &Arc<Node>, agent: Option<&Arc<Agent>>) -> prometheus::Res
     register(&registry, requests::FAMILIES, move || requests::gather(&shared))?;
     let shared = node.clone();
     register(&registry, store::FAMILIES, move || store::gather(&shared))?;
+    let shared = node.clone();
+    register(&registry, locks::FAMILIES, move || locks::gather(&shared))?;
     if let Some(agent) = agent {
-        let agent = agent.clone();
-        register(&registry, cluster::FAMILIES, move || cluster::gather(&agent))?;
+        let (of_shard, of_voter) = (agent.clone(), agent.clone());
+        register(&registry, cluster::FAMILIES, move || cluster::gather(&of_shard))?;
+        // Not every node votes, and one that does may begin to at any time.
+        register(&registry, &raft::METRIC_FAMILIES, move || {
+            of_voter.voter().map(|voter| voter.consensus.metric_families()).unwrap_or_default()
+        })?;
     }
     Ok(registry)
 }
