@@ -135,8 +135,7 @@ pub fn command(
     let Command::Transactions(command) = request.command else { return Step::Done };
     match command {
         TransactionCommand::Multi => {
-            if let Some(transaction) = &mut session.transaction {
-                transaction.failed = true;
+            if session.transaction.is_some() {
                 refuse(worker, client, session, request, error::NESTED_MULTI);
             } else {
                 session.transaction = Some(Transaction::default());

@@ -39,6 +39,7 @@ file_tests! { LISTS, "redis", list:
     hashes = "hashes.cmds",
     scan = "scan.cmds",
     transactions = "transactions.cmds",
+    transactions_server = "transactions-server.cmds",
     scripting = "scripting.cmds",
     server = "server.cmds",
 }

@@ -1,7 +1,7 @@
 //! From a name to a command: an open hash table that the compiler fills.
 
-use super::Command;
 use super::flags::Flags;
+use super::{Command, TransactionCommand};
 use crate::error;
 use crate::resp::{Args, ReplyWriter};
 
@@ -211,8 +211,20 @@ impl ResolveError {
             ResolveError::UnknownSubcommand => {
                 error::unknown_subcommand(args.get(0).unwrap_or_default(), args.get(1).unwrap_or_default())
             }
-            ResolveError::Arity(command) => error::wrong_arity(command.spec().name).into_bytes(),
+            ResolveError::Arity(command) => {
+                let text = error::wrong_arity(command.spec().name);
+                if self.ends_transaction() {
+                    let why = text.strip_prefix("ERR ").unwrap_or(&text);
+                    return format!("EXECABORT Transaction discarded because of: {why}").into_bytes();
+                }
+                text.into_bytes()
+            }
         }
+    }
+
+    /// Whether an open transaction is over with this error: EXEC with arguments discards it, as in Redis.
+    pub fn ends_transaction(self) -> bool {
+        self == ResolveError::Arity(Command::Transactions(TransactionCommand::Exec))
     }
 
     /// Answers with the error.

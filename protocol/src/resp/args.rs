@@ -40,6 +40,13 @@ pub struct Args<'a> {
 }
 
 impl<'a> Args<'a> {
+    /// Whether the request is a line of HTTP, which a browser can be talked into sending: the connection has to be
+    /// closed before anything in its body is executed, as Redis does.
+    pub fn is_http(&self) -> bool {
+        self.get(0)
+            .is_some_and(|name| name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:"))
+    }
+
     /// Joins a frame's bytes and the ranges that the parser found in them.
     /// A range that does not lie in `bytes` reads as no argument in [`Args::get`].
     #[inline]

@@ -146,8 +146,13 @@ impl RespSession {
         let args = frame.view(bytes);
         let command = match resolve(&args) {
             Ok(command) => command,
+            Err(_) if args.is_http() => return Step::Close,
             Err(unknown) => {
-                if let Some(transaction) = &mut self.session.transaction {
+                if unknown.ends_transaction() {
+                    self.session.transaction = None;
+                    client.info.multi.store(-1, Ordering::Relaxed);
+                    transaction::unwatch(worker, client, &mut self.session);
+                } else if let Some(transaction) = &mut self.session.transaction {
                     transaction.failed = true;
                 }
                 reply(worker, client, &self.session, |reply| unknown.write(args, reply));

@@ -84,6 +84,11 @@ pub(super) fn answer(local: &mut Local<'_>, command: ConnectionCommand) -> Step 
             local.reply(|reply| reply.ok())
         }
         // No client of a proxy is blocked in a way that could be undone without an answer of its node.
+        ConnectionCommand::ClientUnblock
+            if request.args.len() > 3 && !request.is_word(3, "TIMEOUT") && !request.is_word(3, "ERROR") =>
+        {
+            local.refuse("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
+        }
         ConnectionCommand::ClientUnblock => match parse_i64(request.arg(2)) {
             Some(_) => local.reply(|reply| reply.integer(0)),
             None => local.refuse(error::NOT_AN_INTEGER),
@@ -93,18 +98,23 @@ pub(super) fn answer(local: &mut Local<'_>, command: ConnectionCommand) -> Step 
     }
 }
 
+fn no_spaces(attribute: &[u8]) -> String {
+    let attribute = String::from_utf8_lossy(attribute);
+    format!("ERR {attribute} cannot contain spaces, newlines or special characters.")
+}
+
 fn set_info(local: &mut Local<'_>) -> Step {
     let request = local.request;
     let value = request.arg(3);
     let labels = &local.client.info.labels;
     if request.is_word(2, "LIB-NAME") {
         if !is_name(value) {
-            return local.refuse("ERR lib-name cannot contain spaces, newlines or special characters.");
+            return local.refuse(&no_spaces(request.arg(2)));
         }
         labels.lock().lib_name = value.to_vec();
     } else if request.is_word(2, "LIB-VER") {
         if !is_name(value) {
-            return local.refuse("ERR lib-ver cannot contain spaces, newlines or special characters.");
+            return local.refuse(&no_spaces(request.arg(2)));
         }
         labels.lock().lib_version = value.to_vec();
     } else {
@@ -148,7 +158,7 @@ fn list(local: &mut Local<'_>) -> Step {
         let mut ids = Vec::new();
         for id in request.args.tail(3) {
             match parse_i64(id) {
-                Some(id) if id > 0 => ids.push(id as u64),
+                Some(id) if id >= 0 => ids.push(id as u64),
                 _ => return local.refuse("ERR Invalid client ID"),
             }
         }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use torc_protocol::command::{Command, ResolveError, TransactionCommand};
+use torc_protocol::command::ResolveError;
 use torc_protocol::error as text;
 use torc_protocol::resp::{Args, ReplyWriter};
 
@@ -32,14 +32,7 @@ pub enum CommandError {
 impl CommandError {
     /// The request names nothing that could be run.
     pub fn resolve(error: ResolveError, args: Args<'_>) -> CommandError {
-        let text = error.text(args);
-        if error == ResolveError::Arity(Command::Transactions(TransactionCommand::Exec)) {
-            let why = text.strip_prefix(b"ERR ").unwrap_or(&text);
-            return CommandError::Bytes(
-                [b"EXECABORT Transaction discarded because of: ", why].concat().into(),
-            );
-        }
-        CommandError::Bytes(text.into())
+        CommandError::Bytes(error.text(args).into())
     }
 
     /// The reply's text, with its code.

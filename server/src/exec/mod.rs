@@ -250,7 +250,7 @@ impl<'n, 'e> Batch<'n, 'e> {
                     Some(clock) => self.admit_timed(session, command, request, out, start, clock),
                 }
             }
-            Err(_) if is_http(&args) => Done { flow: Flow::Close, ..Done::local() },
+            Err(_) if args.is_http() => Done { flow: Flow::Close, ..Done::local() },
             Err(error) => {
                 if let Err(ResolveError::Arity(command)) = resolve_internal(&args) {
                     self.exec.stats.command(command).rejected.add(1);
@@ -597,12 +597,6 @@ impl<'n, 'e> Batch<'n, 'e> {
         self.exec.stats.error(&error.text());
         error.write(&mut ReplyWriter::new(out, session.version));
     }
-}
-
-/// Whether a request is a line of HTTP, which a browser can be talked into sending: the connection is closed
-/// before anything in its body is executed, as Redis does.
-fn is_http(args: &Args<'_>) -> bool {
-    args.get(0).is_some_and(|name| name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:"))
 }
 
 /// Puts the (term, offset) attribute in front of a reply that was written at `at`.

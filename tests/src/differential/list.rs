@@ -4,6 +4,7 @@
 //! | directive | meaning |
 //! | --- | --- |
 //! | `only resp2`, `only resp3` | the file is run in that protocol only (else in both) |
+//! | `only direct` | the file is not run through the proxy |
 //! | `resp2`, `resp3` | the connection changes its protocol by HELLO |
 //! | `on NAME` | the next commands go through connection NAME, opened when new; `main` is the first |
 //! | `reset` | connections closed, FLUSHALL on both servers |
@@ -22,6 +23,7 @@
 //! | `since V REPLY [REPLY3]` | Redis V or later answers REPLY (RESP3: REPLY3): required of us, and of a peer that new |
 //! | `errors-since V` | Redis before V may take, or refuse in other words, what we refuse as V does |
 //! | `ours REPLY [REPLY3]` | required of us alone, where we differ on purpose (the comment above says why) |
+//! | `direct` | not through the proxy, which says itself why not (or has a reply of its own) |
 //! | `gap WHY` | a known difference: it may differ, and when it agrees the mark must go |
 
 use std::path::Path;
@@ -42,6 +44,8 @@ pub enum Action {
         replies: usize,
         /// Why a difference is known.
         gap: Option<String>,
+        /// Left out when Torc is asked through its proxy.
+        direct: bool,
     },
     /// Repeats a cursor command to its end; elements in groups of this size.
     Scan(Vec<Vec<u8>>, usize),
@@ -73,6 +77,8 @@ pub struct List {
     pub name: String,
     /// The protocols it is run in.
     pub protocols: Vec<u8>,
+    /// Not through the proxy.
+    pub direct: bool,
     /// What it does, in order.
     pub steps: Vec<Step>,
 }
@@ -93,13 +99,16 @@ impl List {
     /// # Errors
     /// A message that names the file and the line.
     pub fn parse(name: &str, text: &str) -> Result<Self, String> {
-        let mut list = Self { name: name.to_owned(), protocols: vec![2, 3], steps: Vec::new() };
+        let mut list =
+            Self { name: name.to_owned(), protocols: vec![2, 3], direct: false, steps: Vec::new() };
         let mut next = Pending::default();
         for (index, line) in text.lines().enumerate() {
             let number = index + 1;
             let at = |error: String| format!("{name}:{number}: {error}");
             if let Some(directive) = line.strip_prefix("#!") {
-                if let Some(protocol) = directive.trim().strip_prefix("only resp") {
+                if directive.trim() == "only direct" {
+                    list.direct = true;
+                } else if let Some(protocol) = directive.trim().strip_prefix("only resp") {
                     let protocol = protocol.parse().map_err(|_| at("only resp2 or resp3".into()))?;
                     list.protocols = vec![protocol];
                 } else if let Some(action) = next.directive(directive.trim()).map_err(at)? {
@@ -130,6 +139,7 @@ struct Pending {
     replies: Option<usize>,
     gap: Option<String>,
     scan: Option<usize>,
+    direct: bool,
 }
 
 impl Pending {
@@ -141,6 +151,7 @@ impl Pending {
                 check: self.check.unwrap_or(Check::Exact),
                 replies: self.replies.unwrap_or(1),
                 gap: self.gap,
+                direct: self.direct,
             },
         }
     }
@@ -165,6 +176,10 @@ impl Pending {
             }
             "gap" if !rest.is_empty() => {
                 self.gap = Some(rest.to_owned());
+                return Ok(None);
+            }
+            "direct" => {
+                self.direct = true;
                 return Ok(None);
             }
             "scan" => {

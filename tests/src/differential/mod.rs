@@ -19,6 +19,9 @@ pub mod redis;
 
 use std::path::{Path, PathBuf};
 
+use torc_protocol::command;
+use torc_protocol::resp::OwnedArgs;
+
 use crate::client::Endpoint;
 
 /// Differences shown of one run; a run with more is cut short.
@@ -37,18 +40,43 @@ pub struct Pair {
     pub theirs: Endpoint,
     /// Whether what the lists ask of Torc alone (`since`, `ours`) is required of `ours`.
     pub ours_is_torc: bool,
+    /// Whether Torc is asked through its proxy: then keys get one hash tag (see [`tagged`]) and what is marked
+    /// `direct` is left out.
+    pub through_proxy: bool,
 }
 
 impl Pair {
     /// Torc beside the server that it must agree with.
     pub fn new(ours: Endpoint, theirs: Endpoint) -> Self {
-        Self { ours, theirs, ours_is_torc: true }
+        Self { ours, theirs, ours_is_torc: true, through_proxy: false }
+    }
+
+    /// Torc's proxy beside the server that it must agree with.
+    pub fn proxy(ours: Endpoint, theirs: Endpoint) -> Self {
+        Self { through_proxy: true, ..Self::new(ours, theirs) }
     }
 
     /// Two of the other servers: a test of the harness.
     pub fn of_peers(ours: Endpoint, theirs: Endpoint) -> Self {
-        Self { ours, theirs, ours_is_torc: false }
+        Self { ours, theirs, ours_is_torc: false, through_proxy: false }
     }
+}
+
+/// The command with one hash tag in front of each key, so that all keys lie in one slot: a cluster refuses
+/// commands over several.
+pub fn tagged(args: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    const TAG: &[u8] = b"{t}";
+    let mut args = args.to_vec();
+    let owned = OwnedArgs::new(&args);
+    // What cannot be resolved is sent as it is: both sides have to refuse it.
+    let command = command::resolve(&owned.view()).ok();
+    let keys = command.and_then(|command| command.spec().find_keys(&owned.view()).ok());
+    for at in keys.into_iter().flatten() {
+        if let Some(key) = args.get_mut(at) {
+            key.splice(0..0, TAG.iter().copied());
+        }
+    }
+    args
 }
 
 /// What a run found.

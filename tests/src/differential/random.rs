@@ -39,7 +39,16 @@ const EXPIRY_SLACK_MS: u64 = 20_000;
 pub struct Family {
     name: String,
     setup: Vec<Vec<Vec<u8>>>,
-    templates: Vec<(Vec<String>, Check)>,
+    templates: Vec<Template>,
+}
+
+/// A command with places to fill.
+#[derive(Debug)]
+struct Template {
+    parts: Vec<String>,
+    check: Check,
+    /// Not through the proxy.
+    direct: bool,
 }
 
 impl Family {
@@ -55,9 +64,9 @@ impl Family {
             match step.action {
                 Action::Reset => in_setup = false,
                 Action::Call { args, .. } if in_setup => family.setup.push(args),
-                Action::Call { args, check, .. } => {
+                Action::Call { args, check, direct, .. } => {
                     let text = |arg: &Vec<u8>| String::from_utf8_lossy(arg).into_owned();
-                    family.templates.push((args.iter().map(text).collect(), check));
+                    family.templates.push(Template { parts: args.iter().map(text).collect(), check, direct });
                 }
                 other => panic!("{}:{}: {other:?} has no meaning here", family.name, step.line),
             }
@@ -122,7 +131,8 @@ fn round(
     let mut ours = Connection::open(&pair.ours)?;
     let mut theirs = Connection::open(&pair.theirs)?;
     let mut batch: Vec<(Vec<Vec<u8>>, Check)> = vec![(vec![b"FLUSHALL".to_vec()], Check::Exact)];
-    batch.extend(family.setup.iter().map(|args| (args.clone(), Check::Exact)));
+    let placed = |args: Vec<Vec<u8>>| if pair.through_proxy { super::tagged(&args) } else { args };
+    batch.extend(family.setup.iter().map(|args| (placed(args.clone()), Check::Exact)));
     loop {
         let bytes: Vec<u8> = batch.iter().flat_map(|(args, _)| client::encode(args)).collect();
         theirs.send(&bytes)?;
@@ -152,11 +162,15 @@ fn round(
         }
         batch.clear();
         for _ in 0..rng.random_range(1..=MAX_BATCH.min(count - *done).max(1)) {
-            let (template, check) = family.templates.choose(rng).unwrap_or(&family.templates[0]);
+            let Template { parts, check, direct } =
+                family.templates.choose(rng).unwrap_or(&family.templates[0]);
+            *done += 1;
+            if *direct && pair.through_proxy {
+                continue;
+            }
             // A damaged command may be another one, which its check does not fit.
             let may_damage = matches!(check, Check::Exact | Check::ErrorsSince(_));
-            batch.push((command(template, may_damage, rng), check.clone()));
-            *done += 1;
+            batch.push((placed(command(parts, may_damage, rng)), check.clone()));
         }
     }
     report.compared += 1;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::compare::{self, Check};
 use super::list::{Action, List, Step, parse_version};
-use super::{Pair, Report, SHOWN_ARG_BYTES};
+use super::{Pair, Report, SHOWN_ARG_BYTES, tagged};
 use crate::client::{Connection, Endpoint};
 use crate::frame::Node;
 use crate::quote;
@@ -124,7 +124,9 @@ impl Run<'_> {
             Action::Protocol(version) => self.line().and_then(|line| line.switch(*version)),
             Action::Closed => self.closed(step),
             Action::Scan(args, group) => self.scan(step, args, *group),
-            Action::Call { args, check, replies, gap } => {
+            Action::Call { direct: true, .. } if self.pair.through_proxy => Ok(()),
+            Action::Call { args, check, replies, gap, .. } => {
+                let args = if self.pair.through_proxy { &tagged(args) } else { args };
                 self.call(step, args, check, *replies, gap.as_deref())
             }
         };
