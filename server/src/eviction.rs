@@ -18,7 +18,7 @@ use crate::store::{DATABASES, Entry, STRIPES};
 const MAX_PER_REQUEST: usize = 64;
 
 /// Stripes that are looked at for one candidate before the store counts as having none.
-const MAX_LOOKS: usize = 64;
+const MAX_LOOKS: usize = 2 * STRIPES;
 
 struct Candidate {
     stripe: u16,
@@ -50,14 +50,18 @@ impl Node {
         if settings.maxmemory_policy == EvictionPolicy::NoEviction || self.shard.role() == Role::Replica {
             return Err(text::OOM.into());
         }
-        for _ in 0..MAX_PER_REQUEST {
+        for evicted in 0..MAX_PER_REQUEST {
             if (self.store.used_bytes() as u64) < settings.maxmemory {
                 return Ok(());
             }
-            let Some(victim) = self.candidate(&settings, now_ms, rng) else { break };
+            let Some(victim) = self.candidate(&settings, now_ms, rng) else {
+                // Nothing may go: refuse, unless this very request has made some room.
+                return if evicted > 0 { Ok(()) } else { Err(text::OOM.into()) };
+            };
             self.evict(&victim, effects, records, stats);
         }
-        if (self.store.used_bytes() as u64) < settings.maxmemory { Ok(()) } else { Err(text::OOM.into()) }
+        // Much has to go (somebody stored a giant): this request has done its share, the next ones do theirs.
+        Ok(())
     }
 
     fn evict(

@@ -6,7 +6,7 @@ use torc_protocol::resp::{ReplyWriter, Version, parse_i64};
 use super::number::number_of;
 
 /// How deep a script's value may be nested; beyond it an error stands in the reply.
-const MAX_DEPTH: usize = 256;
+const MAX_DEPTH: usize = 100;
 
 /// How deep a command's reply may be nested.
 const MAX_REPLY_DEPTH: usize = 64;
