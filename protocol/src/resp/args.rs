@@ -98,13 +98,6 @@ impl<'a> Args<'a> {
         self.ranges
     }
 
-    /// Whether the request is a line of HTTP, which a browser can be talked into sending: servers close such a
-    /// connection before anything in its body is executed, as Redis does.
-    pub fn is_http(&self) -> bool {
-        self.get(0)
-            .is_some_and(|name| name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:"))
-    }
-
     /// How many bytes all arguments have together.
     pub fn total_bytes(&self) -> usize {
         self.ranges.iter().map(|range| range.len()).sum()
