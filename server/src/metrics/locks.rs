@@ -10,11 +10,13 @@ use crate::node::Node;
 const HELD: Named = ("torc_server_locks_held", "Locks that are held.");
 const WAITING: Named = ("torc_server_lock_waiters", "Requests that wait for a lock.");
 const GRANTED: Named = ("torc_server_lock_grants_total", "Locks granted.");
+const EXPIRED: Named =
+    ("torc_server_locks_expired_total", "Locks whose time was over before they were given back.");
 const FENCED_OFF: Named =
     ("torc_server_fenced_off_total", "Fenced requests refused: a higher token was there, or no lock.");
 
 /// What [`gather`] yields.
-pub const FAMILIES: &[Named] = &[HELD, WAITING, GRANTED, FENCED_OFF];
+pub const FAMILIES: &[Named] = &[HELD, WAITING, GRANTED, EXPIRED, FENCED_OFF];
 
 /// The families of this module, for one scrape.
 pub fn gather(node: &Node) -> Vec<MetricFamily> {
@@ -23,6 +25,7 @@ pub fn gather(node: &Node) -> Vec<MetricFamily> {
         gauge(HELD, held as f64),
         gauge(WAITING, waiting as f64),
         counter(GRANTED, node.locks.granted.load(Ordering::Relaxed)),
+        counter(EXPIRED, node.locks.expired()),
         counter(FENCED_OFF, node.locks.fenced_off.load(Ordering::Relaxed)),
     ]
 }

@@ -1,7 +1,5 @@
 //! Keys, memory, and where the node stands in its shard.
 
-use std::sync::atomic::Ordering;
-
 use prometheus::proto::MetricFamily;
 use torc_runtime::clock;
 use torc_runtime::metrics::FamilyBuilder;
@@ -30,40 +28,12 @@ const TERM: Named = ("torc_server_term", "Term that the node serves or follows."
 const LEASE: Named = ("torc_server_lease_remaining_seconds", "What is left of the lease; 0: there is none.");
 const OFFSET: Named = ("torc_server_offset", "Last offset of the shard's history on this node.");
 const MARK: Named = ("torc_server_high_water_mark", "Offset that every in-sync member is known to hold.");
-const LOCKS: Named = ("torc_server_locks", "Locks that are held or waited for.");
-const WAITERS: Named = ("torc_server_lock_waiters", "Requests that wait for a lock.");
-const GRANTS: Named = ("torc_server_lock_grants_total", "Locks granted.");
-const LOCKS_EXPIRED: Named =
-    ("torc_server_locks_expired_total", "Locks whose time was over before they were given back.");
-const FENCED: Named = ("torc_server_fenced_off_total", "Requests refused for their fencing token.");
 const SCRIPTS: Named = ("torc_server_scripts", "Script bodies that are kept.");
 
 /// What [`gather`] yields.
 pub const FAMILIES: &[Named] = &[
-    INFO,
-    UPTIME,
-    KEYS,
-    EXPIRES,
-    HITS,
-    MISSES,
-    EXPIRED,
-    EVICTED,
-    USED,
-    LIMIT,
-    RESIDENT,
-    ALLOCATED,
-    CPU,
-    ROLE,
-    TERM,
-    LEASE,
-    OFFSET,
-    MARK,
-    LOCKS,
-    WAITERS,
-    GRANTS,
-    LOCKS_EXPIRED,
-    FENCED,
-    SCRIPTS,
+    INFO, UPTIME, KEYS, EXPIRES, HITS, MISSES, EXPIRED, EVICTED, USED, LIMIT, RESIDENT, ALLOCATED, CPU, ROLE,
+    TERM, LEASE, OFFSET, MARK, SCRIPTS,
 ];
 
 /// The families of this module, for one scrape.
@@ -81,7 +51,6 @@ pub fn gather(node: &Node) -> Vec<MetricFamily> {
     let info = FamilyBuilder::gauge(INFO.0, INFO.1);
     let lease_ns = shard.lease_until_ns().saturating_sub(now_ns);
     let allocated = node.allocator.get().map_or(0, |ask| ask().allocated);
-    let (held, waiting) = node.locks.counts();
     let mut families = vec![
         info.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1.0).build(),
         gauge(UPTIME, now_ms.saturating_sub(node.started_ms) as f64 / 1000.0),
@@ -99,11 +68,6 @@ pub fn gather(node: &Node) -> Vec<MetricFamily> {
         gauge(LEASE, lease_ns as f64 / 1e9),
         gauge(OFFSET, shard.last_offset() as f64),
         gauge(MARK, shard.mark() as f64),
-        gauge(LOCKS, held as f64),
-        gauge(WAITERS, waiting as f64),
-        counter(GRANTS, node.locks.granted.load(Ordering::Relaxed)),
-        counter(LOCKS_EXPIRED, node.locks.expired()),
-        counter(FENCED, node.locks.fenced_off.load(Ordering::Relaxed)),
         gauge(SCRIPTS, node.scripts.usage().0 as f64),
     ];
     families.extend(databases(node));
