@@ -2,6 +2,7 @@
 //! or is evicted; applying an effect twice gives the same entry.
 
 use torc_cluster::lock::{FenceEffect, Token};
+use torc_protocol::context::RequestId;
 
 use crate::effect::{Effect, EffectWriter, Items};
 use crate::node::Node;
@@ -103,7 +104,7 @@ pub fn apply(node: &Node, effect: &Effect<'_>, now_ns: u64) {
         }
         Effect::FlushStripe { stripe } => {
             apply_to_stripe(node, stripe, &Effect::Flush { db: None });
-            node.store.stripe(stripe.min(STRIPES as u16 - 1)).clear_fences();
+            node.store.stripe(stripe.min(STRIPES as u16 - 1)).clear_sides();
             node.forget_locks(stripe);
         }
         Effect::Script { body } => node.load_script(body),
@@ -116,7 +117,9 @@ pub fn apply(node: &Node, effect: &Effect<'_>, now_ns: u64) {
         Effect::FenceFloor { slot, token } => {
             node.apply_fence(slot, FenceEffect::Floor { token: Token(token) }, now_ns);
         }
-        Effect::Remember { slot, origin, seq, reply } => node.apply_remember(slot, origin, seq, reply),
+        Effect::Remember { slot, origin, seq, reply } => {
+            node.apply_remember(slot, RequestId { origin, seq }, reply, now_ns);
+        }
     }
 }
 
@@ -150,6 +153,7 @@ pub fn snapshot_stripe(node: &Node, stripe: &Stripe, index: u16, writer: &mut Ef
         }
     }
     node.snapshot_locks(stripe, index, writer, now_ns);
+    node.snapshot_remembered(stripe, index, writer);
 }
 
 fn on_key(node: &Node, key: &[u8], change: impl FnOnce(&mut Stripe, &Key<'_>)) {

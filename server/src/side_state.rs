@@ -1,8 +1,12 @@
 //! What a shard replicates beside its entries: scripts, locks, fencing registers, replies to request ids.
 
+use torc_protocol::context::RequestId;
+use torc_protocol::slot::Slot;
+
 use crate::effect::EffectWriter;
+use crate::lock::ms;
 use crate::node::Node;
-use crate::store::STRIPES;
+use crate::store::{SLOTS_PER_STRIPE, STRIPES, Stripe, stripe_of};
 
 impl Node {
     /// A script was loaded on the primary.
@@ -16,8 +20,29 @@ impl Node {
         self.scripts.flush();
     }
 
-    /// The reply to a request id of this slot.
-    pub fn apply_remember(&self, _slot: u16, _origin: u64, _seq: u64, _reply: &[u8]) {}
+    /// The reply to a request id of this slot; an empty one is the origin's floor.
+    pub fn apply_remember(&self, slot: Slot, id: RequestId, reply: &[u8], now_ns: u64) {
+        if usize::from(stripe_of(slot)) >= STRIPES {
+            return;
+        }
+        let mut stripe = self.store.stripe(stripe_of(slot));
+        if reply.is_empty() {
+            stripe.remembered_mut().raise_floor(id.origin, id.seq, ms(now_ns));
+        } else {
+            stripe.remembered_mut().keep(slot, id, reply, ms(now_ns));
+        }
+    }
+
+    /// Writes the remembered replies of a stripe, and the floors of their origins.
+    pub fn snapshot_remembered(&self, stripe: &Stripe, index: u16, writer: &mut EffectWriter) {
+        let Some(remembered) = stripe.remembered() else { return };
+        for (origin, seq) in remembered.floors() {
+            writer.remember(index * SLOTS_PER_STRIPE as u16, origin, seq, b"");
+        }
+        for (slot, id, reply) in remembered.replies() {
+            writer.remember(slot, id.origin, id.seq, reply);
+        }
+    }
 
     /// Writes what belongs to no stripe: scripts.
     pub fn snapshot_common(&self, writer: &mut EffectWriter) {
@@ -29,7 +54,7 @@ impl Node {
         for index in 0..STRIPES as u16 {
             let mut stripe = self.store.stripe(index);
             let taken = stripe.flush(None);
-            stripe.clear_fences();
+            stripe.clear_sides();
             let growth = stripe.take_growth();
             drop(stripe);
             self.store.report_growth(growth);

@@ -11,6 +11,9 @@ use crate::memcached;
 use crate::node::Node;
 use crate::stats::WorkerStats;
 
+/// A fence in the context of a request that has none of its own.
+pub(super) const NOT_FENCED: &str = "ERR a fence goes before a single command with keys";
+
 const MC: Command = Command::Internal(InternalCommand::Mc);
 
 /// The command whose row says what a verb needs: whether it writes, grows, reads.
@@ -60,6 +63,9 @@ impl<'n> Batch<'n, '_> {
             version: None,
             // Not a proxy's, but likewise free to name keys of several slots.
             proxied: true,
+            id: None,
+            home: None,
+            fence: None,
         };
         let done = match self.memcached(session, envelope, request, out, false) {
             Ok(done) => {
@@ -115,6 +121,10 @@ impl<'n> Batch<'n, '_> {
         let command = stand_in(request.verb);
         let spec = command.spec();
         let slots = memcached::slots(request);
+        let envelope = Request { home: slots.first().copied(), ..envelope };
+        if envelope.fence.is_some() {
+            return Err((NOT_FENCED.into(), false));
+        }
         let access = match self.check_slots(session, command, spec, &envelope, &slots) {
             Err(error) if error == CommandError::from(torc_protocol::error::OOM) => {
                 self.exec.stats.memcached.store_no_memory.add(1);

@@ -20,13 +20,14 @@ mod transaction;
 
 use std::sync::Arc;
 
-use torc_cluster::lock::Outcome;
+use torc_cluster::lock::{Outcome, Token};
 use torc_protocol::command::{
     Command, CommandSpec, Flags, InternalCommand, ResolveError, TransactionCommand, resolve_internal,
 };
-use torc_protocol::context::{Ack, Context, ReadLevel};
+use torc_protocol::context::{Ack, Context, ReadLevel, RequestId};
 use torc_protocol::error as text;
 use torc_protocol::resp::{Args, ReplyWriter, Version};
+use torc_protocol::slot::Slot;
 
 use crate::effect::EffectWriter;
 use crate::node::Node;
@@ -35,7 +36,7 @@ use crate::shard::gate::Shared;
 use crate::shard::{Role, View};
 use crate::slow;
 use crate::stats::WorkerStats;
-use crate::store::Access;
+use crate::store::{Access, Seen};
 pub use cx::{CommandResult, Cx, Depth};
 pub use error::CommandError;
 pub use place::Slots;
@@ -193,6 +194,12 @@ struct Request<'a> {
     version: Option<Version>,
     /// Came with a context prefix from a proxy.
     proxied: bool,
+    /// Names the request, so that a second sending of it does nothing.
+    id: Option<RequestId>,
+    /// The slot that remembers the reply: that of the first key.
+    home: Option<Slot>,
+    /// A fencing token that the keys must not have seen a higher one than.
+    fence: Option<Token>,
 }
 
 impl<'n, 'e> Batch<'n, 'e> {
@@ -237,6 +244,9 @@ impl<'n, 'e> Batch<'n, 'e> {
             deadline_ms: 0,
             version: None,
             proxied: false,
+            id: None,
+            home: None,
+            fence: None,
         };
         match self.resolve(session, request) {
             Ok((command, request)) => {
@@ -329,6 +339,9 @@ impl<'n, 'e> Batch<'n, 'e> {
                     deadline_ms: context.deadline_ms,
                     version: Some(if context.resp2 { Version::Resp2 } else { Version::Resp3 }),
                     proxied: true,
+                    id: context.request_id,
+                    home: None,
+                    fence: context.fence.map(Token),
                 };
                 command = find(&request.args)?;
                 if command == Command::Internal(InternalCommand::Ctx) {
@@ -391,6 +404,11 @@ impl<'n, 'e> Batch<'n, 'e> {
         } else if command == Command::Internal(InternalCommand::Mc) {
             self.run_mc(session, request, out)
         } else {
+            let mut request = request;
+            if request.id.is_some() {
+                request.home =
+                    place::slots(command, spec, &request.args).ok().and_then(|s| s.first().copied());
+            }
             match self.check(session, command, spec, &request) {
                 Ok(access) => self.apply(session, command, request, access, out),
                 Err(error) => Err((error, false)),
@@ -443,7 +461,8 @@ impl<'n, 'e> Batch<'n, 'e> {
         if self.role != Role::Plain {
             self.check_place(session, spec, request, slots)?;
         }
-        let may_write = spec.flags.intersects(Flags::WRITE.or(Flags::MAY_REPLICATE));
+        let may_write =
+            spec.flags.intersects(Flags::WRITE.or(Flags::MAY_REPLICATE)) || request.fence.is_some();
         if may_write && self.effective_ack(command, request) == Ack::InSync {
             self.check_in_sync()?;
         }
@@ -477,7 +496,7 @@ impl<'n, 'e> Batch<'n, 'e> {
             return Ack::Primary;
         }
         // Locks and fences promise more than a cache: they are always in-sync.
-        if matches!(command, Command::Lock(_)) {
+        if matches!(command, Command::Lock(_)) || request.fence.is_some() {
             return Ack::InSync;
         }
         request.ack.unwrap_or_else(|| self.node.default_ack())
@@ -501,7 +520,7 @@ impl<'n, 'e> Batch<'n, 'e> {
         out: &mut Vec<u8>,
     ) -> Result<Done, (CommandError, bool)> {
         let spec = command.spec();
-        let kind = if spec.is_write() {
+        let kind = if spec.is_write() || request.fence.is_some() {
             ReplyKind::Write
         } else if !spec.keys.is_none() || place::whole_store(spec) {
             ReplyKind::Read
@@ -510,8 +529,34 @@ impl<'n, 'e> Batch<'n, 'e> {
         };
         let ack = self.effective_ack(command, &request);
         self.apply_with(session, request, access, out, (kind, ack), |cx| {
+            if let Some(token) = request.fence {
+                let keys = spec.find_keys(&request.args).map_err(|e| CommandError::from(e.to_string()))?;
+                let keys = keys.iter().filter_map(|&index| request.args.get(index));
+                families::lock::check_fences(cx, None, token, keys)?;
+            }
             families::dispatch(cx, command, &request.args)
         })
+    }
+
+    /// The reply of a request that was executed before under the same id; `None`: it was not.
+    fn repeated(
+        &self,
+        request: &Request<'_>,
+        access: &mut Access<'n>,
+        out: &mut Vec<u8>,
+        ack: Ack,
+    ) -> Result<Option<Done>, CommandError> {
+        let (Some(id), Some(slot)) = (request.id, request.home) else { return Ok(None) };
+        match access.stripe(slot).remembered().map_or(Seen::New, |table| table.look(id)) {
+            Seen::New => Ok(None),
+            Seen::TooOld => Err(text::REQUEST_ID_TOO_OLD.into()),
+            Seen::Again(reply) => {
+                out.extend_from_slice(reply);
+                let barrier = if ack == Ack::InSync { self.node.shard.last_offset() } else { 0 };
+                let deadline_ms = request.deadline_ms;
+                Ok(Some(Done { flow: Flow::Continue, kind: ReplyKind::Write, barrier, deadline_ms }))
+            }
+        }
     }
 
     /// Runs `run` on the locked stripes, records its effects as one record and works out the reply's barrier.
@@ -519,12 +564,17 @@ impl<'n, 'e> Batch<'n, 'e> {
         &mut self,
         session: &mut Session,
         request: Request<'_>,
-        access: Access<'n>,
+        mut access: Access<'n>,
         out: &mut Vec<u8>,
         (kind, ack): (ReplyKind, Ack),
         run: impl FnOnce(&mut Cx<'_, '_>) -> CommandResult,
     ) -> Result<Done, (CommandError, bool)> {
         let reply_at = out.len();
+        match self.repeated(&request, &mut access, out, ack) {
+            Ok(None) => {}
+            Ok(Some(done)) => return Ok(done),
+            Err(error) => return Err((error, false)),
+        }
         let mut cx = Cx {
             node: self.node,
             access,
@@ -546,6 +596,15 @@ impl<'n, 'e> Batch<'n, 'e> {
         };
         let result = run(&mut cx);
         let Cx { mut access, flow, dirty, wake, .. } = cx;
+        if let (Some(id), Some(slot)) = (request.id, request.home)
+            && dirty > 0
+            && result.is_ok()
+            && access.covers(slot)
+            && let Some(reply) = out.get(reply_at..).filter(|reply| !reply.is_empty())
+        {
+            access.stripe(slot).remembered_mut().keep(slot, id, reply, self.now.boottime_ns / 1_000_000);
+            self.exec.effects.remember(slot, id.origin, id.seq, reply);
+        }
         // Still under the stripes' locks: the record's place in the history is the order of execution.
         let offset = if self.exec.effects.is_empty() {
             0

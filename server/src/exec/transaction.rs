@@ -78,6 +78,9 @@ impl<'n> Batch<'n, '_> {
             return Err((text::EXEC_WITHOUT_MULTI.into(), false));
         };
         let watching = session.watching.take();
+        if request.fence.is_some() {
+            return Err((super::memcached::NOT_FENCED.into(), false));
+        }
         if transaction.failed {
             return Err((text::EXECABORT.into(), false));
         }
@@ -172,6 +175,15 @@ impl<'n> Batch<'n, '_> {
         writes: Option<Ack>,
         out: &mut Vec<u8>,
     ) -> Result<Done, (CommandError, bool)> {
+        let home = || {
+            let queued = transaction.queue.iter().filter(|q| !q.command.spec().keys.is_none());
+            queued
+                .filter_map(|q| {
+                    place::slots(q.command, q.command.spec(), &q.args.view()).ok()?.first().copied()
+                })
+                .next()
+        };
+        let request = Request { home: request.id.and_then(|_| home()), ..request };
         let commands = transaction.queue.iter().map(|q| (q.command, q.args.view()));
         let stats = self.exec.stats.clone();
         let kind = if writes.is_some() { ReplyKind::Write } else { ReplyKind::Read };

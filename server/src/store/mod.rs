@@ -11,6 +11,7 @@ pub mod entry;
 pub mod expiry;
 pub mod hash;
 pub mod hash_value;
+pub mod remembered;
 pub mod stripe;
 pub mod table;
 
@@ -25,6 +26,7 @@ use torc_protocol::slot::{SLOTS, Slot, key_slot};
 pub use entry::{Entry, Meta, ValueRef};
 pub use hash::KeyHasher;
 pub use hash_value::{HashValue, PackedLimits};
+pub use remembered::{Remembered, Seen};
 pub use stripe::{DATABASES, Key, Stripe, WatchFlag};
 
 /// Number of stripes.

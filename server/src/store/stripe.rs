@@ -13,6 +13,7 @@ use torc_protocol::slot::{Slot, key_slot};
 use super::entry::{Entry, Meta};
 use super::expiry::{Due, ExpiryIndex};
 use super::hash::KeyHasher;
+use super::remembered::Remembered;
 use super::table::{Keyed, Table};
 
 /// Databases that SELECT knows.
@@ -78,6 +79,8 @@ pub struct Stripe {
     sweep_at: usize,
     /// Fencing registers by slot; most stripes never have any.
     fences: Option<Box<AHashMap<Slot, FenceTable>>>,
+    /// Replies to request ids; made at the first one.
+    remembered: Option<Box<Remembered>>,
     reported_bytes: usize,
     version: u32,
 }
@@ -91,6 +94,7 @@ impl Stripe {
             watchers: AHashMap::new(),
             sweep_at: SWEEP_MIN,
             fences: None,
+            remembered: None,
             reported_bytes: 0,
             version: 0,
         }
@@ -354,9 +358,20 @@ impl Stripe {
         self.fences.iter().flat_map(|fences| fences.iter().map(|(slot, table)| (*slot, table)))
     }
 
-    /// Drops all fencing registers: the stripe gets somebody else's.
-    pub fn clear_fences(&mut self) {
+    /// Replies to request ids, if there are any.
+    pub fn remembered(&self) -> Option<&Remembered> {
+        self.remembered.as_deref()
+    }
+
+    /// Replies to request ids, made at the first use.
+    pub fn remembered_mut(&mut self) -> &mut Remembered {
+        self.remembered.get_or_insert_default()
+    }
+
+    /// Drops all fencing registers and remembered replies: the stripe gets somebody else's.
+    pub fn clear_sides(&mut self) {
         self.fences = None;
+        self.remembered = None;
     }
 
     /// Number of entries of one slot (walks the stripe's table).

@@ -81,7 +81,7 @@ fn auth(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> Result<(), HandshakeError> {
 
 #[cfg(test)]
 mod tests {
-    use torc_protocol::context::Context;
+    use torc_protocol::context::{Context, RequestId};
     use torc_protocol::handshake::{ClientHandshake, HelloReply, Role, Secret};
     use torc_protocol::resp::{Args, Limits, RequestParser, Value};
 
@@ -129,6 +129,88 @@ mod tests {
         t.session.db = 3;
         assert_eq!(t.run("GET k"), "$1\r\nv\r\n");
         assert!(matches!(shake(&mut t, secret(1)), Err(e) if e.contains("out of order")));
+    }
+
+    /// Sends a request under an id, and perhaps a fence.
+    fn under(t: &mut Harness, seq: u64, fence: Option<u64>, words: &[&str]) -> String {
+        let mut context = Vec::new();
+        let request_id = Some(RequestId { origin: 1, seq });
+        Context { request_id, fence, ..Context::default() }.encode(&mut context);
+        let args = [b"CTX", &context[..]].into_iter().chain(words.iter().map(|word| word.as_bytes()));
+        String::from_utf8_lossy(&t.run_args(args)).into_owned()
+    }
+
+    #[test]
+    fn a_request_that_comes_twice_happens_once() {
+        for mut t in [Harness::new(), Harness::primary()] {
+            t.session.trusted = true;
+            assert_eq!(under(&mut t, 1, None, &["INCR", "k"]), ":1\r\n");
+            assert_eq!(under(&mut t, 1, None, &["INCR", "k"]), ":1\r\n");
+            assert_eq!(under(&mut t, 2, None, &["INCR", "k"]), ":2\r\n");
+            // What had no effect is simply executed again.
+            assert_eq!(under(&mut t, 3, None, &["GET", "k"]), "$1\r\n2\r\n");
+            assert_eq!(under(&mut t, 4, None, &["MC", "append k 0 0 1", "0"]), "$8\r\nSTORED\r\n\r\n");
+            assert_eq!(under(&mut t, 4, None, &["MC", "append k 0 0 1", "0"]), "$8\r\nSTORED\r\n\r\n");
+            for _ in 0..2 {
+                assert_eq!(under(&mut t, 5, None, &["MULTI"]), "+OK\r\n");
+                assert_eq!(under(&mut t, 6, None, &["INCR", "k"]), "+QUEUED\r\n");
+                assert_eq!(under(&mut t, 7, None, &["EXEC"]), "*1\r\n:21\r\n");
+            }
+            assert_eq!(t.run("GET k"), "$2\r\n21\r\n");
+        }
+    }
+
+    #[test]
+    fn the_position_of_a_transaction_stands_before_its_reply() {
+        let mut t = Harness::primary();
+        t.session.trusted = true;
+        let mut context = Vec::new();
+        Context { want_position: true, ..Context::default() }.encode(&mut context);
+        let mut ask = |words: &[&[u8]]| {
+            let args = [b"CTX", &context[..]].into_iter().chain(words.iter().copied());
+            String::from_utf8_lossy(&t.run_args(args)).into_owned()
+        };
+        ask(&[b"MULTI"]);
+        ask(&[b"SET", b"k", b"v"]);
+        assert_eq!(ask(&[b"EXEC"]), "|1\r\n+pos\r\n+1:1\r\n*1\r\n+OK\r\n");
+    }
+
+    #[test]
+    fn a_replica_remembers_too() {
+        let mut t = Harness::primary();
+        t.session.trusted = true;
+        assert_eq!(under(&mut t, 1, None, &["INCR", "k"]), ":1\r\n");
+        let records = t.records();
+        let mut replica = Harness::primary();
+        replica.session.trusted = true;
+        let (record, _) = crate::effect::record(&records).expect("sound").expect("whole");
+        for effect in crate::effect::effects(record.body) {
+            crate::effect_apply::apply(&replica.node, &effect.expect("sound"), replica.now.boottime_ns);
+        }
+        assert_eq!(under(&mut replica, 1, None, &["INCR", "k"]), ":1\r\n");
+        // A full sync carries it as well.
+        let index = crate::store::stripe_of(t.node.store.key(b"k").slot);
+        let mut writer = crate::effect::EffectWriter::new(true);
+        let stripe = t.node.store.stripe(index);
+        crate::effect_apply::snapshot_stripe(&t.node, &stripe, index, &mut writer, t.now.boottime_ns);
+        drop(stripe);
+        let mut fresh = Harness::primary();
+        fresh.session.trusted = true;
+        for effect in crate::effect::effects(&writer.take_bytes()) {
+            crate::effect_apply::apply(&fresh.node, &effect.expect("sound"), fresh.now.boottime_ns);
+        }
+        assert_eq!(under(&mut fresh, 1, None, &["INCR", "k"]), ":1\r\n");
+        assert_eq!(under(&mut fresh, 2, None, &["INCR", "k"]), ":2\r\n");
+    }
+
+    #[test]
+    fn a_fence_in_the_context_counts_as_fence() {
+        let mut t = Harness::new();
+        t.session.trusted = true;
+        assert_eq!(under(&mut t, 1, Some(10), &["SET", "k", "v"]), "+OK\r\n");
+        assert!(under(&mut t, 2, Some(9), &["GET", "k"]).starts_with("-FENCED token 9 is below 10"));
+        assert!(under(&mut t, 3, Some(11), &["MC", "get k"]).starts_with("-ERR a fence goes before"));
+        assert_eq!(under(&mut t, 4, Some(11), &["GET", "k"]), "$1\r\nv\r\n");
     }
 
     #[test]

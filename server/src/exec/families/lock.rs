@@ -117,6 +117,7 @@ fn acquire(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
 /// Records what a step did, and remembers whom to wake.
 fn carry_out(cx: &mut Cx<'_, '_>, name: &[u8], mut out: Outcome) {
     cx.node.locks.record(key_slot(name), &out.effects, cx.effects);
+    cx.dirty += out.effects.len() as u64;
     cx.wake.granted.append(&mut out.granted);
     cx.wake.timed_out.append(&mut out.timed_out);
 }
@@ -212,12 +213,26 @@ fn fence(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
         return Err("ERR FENCE takes a command on data: no lock command and no script".into());
     }
     let keys = command.spec().find_keys(&inner).map_err(|error| CommandError::from(error.to_string()))?;
+    let keys = keys.iter().filter_map(|&index| inner.get(index));
+    check_fences(cx, Some(name), token, keys)?;
+    families::dispatch(cx, command, &inner)
+}
+
+/// Refuses a token below what one of the keys has seen (or one that does not hold the lock, where the lock is known
+/// and shares the key's slot), and raises the registers of the others.
+pub fn check_fences<'k>(
+    cx: &mut Cx<'_, '_>,
+    name: Option<&[u8]>,
+    token: Token,
+    keys: impl Iterator<Item = &'k [u8]>,
+) -> CommandResult {
     let now_ms = ms(cx.now.boottime_ns);
     let limits = fence_limits();
-    for &index in &keys {
-        let key = &inner[index];
+    for key in keys {
         let slot = key_slot(key);
-        if slot == key_slot(name) && !cx.node.locks.lock().table.is_held(name, token, now_ms) {
+        if name.is_some_and(|name| {
+            key_slot(name) == slot && !cx.node.locks.lock().table.is_held(name, token, now_ms)
+        }) {
             cx.node.locks.fenced_off.fetch_add(1, Ordering::Relaxed);
             return Err(format!("FENCED token {token} does not hold the lock now").into());
         }
@@ -234,7 +249,7 @@ fn fence(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
             return Err(format!("FENCED token {token} is below {register}, which this key has seen").into());
         }
     }
-    families::dispatch(cx, command, &inner)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ mod connection;
 mod generic;
 mod hash;
 mod internal;
-mod lock;
+pub(super) mod lock;
 mod scripting;
 mod server;
 mod server_keys;
