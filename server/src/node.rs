@@ -145,11 +145,11 @@ impl Node {
     }
 
     /// Waits until no worker is in a batch and keeps them out. A script that goes on for longer than scripts may is
-    /// made to end: the node's place in its cluster does not wait for it.
+    /// ended, unless it has written: half of a script must not become a record. That one is waited for.
     pub fn close_gate(&self) -> Exclusive<'_> {
         self.shard.gate.close_or(self.store.lock_timeout(), || {
-            tracing::warn!("a script is stopped: the node's role in its shard is about to change");
-            self.scripts.stop_all();
+            let ended = self.scripts.kill();
+            tracing::warn!(?ended, "a script holds up the node's place in its shard");
         })
     }
 

@@ -453,10 +453,25 @@ fn others_are_told_that_a_script_keeps_the_store_busy() {
     assert_eq!(node.scripts.kill(), Err(super::KillError::Unkillable));
     let slot = node.store.key(b"k").slot;
     assert!(node.store.access_one(slot).is_err());
-    // Who must have the gate ends what is in its way.
-    drop(node.close_gate());
+    node.scripts.stop_all();
     assert!(endless.join().expect("no panic").starts_with("-ERR Script killed"));
     assert!(node.store.access_one(slot).is_ok());
+}
+
+#[test]
+fn who_needs_the_gate_ends_a_script_that_has_not_written() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let endless = std::thread::spawn(move || {
+        let mut t = Harness::with_settings(Settings { busy_reply_ms: 100, ..Settings::default() });
+        tell.send(t.node.clone()).expect("the other thread waits");
+        eval(&mut t, "while true do end", &["k"])
+    });
+    let node = told.recv().expect("the thread has started");
+    while !endless.is_finished() {
+        drop(node.close_gate());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(endless.join().expect("no panic").starts_with("-ERR Script killed"));
 }
 
 #[test]
