@@ -44,6 +44,19 @@ pub struct Worker {
 }
 
 impl Worker {
+    /// Worker `index` of the node; `seed` for its random numbers.
+    pub fn new(node: Arc<Node>, index: usize, seed: u64) -> Worker {
+        let exec = RefCell::new(Executor::new(&node, index, seed).with_clock(clock::boottime_ns));
+        Worker {
+            node,
+            index,
+            exec,
+            buffers: Buffers::default(),
+            waiting: RefCell::new(BTreeMap::new()),
+            somebody_waits: Notify::new(),
+        }
+    }
+
     /// This worker's counters.
     #[inline]
     pub fn stats(&self) -> &WorkerStats {
@@ -90,15 +103,7 @@ pub fn start(
 ) -> io::Result<std::thread::JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name(format!("torc-worker-{index}")).spawn(move || {
-        let exec = RefCell::new(Executor::new(&node, index, seed).with_clock(clock::boottime_ns));
-        let worker = Rc::new(Worker {
-            node,
-            index,
-            exec,
-            buffers: Buffers::default(),
-            waiting: RefCell::new(BTreeMap::new()),
-            somebody_waits: Notify::new(),
-        });
+        let worker = Rc::new(Worker::new(node, index, seed));
         let tasks = LocalSet::new();
         tasks.block_on(&runtime, serve(worker, connections, shutdown));
     })

@@ -8,6 +8,11 @@
 //! on reading up to a bound of unread bytes; while a request waits (parked, held back) it keeps what arrives, up
 //! to a bound, and executes nothing.
 
+mod send;
+mod stranger;
+#[cfg(test)]
+mod tests;
+
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -26,13 +31,13 @@ use torc_runtime::listen::{PeerAddr, SocketOptions, Stream};
 
 use super::Protocol;
 use super::dialect::{Dialect, Step};
-use super::output::{Check, Mark, Output, Wait};
+use super::output::{Mark, Output, Wait};
 use super::park::Parked;
 use super::worker::{Worker, now};
 use crate::clients::{Client, flag};
 use crate::exec::{Batch, Done, Flow, Park, ReplyKind, Session};
 use crate::settings::Settings;
-use crate::shard::Role;
+use stranger::DENIED;
 
 /// Requests of one batch: they share the clock, the gate and one write.
 const BATCH_REQUESTS: usize = 128;
@@ -57,19 +62,6 @@ const NODE_UNREAD_BYTES: usize = 1 << 30;
 
 /// See [`NODE_UNREAD_BYTES`].
 const SHARE_BYTES: usize = 64 * 1024;
-
-/// Redis's words for who may not come in without a password.
-const DENIED: &[u8] = b"-DENIED Redis is running in protected mode because protected mode is enabled and no \
-password is set for the default user. In this mode connections are only accepted from the loopback interface. \
-If you want to connect from external computers to Redis you may adopt one of the following solutions: \
-1) Just disable protected mode sending the command 'CONFIG SET protected-mode no' from the loopback interface by \
-connecting to Redis from the same host the server is running, however MAKE SURE Redis is not publicly accessible \
-from internet if you do so. Use CONFIG REWRITE to make this change permanent. \
-2) Alternatively you can just disable the protected mode by editing the Redis configuration file, and setting the \
-protected mode option to 'no', and then restarting the server. \
-3) If you started the server manually just for testing, restart it with the '--protected-mode no' option. \
-4) Set up an authentication password for the default user. NOTE: You only need to do one of the above things in \
-order for the server to start accepting connections from the outside.\r\n";
 
 /// Why a connection ends.
 enum End {
@@ -442,20 +434,6 @@ impl Connection {
         more
     }
 
-    /// Whether a stranger says anything but the handshake: then it is told so, and the connection ends.
-    fn turn_away(&mut self) -> bool {
-        if self.session.trusted {
-            self.stranger = false;
-            return false;
-        }
-        if self.dialect.is_handshake(&self.input[self.at..]) {
-            return false;
-        }
-        self.output.bytes.extend_from_slice(DENIED);
-        self.closing = true;
-        true
-    }
-
     /// Drops the bytes of executed requests.
     fn drop_consumed(&mut self) {
         if self.at == self.input.len() {
@@ -467,107 +445,11 @@ impl Connection {
         }
     }
 
-    /// Writes what may leave. In a cluster every reply's lease and barrier are looked at before.
-    fn flush(&mut self) -> Result<(), End> {
-        while self.output.unsent() > 0 && !self.socket_full {
-            let bytes = if self.output.is_marked() {
-                let check = self.check();
-                let (bytes, replaced) = self.output.settle(&check);
-                let stats = self.worker.stats();
-                stats.uncertain.add(replaced.uncertain);
-                stats.redirected.add(replaced.refused);
-                bytes
-            } else {
-                self.output.rest()
-            };
-            if bytes.is_empty() {
-                if self.bar() {
-                    break;
-                }
-                continue;
-            }
-            match self.stream.try_write(bytes) {
-                Ok(0) => return Err(End::Quiet),
-                Ok(count) => {
-                    self.worker.stats().bytes_out.add(count as u64);
-                    self.output.advance(count);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.socket_full = true,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        self.account()
-    }
-
-    /// The node's state, freshly read.
-    fn check(&self) -> Check {
-        let shard = &self.worker.node.shard;
-        let now_ns = clock::boottime_ns();
-        let reigns = shard.role() == Role::Primary && now_ns < shard.lease_until_ns();
-        Check { now_ns, term: reigns.then(|| shard.term().0), mark: shard.mark() }
-    }
-
-    /// The head of the output waits for the high-water mark; false when it has come just now.
-    fn bar(&mut self) -> bool {
-        let check = self.check();
-        let Some(wait) = self.output.waits(&check) else { return false };
-        if self.barred.as_ref().is_none_or(|(old, _)| *old != wait) {
-            self.unbar();
-            let left = Duration::from_nanos(wait.deadline_ns.saturating_sub(check.now_ns));
-            self.barred = Some((wait, Box::pin(tokio::time::sleep(left))));
-        }
-        true
-    }
-
-    fn unbar(&mut self) {
-        if let Some((wait, _)) = self.barred.take() {
-            self.worker.forget_wait(wait.barrier, self.client.id);
-        }
-    }
-
     fn unpark(&mut self) {
         if self.parked.take().is_some() {
             self.client.set_flag(flag::BLOCKED, false);
             self.worker.node.clients.blocked.fetch_sub(1, Ordering::Relaxed);
         }
-    }
-
-    /// Keeps the node's account of unread replies, and ends clients that leave too much unread.
-    fn account(&mut self) -> Result<(), End> {
-        let unsent = self.output.unsent();
-        if unsent == self.accounted {
-            return Ok(());
-        }
-        let total = &self.worker.node.clients.unsent_bytes;
-        if unsent > self.accounted {
-            total.fetch_add(unsent - self.accounted, Ordering::Relaxed);
-        } else {
-            total.fetch_sub(self.accounted - unsent, Ordering::Relaxed);
-        }
-        self.accounted = unsent;
-        self.client.output_bytes.store(unsent, Ordering::Relaxed);
-        if unsent == 0 {
-            self.soft_since_ms = 0;
-            return Ok(());
-        }
-        let settings = self.worker.node.settings.load();
-        let above = |limit: u64| limit > 0 && unsent as u64 > limit;
-        let now_ms = clock::unix_ms();
-        let mut too_much = above(settings.output_hard_bytes);
-        if above(settings.output_soft_bytes) {
-            if self.soft_since_ms == 0 {
-                self.soft_since_ms = now_ms;
-            }
-            too_much |= now_ms - self.soft_since_ms.min(now_ms) > settings.output_soft_s * 1000;
-        } else {
-            self.soft_since_ms = 0;
-        }
-        if too_much {
-            tracing::info!(client = self.client.id, addr = %self.client.addr, unsent, "closed: unread replies");
-            return Err(End::Quiet);
-        }
-        Ok(())
     }
 
     /// Gives buffers back before the connection waits.

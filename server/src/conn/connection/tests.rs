@@ -1,0 +1,73 @@
+use std::rc::Rc;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::LocalSet;
+use torc_protocol::handshake::Secret;
+use torc_runtime::listen::acceptor::ConnectionLimit;
+use torc_runtime::listen::{PeerAddr, StdStream};
+
+use super::stranger::DENIED;
+use super::*;
+use crate::node::Node;
+use crate::store::KeyHasher;
+
+/// Everything that a client from `peer` hears when it says `request` and then no more.
+async fn heard(secret: Option<Secret>, settings: Settings, peer: &str, request: &str) -> String {
+    let node = Node::new(settings, 1, false, KeyHasher::new(1), clock::unix_ms(), [0; 20], secret);
+    let worker = Rc::new(Worker::new(node, 0, 1));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let address = listener.local_addr().expect("an address");
+    let mut client = TcpStream::connect(address).await.expect("connected");
+    let (stream, _) = listener.accept().await.expect("accepted");
+    let accepted = Accepted {
+        stream: StdStream::Tcp(stream.into_std().expect("a socket")),
+        peer: PeerAddr::Tcp(peer.parse().expect("an address")),
+        tag: Protocol::Resp,
+        permit: ConnectionLimit::new(1).try_take().expect("a place"),
+    };
+    let tasks = LocalSet::new();
+    tasks.spawn_local(serve(worker, accepted));
+    let talk = async move {
+        client.write_all(request.as_bytes()).await.expect("sent");
+        client.shutdown().await.expect("half closed");
+        let mut all = Vec::new();
+        // A reset behind the last word is an end, too.
+        let _ = client.read_to_end(&mut all).await;
+        String::from_utf8_lossy(&all).into_owned()
+    };
+    tasks.run_until(talk).await
+}
+
+fn secret() -> Option<Secret> {
+    Some(Secret::new(&[7; 32]).expect("long enough"))
+}
+
+fn denied() -> String {
+    String::from_utf8_lossy(DENIED).into_owned()
+}
+
+const STRANGER: &str = "192.0.2.7:5000";
+
+#[tokio::test]
+async fn strangers_need_a_password_or_the_secret() {
+    let none = Settings::default;
+    assert_eq!(heard(None, none(), "127.0.0.1:5000", "PING\r\n").await, "+PONG\r\n");
+    assert_eq!(heard(None, none(), STRANGER, "PING\r\n").await, denied());
+    let open = Settings { protected_mode: false, ..none() };
+    assert_eq!(heard(None, open, STRANGER, "PING\r\n").await, "+PONG\r\n");
+    let locked = Settings { requirepass: "pw".into(), ..none() };
+    assert!(heard(None, locked, STRANGER, "PING\r\n").await.starts_with("-NOAUTH"));
+    assert_eq!(heard(secret(), none(), STRANGER, "PING\r\n").await, denied());
+}
+
+#[tokio::test]
+async fn nothing_slips_through_behind_a_handshake() {
+    let hello = "*5\r\n$10\r\nTORC.HELLO\r\n$1\r\n1\r\n$5\r\nproxy\r\n$1\r\np\r\n$32\r\n00112233445566778899aabbccddeeff\r\n";
+    for smuggled in ["GET k\r\n", "*0\r\nGET k\r\n", "\r\nSET k v\r\n", "*1\r\n$4\r\nPING\r\n"] {
+        let said = heard(secret(), Settings::default(), STRANGER, &format!("{hello}{smuggled}")).await;
+        assert!(said.starts_with("*3\r\n") && said.ends_with(&denied()), "{smuggled:?}: {said}");
+        let said = heard(secret(), Settings::default(), STRANGER, smuggled).await;
+        assert_eq!(said, denied(), "{smuggled:?}");
+    }
+}
