@@ -1,6 +1,9 @@
 //! Clients that come and go in the middle of pipelines, nodes that break and refuse: no reply ever reaches the wrong
 //! client or the wrong place. Every reply says which request it belongs to.
 //!
+//! Proved by breaking it: a connection that forgets the requests of clients who left, instead of keeping their places,
+//! is found at once.
+//!
 //! `TORC_PROXY_SEED` and `TORC_PROXY_SEEDS` choose the seeds.
 
 mod common;
@@ -120,10 +123,12 @@ async fn every_reply_belongs_to_its_request() {
             });
         }
         let port = world.proxy.addresses().port;
-        let clients: Vec<_> =
-            (0..12).map(|id| tokio::spawn(live(port, seed * 1000 + id as u64, id, 12))).collect();
-        for client in clients {
-            client.await.expect("each reply belongs to its request");
+        let mut clients = tokio::task::JoinSet::new();
+        for id in 0..12 {
+            clients.spawn(live(port, seed * 1000 + id as u64, id, 12));
+        }
+        while let Some(client) = clients.join_next().await {
+            client.expect("each reply belongs to its request");
         }
         world.end().await;
     }

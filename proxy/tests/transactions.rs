@@ -195,7 +195,7 @@ async fn a_reply_that_is_held_back_delays_nobody_else() {
 
 #[tokio::test]
 async fn wait_asks_every_shard_that_was_written_to() {
-    let world = World::new(2, ProxyConfig::default()).await;
+    let mut world = World::new(2, ProxyConfig::default()).await;
     let (a, b) = (key_on(0, 2, "a"), key_on(1, 2, "b"));
     let mut client = world.client().await;
     assert_eq!(client.ask("WAIT 0 10").await, ":1\r\n");
@@ -207,5 +207,9 @@ async fn wait_asks_every_shard_that_was_written_to() {
     }
     assert_eq!(world.nodes[0].count("TORC.WAIT 2 1 100"), 1);
     assert_eq!(world.nodes[1].count("TORC.WAIT 1 1 100"), 1);
+    // In a new term nobody vouches for what was written in an older one.
+    world.set_map(&world.ports());
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(client.ask("WAIT 1 100").await, ":0\r\n");
     world.end().await;
 }

@@ -1,7 +1,8 @@
 //! WAIT: how many replicas have what this client wrote last, on every shard it wrote to.
 //!
 //! Each shard is asked with `TORC.WAIT offset numreplicas timeout-ms` for the position that came with the client's
-//! last write there; the smallest answer is the client's.
+//! last write there; the smallest answer is the client's. When a shard has changed its primary since, the answer is 0
+//! until the client has written there again.
 
 use std::rc::Rc;
 
@@ -38,8 +39,14 @@ pub(super) fn answer(local: &mut Local<'_>) -> Step {
     if shards == 0 {
         return local.refuse(text::NO_MAP);
     }
+    let written = local.client.positions.borrow().clone();
+    let reign = |shard: ShardId| local.routes.table.map.shard(shard).map_or(0, |state| state.term.0);
+    if written.iter().any(|(shard, term, _)| reign(*shard) > *term) {
+        // Another primary has come since: nobody can say from an offset alone that it has the write.
+        return local.reply(|reply| reply.integer(0));
+    }
     let mut positions: Vec<(ShardId, u64)> =
-        local.client.positions.borrow().iter().map(|(shard, _, offset)| (*shard, *offset)).collect();
+        written.iter().map(|(shard, _, offset)| (*shard, *offset)).collect();
     if positions.is_empty() {
         // Nothing was written: any shard says how many replicas it has.
         positions.push((local.routes.shard_id(local.client.id() as usize % shards), 0));

@@ -123,3 +123,67 @@ impl Hold {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::pending::{Dest, Lane, NEVER, Way};
+    use torc_protocol::command::{Command, StringCommand};
+
+    fn held(shard: u16, since_ns: u64, deadline_ns: u64) -> Held {
+        let pending = Pending {
+            client: None,
+            seq: since_ns,
+            part: 0,
+            skips: 0,
+            skip: 0,
+            dest: Dest::Shard(ShardId(shard)),
+            command: Command::String(StringCommand::Get),
+            write: false,
+            refused: false,
+            way: Way::Shared,
+            lane: Lane::Quick,
+            again: false,
+            len: 0,
+            deadline_ns,
+            since_ns,
+        };
+        Held { pending, bytes: vec![0; 10], shard: Some(ShardId(shard)) }
+    }
+
+    fn order(taken: &[Held]) -> Vec<u64> {
+        taken.iter().map(|held| held.pending.since_ns).collect()
+    }
+
+    #[test]
+    fn the_oldest_goes_first_and_each_shard_has_its_pauses() {
+        let mut hold = Hold::default();
+        for (shard, since) in [(1, 5), (1, 7), (2, 6), (1, 3)] {
+            hold.push(held(shard, since, NEVER), 100);
+        }
+        assert_eq!((hold.len(), hold.bytes()), (4, 40));
+        assert!(hold.waits_for(Some(ShardId(1))) && !hold.waits_for(Some(ShardId(3))));
+        assert!(hold.take_due(100, false).is_empty());
+        let due = hold.take_due(100 + FIRST_PAUSE_NS, false);
+        assert_eq!(order(&due), [3, 5, 6, 7]);
+        // Those of shard 1 could not be sent: it waits longer now. Shard 2 is forgotten.
+        for held in due.into_iter().filter(|held| held.shard == Some(ShardId(1))) {
+            hold.push(held, 100 + FIRST_PAUSE_NS);
+        }
+        hold.tidy();
+        assert!(!hold.waits_for(Some(ShardId(2))));
+        assert!(hold.take_due(100 + 2 * FIRST_PAUSE_NS, false).is_empty());
+        assert_eq!(order(&hold.take_due(100 + 3 * FIRST_PAUSE_NS, false)), [3, 5, 7]);
+        assert_eq!((hold.len(), hold.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn a_new_map_or_a_deadline_ends_the_pause() {
+        let mut hold = Hold::default();
+        hold.push(held(1, 1, NEVER), 0);
+        hold.push(held(1, 2, 50), 0);
+        assert_eq!(order(&hold.take_due(50, false)), [2]);
+        assert_eq!(order(&hold.take_due(51, true)), [1]);
+        assert!(hold.is_empty());
+    }
+}
