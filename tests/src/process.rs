@@ -27,14 +27,16 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `command` with its output appended to `log`.
+    /// Starts `command` with its output appended to `log`. A `torc` ends with the thread that started it, also when
+    /// the test is killed and nobody is dropped.
     ///
     /// # Errors
     /// What the operating system says to opening the log or starting the program.
     pub fn start(name: &str, mut command: Command, log: &Path) -> io::Result<Self> {
         let out = File::options().create(true).append(true).open(log)?;
         let err = out.try_clone()?;
-        let child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn()?;
+        let child =
+            command.env("TORC_DIE_WITH_PARENT", "1").stdin(Stdio::null()).stdout(out).stderr(err).spawn()?;
         Ok(Self { name: name.to_owned(), child, log: log.to_owned(), ended: None })
     }
 

@@ -59,32 +59,45 @@ fn only_known_errors(what: &str, written: &Written) {
 fn a_killed_primary_is_replaced_and_comes_back() {
     let mut cluster = Cluster::start(3);
     let tags: Vec<String> = (0..3).map(|shard| cluster.tag(shard)).collect();
-    let victim = cluster.primary(1);
-    let term = cluster.term(1);
-    let in_sync = Writer::start(proxy(&cluster), "in-sync", &format!("{}s", tags[1]));
-    let primary = Writer::start(proxy(&cluster), "primary", &format!("{}p", tags[1]));
-    let others: Vec<_> = [0, 2]
-        .map(|shard: usize| Writer::start(proxy(&cluster), "in-sync", &format!("{}o", tags[shard])))
-        .into_iter()
+    // The hardest case: the node that leads the control plane too, if it is a primary.
+    let leader = cluster.wait("the control plane's leader", || cluster.status()?["leader"].as_u64());
+    let led = (0..3).find(|shard| cluster.primary(*shard).node == Some(leader));
+    let hit = led.unwrap_or(1);
+    let victim = cluster.primary(hit);
+    let term = cluster.term(hit);
+    println!(
+        "{} is killed: primary of shard {hit}, leader of the control plane: {}",
+        victim.name,
+        led.is_some()
+    );
+    let tag = &tags[usize::from(hit)];
+    let in_sync = Writer::start(proxy(&cluster), "in-sync", &format!("{tag}s"));
+    let primary = Writer::start(proxy(&cluster), "primary", &format!("{tag}p"));
+    let others: Vec<_> = (0..3)
+        .filter(|shard| *shard != hit)
+        .map(|shard| {
+            let prefix = format!("{}o", tags[usize::from(shard)]);
+            (shard, Writer::start(proxy(&cluster), "in-sync", &prefix))
+        })
         .collect();
     in_sync.wait_more(SOME);
     primary.wait_more(SOME);
 
     let killed = Instant::now();
     victim.signal(Signal::KILL);
-    let heir = wait_other_primary(&cluster, 1, &victim);
+    let heir = wait_other_primary(&cluster, hit, &victim);
     primary.wait_more(1);
     println!("{} leads instead of {} after {:.2} s", heir.name, victim.name, killed.elapsed().as_secs_f64());
     // In-sync writes need a second member again: the killed node, started by torc up.
     in_sync.wait_more(SOME);
     primary.wait_more(SOME);
-    wait_replica(&cluster, 1, &victim.name);
+    wait_replica(&cluster, hit, &victim.name);
     assert_ne!(cluster.named(&victim.name).pid, victim.pid);
-    assert!(cluster.term(1) > term);
+    assert!(cluster.term(hit) > term);
     in_sync.wait_more(SOME);
 
     let (in_sync, primary) = (in_sync.finish(), primary.finish());
-    for (writer, shard) in others.into_iter().zip([0, 2]) {
+    for (shard, writer) in others {
         let written = writer.finish();
         nothing_lost(&cluster, &format!("shard {shard}, whose primary lives"), &written);
         assert!(written.errors.is_empty(), "shard {shard}: {:?}", written.errors);
@@ -96,7 +109,7 @@ fn a_killed_primary_is_replaced_and_comes_back() {
     println!("primary: {}; {} of them lost", primary.summary(), lost.len());
 
     // The copy on the node that came back is whole: it can lead.
-    let output = cluster.torc(&["cluster", "failover", "1"]);
+    let output = cluster.torc(&["cluster", "failover", &hit.to_string()]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     nothing_lost(&cluster, "in-sync, read from the node that came back", &in_sync);
     assert_eq!(primary.lost(&mut cluster.connect()), lost);

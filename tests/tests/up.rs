@@ -84,6 +84,15 @@ fn comes_up_goes_down_and_comes_up_again() {
         assert_eq!(String::from_utf8_lossy(&answer), wanted);
     }
 
+    // Nothing is kept on disk so far, and it says so.
+    for mut connection in [cluster.connect(), cluster.primary(0).connect()] {
+        for command in ["SAVE", "BGSAVE"] {
+            let reply = connection.call(&[command]).expect("an answer");
+            let text = reply.text().unwrap_or_default();
+            assert!(reply.is_error() && text.contains("memory"), "{command}: {text}");
+        }
+    }
+
     // What it printed, and what `torc status` prints.
     let said = cluster.up().log_text();
     for wanted in ["redis-cli -p", "memcached", "/metrics", "folder", "logs in", "Ctrl-C"] {
@@ -107,6 +116,14 @@ fn comes_up_goes_down_and_comes_up_again() {
 
     let text = fails(cluster.dir(), &["--shards", "2"]);
     assert!(text.contains("3 shards") && text.contains("--shards"), "{text}");
+    let text = fails(cluster.dir(), &["--lease-ms", "1234"]);
+    assert!(text.contains("leases of") && text.contains("--lease-ms"), "{text}");
+    // Its nodes need the ports that the map knows.
+    let port = file.processes[0].bus_port;
+    let taken = TcpListener::bind(("127.0.0.1", port)).expect("it is free now");
+    let text = fails(cluster.dir(), &[]);
+    assert!(text.contains(&format!("bus port {port} of node-1")) && text.contains("--dir"), "{text}");
+    drop(taken);
     assert!(cluster.dir().join("layout.json").exists(), "the folder of a cluster stays");
 
     // Started again it finds its folder and its map; memory is gone, terms go on.
