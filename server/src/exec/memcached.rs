@@ -53,20 +53,8 @@ impl<'n> Batch<'n, '_> {
         out: &mut Vec<u8>,
     ) -> Done {
         let start = out.len();
-        let envelope = Request {
-            args: Args::new(&[], &[]),
-            db: session.db,
-            ack: session.ack,
-            read: session.read,
-            want_position: false,
-            deadline_ms: 0,
-            version: None,
-            // Not a proxy's, but likewise free to name keys of several slots.
-            proxied: true,
-            id: None,
-            home: None,
-            fence: None,
-        };
+        // Not a proxy's, but likewise free to name keys of several slots.
+        let envelope = Request { proxied: true, ..Request::of(session, Args::new(&[], &[])) };
         let done = match self.memcached(session, envelope, request, out, false) {
             Ok(done) => {
                 self.exec.stats.command(MC).calls.add(1);

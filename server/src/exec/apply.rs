@@ -1,0 +1,177 @@
+//! A command whose stripes are locked: its handler, its record, what its reply waits for.
+
+use torc_cluster::lock::Outcome;
+use torc_protocol::command::Command;
+use torc_protocol::context::{Ack, ReadLevel};
+use torc_protocol::error as text;
+
+use super::{
+    Batch, CommandError, CommandResult, Cx, Depth, Done, Flow, ReplyKind, Request, Session, families, place,
+};
+use crate::shard::Role;
+use crate::store::{Access, Seen};
+
+impl<'n> Batch<'n, '_> {
+    pub(super) fn effective_ack(&self, command: Command, request: &Request<'_>) -> Ack {
+        if self.role == Role::Plain {
+            return Ack::Primary;
+        }
+        // Locks and fences promise more than a cache: they are always in-sync.
+        if matches!(command, Command::Lock(_)) || request.fence.is_some() {
+            return Ack::InSync;
+        }
+        request.ack.unwrap_or_else(|| self.node.default_ack())
+    }
+
+    pub(super) fn check_in_sync(&self) -> Result<(), CommandError> {
+        if self.role == Role::Plain || self.node.shard.in_sync_enough() {
+            return Ok(());
+        }
+        self.exec.stats.no_replicas.add(1);
+        Err(text::NOREPLICAS.into())
+    }
+
+    /// Runs a command whose stripes are locked.
+    pub(super) fn apply(
+        &mut self,
+        session: &mut Session,
+        command: Command,
+        request: Request<'_>,
+        access: Access<'n>,
+        out: &mut Vec<u8>,
+    ) -> Result<Done, (CommandError, bool)> {
+        let spec = command.spec();
+        let kind = if spec.is_write() || request.fence.is_some() {
+            ReplyKind::Write
+        } else if !spec.keys.is_none() || place::whole_store(spec) {
+            ReplyKind::Read
+        } else {
+            ReplyKind::Local
+        };
+        let ack = self.effective_ack(command, &request);
+        self.apply_with(session, request, access, out, (kind, ack), |cx| {
+            if let Some(token) = request.fence {
+                let keys = spec.find_keys(&request.args).map_err(|e| CommandError::from(e.to_string()))?;
+                let keys = keys.iter().filter_map(|&index| request.args.get(index));
+                families::lock::check_fences(cx, None, token, keys)?;
+            }
+            families::dispatch(cx, command, &request.args)
+        })
+    }
+
+    /// The reply of a request that was executed before under the same id; `None`: it was not.
+    fn repeated(
+        &self,
+        request: &Request<'_>,
+        access: &mut Access<'n>,
+        out: &mut Vec<u8>,
+        ack: Ack,
+    ) -> Result<Option<Done>, CommandError> {
+        let (Some(id), Some(slot)) = (request.id, request.home) else { return Ok(None) };
+        match access.stripe(slot).remembered().map_or(Seen::New, |table| table.look(id)) {
+            Seen::New => Ok(None),
+            Seen::TooOld => Err(text::REQUEST_ID_TOO_OLD.into()),
+            Seen::Again(reply) => {
+                out.extend_from_slice(reply);
+                let barrier = if ack == Ack::InSync { self.node.shard.last_offset() } else { 0 };
+                let deadline_ms = request.deadline_ms;
+                Ok(Some(Done { flow: Flow::Continue, kind: ReplyKind::Write, barrier, deadline_ms }))
+            }
+        }
+    }
+
+    /// Runs `run` on the locked stripes, records its effects as one record and works out the reply's barrier.
+    pub(super) fn apply_with(
+        &mut self,
+        session: &mut Session,
+        request: Request<'_>,
+        mut access: Access<'n>,
+        out: &mut Vec<u8>,
+        (kind, ack): (ReplyKind, Ack),
+        run: impl FnOnce(&mut Cx<'_, '_>) -> CommandResult,
+    ) -> Result<Done, (CommandError, bool)> {
+        let reply_at = out.len();
+        match self.repeated(&request, &mut access, out, ack) {
+            Ok(None) => {}
+            Ok(Some(done)) => return Ok(done),
+            Err(error) => return Err((error, false)),
+        }
+        let mut cx = Cx {
+            node: self.node,
+            access,
+            effects: &mut self.exec.effects,
+            stats: &self.exec.stats,
+            scripts: &mut self.exec.scripts,
+            now: self.now,
+            now_ms: self.now.unix_ms,
+            db: request.db,
+            out: &mut *out,
+            version: session.version,
+            rng: &mut self.exec.rng,
+            dirty: 0,
+            proxied: request.proxied,
+            depth: Depth::Command,
+            flow: Flow::Continue,
+            wake: Outcome::default(),
+            session: &mut *session,
+        };
+        let result = run(&mut cx);
+        let Cx { mut access, flow, dirty, wake, .. } = cx;
+        if let (Some(id), Some(slot)) = (request.id, request.home)
+            && dirty > 0
+            && result.is_ok()
+            && access.covers(slot)
+            && let Some(reply) = out.get(reply_at..).filter(|reply| !reply.is_empty())
+        {
+            access.stripe(slot).remembered_mut().keep(slot, id, reply, self.now.boottime_ns / 1_000_000);
+            self.exec.effects.remember(slot, id.origin, id.seq, reply);
+        }
+        // Still under the stripes' locks: the record's place in the history is the order of execution.
+        let offset = if self.exec.effects.is_empty() {
+            0
+        } else {
+            let offset = self.node.shard.next_offset();
+            self.exec.effects.take_record(self.term, offset, &mut self.exec.records);
+            offset
+        };
+        if dirty > 0 || offset != 0 || kind == ReplyKind::Write {
+            self.growth += access.take_growth();
+        }
+        drop(access);
+        if !wake.is_empty() {
+            self.node.locks.wake(&wake, offset);
+        }
+        if offset != 0 {
+            session.last_write = offset;
+        }
+        if let Err(error) = result {
+            return Err((error, true));
+        }
+        let kind = match kind {
+            // A script that wrote, a script that was loaded.
+            ReplyKind::Local | ReplyKind::Read if offset != 0 && dirty > 0 => ReplyKind::Write,
+            ReplyKind::Local if offset != 0 => ReplyKind::Read,
+            kind => kind,
+        };
+        let barrier = match kind {
+            // Without an effect of its own it shows those before it (a lock that was granted already, a key that
+            // was there), and must not before they are safe.
+            ReplyKind::Write if ack == Ack::InSync && offset == 0 => self.node.shard.last_offset(),
+            ReplyKind::Write if ack == Ack::InSync => offset,
+            ReplyKind::Read if request.read == Some(ReadLevel::Strong) && self.role == Role::Primary => {
+                self.node.shard.last_offset()
+            }
+            _ => 0,
+        };
+        if request.want_position && offset != 0 {
+            insert_position(out, reply_at, self.term, offset);
+        }
+        Ok(Done { flow, kind, barrier, deadline_ms: request.deadline_ms })
+    }
+}
+
+/// Puts the (term, offset) attribute in front of a reply that was written at `at`.
+fn insert_position(out: &mut Vec<u8>, at: usize, term: u64, offset: u64) {
+    let attribute = format!("|1\r\n+pos\r\n+{term}:{offset}\r\n");
+    out.splice(at..at, attribute.into_bytes());
+}

@@ -1,0 +1,99 @@
+//! A request with what it asks for beside its command.
+
+use torc_cluster::lock::Token;
+use torc_protocol::command::{Command, InternalCommand, ResolveError, resolve_internal};
+use torc_protocol::context::{Ack, Context, ReadLevel, RequestId};
+use torc_protocol::resp::{Args, Version};
+use torc_protocol::slot::Slot;
+
+use super::{Batch, CommandError, Session};
+
+/// What a request asks for beside its command: from its context prefix or from the session.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Request<'a> {
+    pub(super) args: Args<'a>,
+    pub(super) db: u8,
+    pub(super) ack: Option<Ack>,
+    pub(super) read: Option<ReadLevel>,
+    pub(super) want_position: bool,
+    pub(super) deadline_ms: u32,
+    /// The version of the protocol that the client of the proxy speaks; `None` without a context prefix.
+    pub(super) version: Option<Version>,
+    /// Came with a context prefix from a proxy.
+    pub(super) proxied: bool,
+    /// Names the request, so that a second sending of it does nothing.
+    pub(super) id: Option<RequestId>,
+    /// The slot that remembers the reply: that of the first key.
+    pub(super) home: Option<Slot>,
+    /// A fencing token that the keys must not have seen a higher one than.
+    pub(super) fence: Option<Token>,
+}
+
+impl<'a> Request<'a> {
+    /// A client's own request: what it does not say itself its session says.
+    #[inline]
+    pub(super) fn of(session: &Session, args: Args<'a>) -> Request<'a> {
+        Request {
+            args,
+            db: session.db,
+            ack: session.ack,
+            read: session.read,
+            want_position: false,
+            deadline_ms: 0,
+            version: None,
+            proxied: false,
+            id: None,
+            home: None,
+            fence: None,
+        }
+    }
+
+    /// A request that a proxy has put behind a context prefix.
+    fn in_context(context: &Context, args: Args<'a>) -> Request<'a> {
+        Request {
+            args,
+            db: context.db,
+            ack: context.ack,
+            read: context.read,
+            want_position: context.want_position,
+            deadline_ms: context.deadline_ms,
+            version: Some(if context.resp2 { Version::Resp2 } else { Version::Resp3 }),
+            proxied: true,
+            id: context.request_id,
+            home: None,
+            fence: context.fence.map(Token),
+        }
+    }
+}
+
+impl Batch<'_, '_> {
+    /// Finds the command, unwrapping a context prefix.
+    pub(super) fn resolve<'a>(
+        &self,
+        session: &Session,
+        mut request: Request<'a>,
+    ) -> Result<(Command, Request<'a>), CommandError> {
+        let unknown = |args: &Args<'_>| CommandError::resolve(ResolveError::UnknownCommand, *args);
+        let find = |args: &Args<'_>| resolve_internal(args).map_err(|e| CommandError::resolve(e, *args));
+        let mut command = find(&request.args)?;
+        if command.spec().is_internal() {
+            let handshake =
+                matches!(command, Command::Internal(InternalCommand::TorcHello | InternalCommand::TorcAuth));
+            let may_ask = session.trusted || (handshake && self.node.secret.is_some());
+            if !may_ask {
+                return Err(unknown(&request.args));
+            }
+            if command == Command::Internal(InternalCommand::Ctx) {
+                let bytes = request.args.get(1).unwrap_or_default();
+                let context = Context::decode(bytes).map_err(|e| CommandError::from(format!("ERR {e}")))?;
+                let args = request.args.tail(2);
+                request = Request::in_context(&context, args);
+                command = find(&request.args)?;
+                if command == Command::Internal(InternalCommand::Ctx) {
+                    return Err(unknown(&request.args));
+                }
+            }
+        }
+        Ok((command, request))
+    }
+}
