@@ -1,20 +1,22 @@
 //! What a connection speaks: finds the next request in its buffer and has it executed.
 
-use torc_protocol::resp::{Limits, ProtocolError, ReplyWriter, RequestParser};
+use torc_protocol::resp::Limits;
 
 use super::Protocol;
-use super::hold::holds;
+use super::ahead::Ahead;
 use super::output::ErrorForm;
+use super::pipeline::Pipeline;
 use crate::clients::Pause;
 use crate::exec::session::ReplyMode;
 use crate::exec::{Batch, Done, Flow, ReplyKind, Session};
 use crate::memcached;
 use crate::settings::Settings;
+use crate::store::Store;
 
 /// A connection's parser.
 pub enum Dialect {
     /// RESP2 and RESP3.
-    Resp(RequestParser),
+    Resp(Pipeline),
     /// The memcached text protocol.
     Memcached(memcached::Connection),
 }
@@ -37,7 +39,7 @@ impl Dialect {
     /// The parser for a fresh connection.
     pub fn new(protocol: Protocol) -> Dialect {
         match protocol {
-            Protocol::Resp => Dialect::Resp(RequestParser::new(Limits::default())),
+            Protocol::Resp => Dialect::Resp(Pipeline::new(Limits::default())),
             Protocol::Memcached => Dialect::Memcached(memcached::Connection::new()),
         }
     }
@@ -72,13 +74,20 @@ impl Dialect {
 
     /// Takes over what the settings say about requests.
     pub fn configure(&mut self, settings: &Settings, session: &Session) {
-        if let Dialect::Resp(parser) = self {
+        if let Dialect::Resp(pipeline) = self {
             let max_bulk_bytes = usize::try_from(settings.proto_max_bulk_bytes).unwrap_or(usize::MAX);
             let limits =
                 Limits { max_bulk_bytes, unauthenticated: !session.authenticated, ..Limits::default() };
-            if *parser.limits() != limits {
-                parser.set_limits(limits);
-            }
+            pipeline.set_limits(limits);
+        }
+    }
+
+    /// Parses what is whole in `buf`, up to a bound, and says which keys it will look up.
+    #[inline]
+    pub fn look_ahead(&mut self, store: &Store, ahead: &mut Ahead, session: &Session, buf: &[u8]) {
+        match self {
+            Dialect::Resp(pipeline) => pipeline.look_ahead(store, ahead, session, buf),
+            Dialect::Memcached(_) => {}
         }
     }
 
@@ -87,13 +96,14 @@ impl Dialect {
     pub fn step(
         &mut self,
         batch: &mut Batch<'_, '_>,
+        ahead: &mut Ahead,
         session: &mut Session,
         pause: Option<Pause>,
         buf: &[u8],
         out: &mut Vec<u8>,
     ) -> Step {
         match self {
-            Dialect::Resp(parser) => resp(parser, batch, session, pause, buf, out),
+            Dialect::Resp(pipeline) => pipeline.step(batch, ahead, session, pause, buf, out),
             Dialect::Memcached(connection) => {
                 if pause.is_some() && !buf.is_empty() {
                     return Step::Held;
@@ -112,50 +122,9 @@ fn after_digits(bytes: &[u8]) -> &[u8] {
     &bytes[digits..]
 }
 
-#[inline]
-fn resp(
-    parser: &mut RequestParser,
-    batch: &mut Batch<'_, '_>,
-    session: &mut Session,
-    pause: Option<Pause>,
-    buf: &[u8],
-    out: &mut Vec<u8>,
-) -> Step {
-    let frame = match parser.next(buf) {
-        Ok(Some(frame)) => frame,
-        Ok(None) => return Step::More { hint: parser.need_hint() },
-        Err(error) => {
-            // Redis closes without a word when a request is too big altogether.
-            if error != ProtocolError::FrameTooBig {
-                ReplyWriter::new(out, session.version).protocol_error(&error);
-            }
-            return Step::Broken;
-        }
-    };
-    if frame.is_empty() {
-        return Step::Nothing { consumed: frame.len };
-    }
-    let args = frame.view(buf);
-    if let Some(pause) = pause
-        && holds(pause, session, &args)
-    {
-        return Step::Held;
-    }
-    let (start, mode, authenticated) = (out.len(), session.reply_mode, session.authenticated);
-    let mut done = batch.run(session, args, out);
-    if mode != ReplyMode::On || session.reply_mode != ReplyMode::On {
-        silence(mode, session, start, out, &mut done);
-    }
-    if session.authenticated != authenticated {
-        let limits = Limits { unauthenticated: !session.authenticated, ..*parser.limits() };
-        parser.set_limits(limits);
-    }
-    Step::Done { consumed: frame.len, done }
-}
-
 /// CLIENT REPLY OFF and SKIP: takes the reply back.
 #[cold]
-fn silence(mode: ReplyMode, session: &mut Session, start: usize, out: &mut Vec<u8>, done: &mut Done) {
+pub fn silence(mode: ReplyMode, session: &mut Session, start: usize, out: &mut Vec<u8>, done: &mut Done) {
     match (mode, session.reply_mode) {
         // CLIENT REPLY ON itself is answered.
         (ReplyMode::Off, ReplyMode::On) | (ReplyMode::On, ReplyMode::On) => return,

@@ -3,18 +3,21 @@
 //! ```text
 //! torc-accept: acceptor ───bounded channel──▶ torc-worker-N (one tokio current-thread runtime)
 //!                                              └─ a task per connection, owning its socket and buffers
-//!   read → parse ≤ BATCH requests → Batch::begin/run…/end → check the lease again → write once
+//!   read → parse ahead, note the keys → let others read → fetch the keys' lines → Batch::begin/run…/end
+//!        → check the lease again → write once
 //! ```
 //!
 //! Only [`connection`] touches the socket: another kind of loop (io_uring) would replace that file and
 //! [`worker`]. Nothing of a connection is shared but its [`crate::clients::Client`].
 
+mod ahead;
 mod buffers;
 mod connection;
 mod dialect;
 mod hold;
 mod output;
 mod park;
+mod pipeline;
 pub mod worker;
 
 /// What a listener speaks.

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc};
-use tokio::task::LocalSet;
 use torc_runtime::clock;
 use torc_runtime::listen::acceptor::Accepted;
 use torc_runtime::shutdown::Shutdown;
 
 use super::Protocol;
+use super::ahead::Ahead;
 use super::buffers::Buffers;
 use super::connection;
 use crate::exec::{Executor, Now};
@@ -23,6 +24,9 @@ use crate::stats::WorkerStats;
 
 /// How often connections that wait for a mark look whether the lease is gone.
 const RECHECK: Duration = Duration::from_millis(50);
+
+/// Polls of tasks between two looks at the sockets: a connection takes up to three for a request.
+const POLLS_PER_LOOK: u32 = 256;
 
 /// How long connections get to flush when the node stops.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
@@ -37,6 +41,8 @@ pub struct Worker {
     pub exec: RefCell<Executor>,
     /// Buffers that connections take turns with.
     pub buffers: Buffers,
+    /// Keys that connections are about to look up; borrowed as `exec` is.
+    pub ahead: RefCell<Ahead>,
     /// Connections that wait until the high-water mark reaches an offset: (offset, client) → task.
     waiting: RefCell<BTreeMap<(u64, u64), Waker>>,
     /// Told when `waiting` is no longer empty.
@@ -52,6 +58,7 @@ impl Worker {
             index,
             exec,
             buffers: Buffers::default(),
+            ahead: RefCell::default(),
             waiting: RefCell::new(BTreeMap::new()),
             somebody_waits: Notify::new(),
         }
@@ -101,12 +108,23 @@ pub fn start(
     connections: mpsc::Receiver<Accepted<Protocol>>,
     shutdown: Shutdown,
 ) -> io::Result<std::thread::JoinHandle<()>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new().name(format!("torc-worker-{index}")).spawn(move || {
+    // The runtime cannot leave its thread, but its failure can.
+    let (tell, told) = std::sync::mpsc::sync_channel(1);
+    let thread = std::thread::Builder::new().name(format!("torc-worker-{index}")).spawn(move || {
+        let mut builder = Builder::new_current_thread();
+        let runtime =
+            match builder.enable_all().event_interval(POLLS_PER_LOOK).build_local(LocalOptions::default()) {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(tell.send(error)),
+            };
+        drop(tell);
         let worker = Rc::new(Worker::new(node, index, seed));
-        let tasks = LocalSet::new();
-        tasks.block_on(&runtime, serve(worker, connections, shutdown));
-    })
+        runtime.block_on(serve(worker, connections, shutdown));
+    })?;
+    match told.recv() {
+        Ok(error) => Err(error),
+        Err(_) => Ok(thread),
+    }
 }
 
 async fn serve(worker: Rc<Worker>, mut connections: mpsc::Receiver<Accepted<Protocol>>, shutdown: Shutdown) {

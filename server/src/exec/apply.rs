@@ -99,6 +99,7 @@ impl<'n> Batch<'n, '_> {
         let mut cx = Cx {
             node: self.node,
             access,
+            known: request.key,
             effects: &mut self.exec.effects,
             stats: &self.exec.stats,
             scripts: &mut self.exec.scripts,

@@ -29,6 +29,8 @@ pub struct Cx<'n, 'a> {
     pub session: &'a mut Session,
     /// The stripes that hold the command's keys, locked.
     pub access: Access<'n>,
+    /// The command's first key, where its hash was worked out ahead.
+    pub known: Option<Key<'a>>,
     /// What happened, for the replicas.
     pub effects: &'a mut EffectWriter,
     /// This worker's counters.
@@ -80,7 +82,10 @@ impl Cx<'_, '_> {
     /// What the store needs to find `bytes`.
     #[inline]
     pub fn key<'k>(&self, bytes: &'k [u8]) -> Key<'k> {
-        self.node.store.key(bytes)
+        match self.known {
+            Some(known) if std::ptr::eq(known.bytes, bytes) => Key { bytes, ..known },
+            _ => self.node.store.key(bytes),
+        }
     }
 
     /// A random number (splitmix64).

@@ -7,6 +7,7 @@
 //!
 //! One [`Executor`] per worker; nothing here touches a socket.
 
+pub mod ahead;
 mod apply;
 pub mod cx;
 pub mod error;
@@ -38,6 +39,7 @@ use crate::shard::{Role, View};
 use crate::slow;
 use crate::stats::WorkerStats;
 use crate::store::Access;
+use ahead::Foreseen;
 pub use cx::{CommandResult, Cx, Depth};
 pub use error::CommandError;
 pub use flow::{Done, Flow, Park, ReplyKind};
@@ -147,9 +149,24 @@ impl<'n, 'e> Batch<'n, 'e> {
 
     /// Executes one request and appends its reply to `out`.
     pub fn run(&mut self, session: &mut Session, args: Args<'_>, out: &mut Vec<u8>) -> Done {
+        self.run_foreseen(session, args, Foreseen::default(), out)
+    }
+
+    /// As [`Batch::run`], for a request that was looked at before.
+    pub fn run_foreseen(
+        &mut self,
+        session: &mut Session,
+        args: Args<'_>,
+        foreseen: Foreseen,
+        out: &mut Vec<u8>,
+    ) -> Done {
         let start = out.len();
-        let request = Request::of(session, args);
-        match self.resolve(session, request) {
+        let request = Request { key: foreseen.key(&args), ..Request::of(session, args) };
+        let resolved = match foreseen.command {
+            Some(command) => Ok((command, request)),
+            None => self.resolve(session, request),
+        };
+        match resolved {
             Ok((command, request)) => {
                 if let Some(version) = request.version {
                     session.version = version;
@@ -305,7 +322,10 @@ impl<'n, 'e> Batch<'n, 'e> {
         spec: &CommandSpec,
         request: &Request<'_>,
     ) -> Result<Access<'n>, CommandError> {
-        let slots = place::slots(command, spec, &request.args)?;
+        let slots = match request.key {
+            Some(key) if spec.keys.is_single() => Slots::from_slice(&[key.slot]),
+            _ => place::slots(command, spec, &request.args)?,
+        };
         self.check_slots(session, command, spec, request, &slots)
     }
 

@@ -7,6 +7,7 @@ use torc_protocol::resp::{Args, Version};
 use torc_protocol::slot::Slot;
 
 use super::{Batch, CommandError, Session};
+use crate::store::Key;
 
 /// What a request asks for beside its command: from its context prefix or from the session.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +26,8 @@ pub(super) struct Request<'a> {
     pub(super) id: Option<RequestId>,
     /// The slot that remembers the reply: that of the first key.
     pub(super) home: Option<Slot>,
+    /// Its first key with its hash and slot, where they were worked out ahead.
+    pub(super) key: Option<Key<'a>>,
     /// A fencing token that the keys must not have seen a higher one than.
     pub(super) fence: Option<Token>,
 }
@@ -44,6 +47,7 @@ impl<'a> Request<'a> {
             proxied: false,
             id: None,
             home: None,
+            key: None,
             fence: None,
         }
     }
@@ -61,6 +65,7 @@ impl<'a> Request<'a> {
             proxied: true,
             id: context.request_id,
             home: None,
+            key: None,
             fence: context.fence.map(Token),
         }
     }
@@ -87,7 +92,7 @@ impl Batch<'_, '_> {
                 let bytes = request.args.get(1).unwrap_or_default();
                 let context = Context::decode(bytes).map_err(|e| CommandError::from(format!("ERR {e}")))?;
                 let args = request.args.tail(2);
-                request = Request::in_context(&context, args);
+                request = Request { key: request.key, ..Request::in_context(&context, args) };
                 command = find(&request.args)?;
                 if command == Command::Internal(InternalCommand::Ctx) {
                     return Err(unknown(&request.args));

@@ -204,6 +204,15 @@ impl Entry {
         }))
     }
 
+    /// The first bytes that a look at the entry reads, for a prefetch.
+    #[inline]
+    pub fn first_bytes(&self) -> &[u8] {
+        match self {
+            Entry::Compact(bytes) => bytes,
+            Entry::Object(object) => &object.key,
+        }
+    }
+
     /// The value.
     #[inline]
     pub fn value(&self) -> ValueRef<'_> {

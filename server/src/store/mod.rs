@@ -11,6 +11,7 @@ pub mod entry;
 pub mod expiry;
 pub mod hash;
 pub mod hash_value;
+pub mod prefetch;
 pub mod remembered;
 pub mod stripe;
 pub mod table;

@@ -155,6 +155,12 @@ impl Stripe {
         Some(entry)
     }
 
+    /// The entry that a lookup of this hash most likely finds: by its tag alone, without a look at the entry.
+    #[inline]
+    pub fn likely(&self, db: u8, hash: u64) -> Option<&Entry> {
+        self.table(db)?.likely(hash)
+    }
+
     /// Every change of an entry's expiry ends here, after the tables have it.
     #[inline]
     fn expiry_changed(&mut self, old: Option<u64>, new: Option<u64>, hash: u64, db: u8) {

@@ -106,6 +106,13 @@ impl<T: Keyed> Table<T> {
         self.segments[index].items.find_mut(inner(hash), |item| item.key() == key)
     }
 
+    /// The entry that a lookup of this hash most likely finds: the first whose tag agrees; nothing of it is read.
+    #[inline]
+    pub fn likely(&self, hash: u64) -> Option<&T> {
+        let index = self.segment_index(hash)?;
+        self.segments[index].items.iter_hash(inner(hash)).next()
+    }
+
     /// An entry with this hash for which `matches` holds, whatever its key.
     pub fn find_by_hash(&self, hash: u64, mut matches: impl FnMut(&T) -> bool) -> Option<&T> {
         let index = self.segment_index(hash)?;

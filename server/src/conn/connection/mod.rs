@@ -193,6 +193,10 @@ impl Connection {
         loop {
             if let Event::Readable = self.wait().await? {
                 self.read().await?;
+                self.look_ahead();
+                // Others that have something to read do so first: what all of them look up is fetched together,
+                // and the replies leave close together, so that fewer of them wake a client that sleeps already.
+                give_way().await;
             }
             let mut batches = 0;
             loop {
@@ -336,6 +340,15 @@ impl Connection {
         }
     }
 
+    /// Parses what has come and says which keys it will look up.
+    fn look_ahead(&mut self) {
+        if self.parked.is_none() && self.held.is_none() && !self.closing && !self.stranger {
+            let store = &self.worker.node.store;
+            let mut ahead = self.worker.ahead.borrow_mut();
+            self.dialect.look_ahead(store, &mut ahead, &self.session, &self.input[self.at..]);
+        }
+    }
+
     /// Executes one batch; true when there may be more whole requests in the buffer.
     fn execute(&mut self) -> bool {
         if self.parked.is_some() || self.held.is_some() || self.closing || self.at == self.input.len() {
@@ -357,6 +370,7 @@ impl Connection {
         }
         let now = now();
         let mut exec = worker.exec.borrow_mut();
+        let mut ahead = worker.ahead.borrow_mut();
         let mut batch = Batch::begin(node, &mut exec, now);
         let reply_limit = self.output.bytes.len() + BATCH_REPLY_BYTES;
         let mut more = true;
@@ -369,7 +383,7 @@ impl Connection {
             let rest = &self.input[self.at..];
             let kind = pause.map(|(kind, _)| kind);
             let out = &mut self.output.bytes;
-            match self.dialect.step(&mut batch, &mut self.session, kind, rest, out) {
+            match self.dialect.step(&mut batch, &mut ahead, &mut self.session, kind, rest, out) {
                 Step::More { hint } => {
                     let spare = self.input.capacity() - self.input.len();
                     if hint > spare {
@@ -427,7 +441,7 @@ impl Connection {
         let ended_ns = clock::boottime_ns();
         batch.end_at(ended_ns);
         node.stamp_progress(worker.index, ended_ns);
-        drop(exec);
+        drop((exec, ahead));
         self.session.publish(now.unix_ms, last);
         self.client.input_bytes.store(self.input.len() - self.at, Ordering::Relaxed);
         self.drop_consumed();
@@ -477,6 +491,20 @@ impl Drop for Connection {
             self.worker.buffers.give(buffer);
         }
     }
+}
+
+/// Lets the other tasks that are ready have their turn, without a look at the sockets between.
+async fn give_way() {
+    let mut gave = false;
+    poll_fn(|cx| {
+        if gave {
+            return Poll::Ready(());
+        }
+        gave = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Notes what a reply depends on until it is sent.

@@ -71,3 +71,40 @@ async fn nothing_slips_through_behind_a_handshake() {
         assert_eq!(said, denied(), "{smuggled:?}");
     }
 }
+
+#[tokio::test]
+async fn what_is_parsed_ahead_runs_in_its_order() {
+    // What stands in database 0 and 1; the one that was chosen last counts, not that at the time of the parsing.
+    let mut stands = [None, None];
+    let (mut request, mut replies, mut db) = (String::new(), String::new(), 0);
+    let bulk = |value: Option<i32>| match value {
+        Some(n) => format!("${}\r\n{n}\r\n", n.to_string().len()),
+        None => "$-1\r\n".to_string(),
+    };
+    for n in 0..50 {
+        let next = n as usize / 3 % 2;
+        request += &format!("SET k {n}\r\n*2\r\n$3\r\nGET\r\n$1\r\nk\r\n\r\nSELECT {next}\r\nGET k\r\n");
+        stands[db] = Some(n);
+        replies += &format!("+OK\r\n{}+OK\r\n{}", bulk(stands[db]), bulk(stands[next]));
+        db = next;
+    }
+    let said = heard(None, Settings::default(), "127.0.0.1:5000", &request).await;
+    assert_eq!(said, replies);
+}
+
+#[tokio::test]
+async fn what_is_no_request_ends_only_what_follows() {
+    let request = "SET k v\r\nGET k\r\n*1\r\n!4\r\nPING\r\nGET k\r\n";
+    let said = heard(None, Settings::default(), "127.0.0.1:5000", request).await;
+    assert_eq!(said, "+OK\r\n$1\r\nv\r\n-ERR Protocol error: expected '$', got '!'\r\n");
+}
+
+#[tokio::test]
+async fn a_password_lifts_the_bounds_for_what_follows_it() {
+    let locked = || Settings { requirepass: "pw".into(), ..Settings::default() };
+    let big = format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$20000\r\n{}\r\n", "x".repeat(20_000));
+    let said = heard(None, locked(), "127.0.0.1:5000", &format!("AUTH pw\r\n{big}STRLEN k\r\n")).await;
+    assert_eq!(said, "+OK\r\n+OK\r\n:20000\r\n");
+    let said = heard(None, locked(), "127.0.0.1:5000", &format!("AUTH no\r\n{big}")).await;
+    assert!(said.ends_with("-ERR Protocol error: unauthenticated bulk length\r\n"), "{said}");
+}
