@@ -58,6 +58,12 @@ fn through_the_proxy() {
         steps.step(pipelines, || python("redis_pipelines", "redis", environment));
         steps.step(lock, || python("redis_lock", "redis", environment));
     }
+    steps.step("LOCK and FENCE", || python("locks_and_fences", "redis", PROTOCOLS[0]));
+    steps.step("Redlock libraries on one address, in-sync by a policy", || {
+        let done = cluster.torc(&["cluster", "policy", "redlock:", "--set", r#"{"ack":"in-sync"}"#]);
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        python::run("redis_redlock", &["redis", "redlock", "pottery"], addresses, &[]);
+    });
     steps.step("pymemcache", || python("memcached_basics", "pymemcache", PROTOCOLS[0]));
     steps.step("memcstat", || tools::memcstat(proxy.memcached()));
     steps.step("memcapable", || tools::memcapable(proxy.memcached()));

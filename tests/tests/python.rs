@@ -30,3 +30,17 @@ fn redis_py_lock() {
 fn pymemcache_basics() {
     against_server("memcached_basics", "pymemcache", &["2"]);
 }
+
+/// The libraries' own algorithm: a majority of servers that know nothing of each other, with one dead as well.
+#[test]
+fn redlock_over_independent_servers() {
+    let mut servers: Vec<Server> = (0..3).map(|_| Server::start()).collect();
+    let addresses = Addresses { resp: servers[0].resp(), memcached: servers[0].memcached() };
+    let ports: Vec<_> = servers.iter().map(|server| server.resp().port().to_string()).collect();
+    let run = |environment: &[(&str, &str)]| {
+        python::run("redis_redlock", &["redis", "redlock", "pottery"], addresses, environment);
+    };
+    run(&[("TORC_ENDPOINTS", &ports.join(","))]);
+    drop(servers.pop());
+    run(&[("TORC_ENDPOINTS", &ports[..2].join(",")), ("TORC_DEAD", &ports[2])]);
+}
