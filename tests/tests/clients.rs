@@ -5,7 +5,7 @@
 
 use rustix::process::Signal;
 use torc_tests::client::{Connection, Endpoint};
-use torc_tests::cluster::Cluster;
+use torc_tests::cluster::{Cluster, Entry};
 use torc_tests::peer;
 use torc_tests::python::{self, Addresses};
 use torc_tests::steps::Steps;
@@ -67,6 +67,15 @@ fn through_the_proxy() {
     steps.step("pymemcache", || python("memcached_basics", "pymemcache", PROTOCOLS[0]));
     steps.step("memcstat", || tools::memcstat(proxy.memcached()));
     steps.step("memcapable", || tools::memcapable(proxy.memcached()));
+    // Values of all lengths went by: each must have reached the replica, which must not have stopped at one.
+    steps.step("every replica holds what its primary holds", || {
+        for shard in 0..3 {
+            cluster.wait_in_sync(shard, 2);
+            let keys = |entry: &Entry| entry.connect().call(&["DBSIZE"]).expect("an answer");
+            let (primary, replica) = (cluster.primary(shard), cluster.replica(shard));
+            cluster.wait("as many keys on both", || (keys(&primary) == keys(&replica)).then_some(()));
+        }
+    });
     steps.finish();
     cluster.stop(Signal::INT);
 }

@@ -89,7 +89,8 @@ impl Backlog {
         }
     }
 
-    /// Appends to `out` the records after offset `after`, until `max_bytes` is passed.
+    /// Appends to `out` the records after offset `after`: about `max_bytes` of them, and at least one however
+    /// long it is.
     pub fn read(&self, after: u64, max_bytes: usize, out: &mut Vec<u8>) -> Read {
         if after >= self.last {
             return Read::Nothing;
@@ -99,8 +100,11 @@ impl Backlog {
         }
         let start = self.chunks.partition_point(|c| c.last <= after);
         let mut at = after;
+        // What the caller had put into `out` is none of ours: a chunk is never left out for it.
+        let begin = out.len();
         for chunk in self.chunks.iter().skip(start) {
-            if !out.is_empty() && out.len() + chunk.bytes.len() > max_bytes {
+            let taken = out.len() - begin;
+            if taken > 0 && taken + chunk.bytes.len() > max_bytes {
                 break;
             }
             let mut rest = &chunk.bytes[..];
@@ -163,6 +167,17 @@ mod tests {
             }
         }
         assert_eq!(seen, (18..=1000).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_record_above_the_limit_is_read_all_the_same() {
+        // One record of 3 MB to a chunk, read in steps of 256 KiB behind what the caller has in the buffer.
+        let backlog = filled(3, 3_000_000, 1 << 30);
+        for after in 0..3 {
+            let mut out = vec![0; 8];
+            assert_eq!(backlog.read(after, 256 * 1024, &mut out), Read::UpTo(after + 1));
+            assert_eq!(offsets(&out[8..]), [after + 1]);
+        }
     }
 
     #[test]
