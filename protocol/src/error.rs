@@ -93,8 +93,12 @@ pub const UNCERTAIN_LEASE: &str =
 /// The connection to the node broke after the request was sent.
 pub const UNCERTAIN_UPSTREAM: &str =
     "UNCERTAIN the connection to the shard broke after the command was sent; it happened at most once";
+/// The request was executed under this id before, with a reply that was not kept.
+pub const UNCERTAIN_REPLY: &str =
+    "UNCERTAIN the command was executed once, but its reply was too long to be kept for a second sending";
+/// Says nothing about an earlier sending.
 pub const REQUEST_ID_TOO_OLD: &str =
-    "ERR the request id is older than the window of remembered ids; not executed";
+    "ERR the request id is older than the window of remembered ids; this sending was not executed";
 pub const STALE_EPOCH: &str = "TRYAGAIN the request was routed by an old map";
 pub const DEADLINE_EXCEEDED: &str = "BUSY the deadline of the request passed before it was executed";
 pub const OOM: &str = "OOM command not allowed when used memory > 'maxmemory'.";

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use torc_protocol::handshake::Secret;
 use torc_runtime::listen::acceptor::ConnectionLimit;
 
-use crate::config::ProxyConfig;
+use crate::config::{MAX_THREADS, ProxyConfig};
 use crate::downstream::client::Registry;
 use crate::metrics::{NodeMetrics, WorkerMetrics};
 use crate::table::{RouteTable, Target};
@@ -51,6 +51,8 @@ pub struct Shared {
     pub run_id: String,
     /// Ports and paths that clients connect to.
     addresses: OnceLock<Addresses>,
+    /// The first of the workers' origins of request ids.
+    first_origin: u64,
     nodes: Mutex<Vec<(usize, Arc<NodeMetrics>)>>,
     orders: OnceLock<Vec<mpsc::Sender<Order>>>,
 }
@@ -74,6 +76,8 @@ impl Shared {
         tables: watch::Receiver<Arc<RouteTable>>,
         random: [u8; RUN_ID_BYTES],
     ) -> Self {
+        let (origin, _) =
+            random.split_first_chunk().map_or(([0; 8], &[][..]), |(first, rest)| (*first, rest));
         let tunable = Tunable {
             requirepass: config.requirepass.clone(),
             idle_timeout_ms: config.idle_timeout_ms,
@@ -90,10 +94,17 @@ impl Shared {
             started_ms: torc_runtime::clock::unix_ms(),
             run_id: random.iter().map(|byte| format!("{byte:02x}")).collect(),
             addresses: OnceLock::new(),
+            // Random, so that no other proxy and no other life of this one has it; zero is nobody's.
+            first_origin: (u64::from_le_bytes(origin) | 1 << 63) & !(MAX_THREADS as u64 * 2 - 1),
             nodes: Mutex::default(),
             orders: OnceLock::new(),
             config,
         }
+    }
+
+    /// The origin of a worker's request ids.
+    pub fn origin(&self, worker: usize) -> u64 {
+        self.first_origin + worker as u64
     }
 
     /// A worker's counters for a node: the same again when the node comes back.

@@ -18,7 +18,7 @@ use crate::downstream::request::Request;
 use crate::downstream::resp::{Step, lane, refuse, reply};
 use crate::downstream::session::Session;
 use crate::text;
-use crate::upstream::body::Body;
+use crate::upstream::body::{Body, id_in_prefix};
 use crate::upstream::connection::Connection;
 use crate::upstream::pending::{Dest, Lane, Way};
 use crate::worker::{Routes, Worker};
@@ -286,19 +286,20 @@ fn exec(
             return Step::Done;
         }
     }
-    let frames = transaction.frames(session, routes);
+    let (frames, id_at) = transaction.frames(session, routes);
+    let body = Body::Frames { bytes: &frames, id_at };
     let seq = client.outbox.borrow_mut().open(dispatch::render_of(session, request.command));
     let mut pending = dispatch::pending(worker, client, request, seq, dest, session.timeout_ms);
     pending.skips = transaction.commands.len() as u32 + 1;
     pending.write = transaction.write;
     match watch {
         None => {
-            worker.submit(routes, pending, Body::Frames(&frames));
+            worker.submit(routes, pending, body);
             Step::Done
         }
         Some(watch) => {
             pending.way = Way::Watching;
-            watch.connection.push(pending, Body::Frames(&frames));
+            watch.connection.push(pending, body);
             worker.mark_connection(&watch.connection);
             Step::DoneAlone
         }
@@ -306,26 +307,27 @@ fn exec(
 }
 
 impl Transaction {
-    /// MULTI, the commands, EXEC: each with the context.
-    fn frames(&self, session: &mut Session, routes: &Routes) -> Vec<u8> {
-        let prefix = session.prefix(&routes.table, self.write, &self.key).to_vec();
+    /// MULTI, the commands, EXEC: each with the context; and the place of the request id in that of EXEC.
+    fn frames(&self, session: &mut Session, routes: &Routes) -> (Vec<u8>, Option<usize>) {
+        let last = session.prefix(&routes.table, self.write, &self.key).to_vec();
+        let prefix = session.prefix(&routes.table, false, &self.key);
         let mut frames =
             Vec::with_capacity(self.args.len() + (self.commands.len() + 2) * (prefix.len() + 24));
-        let word = |frames: &mut Vec<u8>, word: &[u8]| {
-            request_header(frames, CONTEXT_ARGS + 1);
-            frames.extend_from_slice(&prefix);
-            request_arg(frames, word);
-        };
-        word(&mut frames, b"MULTI");
+        request_header(&mut frames, CONTEXT_ARGS + 1);
+        frames.extend_from_slice(prefix);
+        request_arg(&mut frames, b"MULTI");
         let mut rest = &self.args[..];
         for (count, bytes) in &self.commands {
             let (args, after) = rest.split_at_checked(*bytes).unwrap_or_default();
             request_header(&mut frames, CONTEXT_ARGS + count);
-            frames.extend_from_slice(&prefix);
+            frames.extend_from_slice(prefix);
             frames.extend_from_slice(args);
             rest = after;
         }
-        word(&mut frames, b"EXEC");
-        frames
+        request_header(&mut frames, CONTEXT_ARGS + 1);
+        let id_at = id_in_prefix(&last).map(|at| frames.len() + at);
+        frames.extend_from_slice(&last);
+        request_arg(&mut frames, b"EXEC");
+        (frames, id_at)
     }
 }

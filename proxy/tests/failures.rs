@@ -1,4 +1,5 @@
-//! Nodes that refuse, vanish, hang and come back: what is sent again, what is answered UNCERTAIN, what waits.
+//! Nodes that refuse, vanish, hang and come back: what is sent again under which id, what is answered UNCERTAIN, what
+//! waits.
 
 mod common;
 
@@ -56,21 +57,84 @@ async fn a_lost_connection() {
     assert_eq!(client.ask("GET n").await, "$1\r\n5\r\n");
     world.nodes[0].hook(first("set", 1, Act::ExecuteAndDrop));
     assert_eq!(client.ask("SET n 6").await, "+OK\r\n");
-    // What cannot is uncertain, and happens once.
-    world.nodes[0].hook(first("incr", 1, Act::ExecuteAndDrop));
-    assert!(client.ask("INCR n").await.starts_with("-UNCERTAIN "));
-    assert_eq!(world.nodes[0].value("n").as_deref(), Some("7"));
-    world.nodes[0].hook(first("set", 1, Act::ExecuteAndDrop));
-    assert!(client.ask("SET n 8 NX").await.starts_with("-UNCERTAIN "));
-    // In a pipeline each is judged by itself, and the answers keep their order.
-    world.nodes[0].hook(first("incr", 1, Act::Drop));
-    client.send_raw(b"GET n\r\nINCR n\r\nGET n\r\nPING\r\n").await;
-    let mut replies = Vec::new();
-    for _ in 0..4 {
-        replies.push(client.reply_bytes().await);
+    // What changes something at each execution is repeated under its id, and happens once.
+    for act in [Act::ExecuteAndDrop, Act::Drop] {
+        client.ask("SET n 6").await;
+        world.nodes[0].hook(first("incr", 2, act));
+        assert_eq!(client.ask("INCR n").await, ":7\r\n");
+        let sent: Vec<_> = world.nodes[0].seen().into_iter().filter(|seen| seen.args[0] == "INCR").collect();
+        let last = &sent[sent.len() - 3..];
+        assert!(last.iter().all(|seen| seen.id.map(|id| id.seq) == last[0].id.map(|id| id.seq)), "{last:?}");
+        assert_eq!(last.iter().map(|seen| seen.repeated).collect::<Vec<_>>(), [false, true, true]);
     }
-    assert!(replies[1].starts_with("-UNCERTAIN "), "{replies:?}");
-    assert_eq!(replies[2..], ["$1\r\n8\r\n".to_owned(), "+PONG\r\n".to_owned()]);
+    // In a pipeline each is judged by itself, and the answers keep their order.
+    world.nodes[0].hook(first("incr", 1, Act::ExecuteAndDrop));
+    client.send_raw(b"GET n\r\nINCR n\r\nGET n\r\nPING\r\n").await;
+    for wanted in ["$1\r\n7\r\n", ":8\r\n", "$1\r\n8\r\n", "+PONG\r\n"] {
+        assert_eq!(client.reply_bytes().await, wanted);
+    }
+    // Without a key nobody remembers: uncertain.
+    world.nodes[0].hook(first("lock.acquire", 1, Act::Drop));
+    assert!(client.ask("LOCK.ACQUIRE l TTL 500").await.starts_with("-UNCERTAIN "));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn another_primary_knows_what_the_old_one_executed() {
+    let mut world = World::new(1, ProxyConfig::default()).await;
+    let mut client = world.client().await;
+    client.ask("SET n 1").await;
+    world.nodes[0].hook({
+        let node = world.nodes[0].clone();
+        move |seen| {
+            if seen.args[0] == "INCR" {
+                node.kill();
+                return Act::ExecuteAndDrop;
+            }
+            Act::Usual
+        }
+    });
+    client.send("INCR n").await;
+    let old = world.nodes[0].clone();
+    world.until(|_| old.value("n").as_deref() == Some("2")).await;
+    let fresh = FakeNode::start(Some(secret())).await;
+    fresh.take_over(&old);
+    world.set_map(&[Some(fresh.port)]);
+    assert_eq!(client.reply_bytes().await, ":2\r\n");
+    assert_eq!(client.ask("GET n").await, "$1\r\n2\r\n");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn what_a_refusal_settles() {
+    let world = World::new(1, quick()).await;
+    let mut client = world.client().await;
+    let too_old = format!("-{}\r\n", torc_protocol::error::REQUEST_ID_TOO_OLD);
+    // The only sending was refused: the request gets another number.
+    world.nodes[0].hook(first("incr", 1, Act::Reply(too_old.clone())));
+    assert_eq!(client.ask("INCR n").await, ":1\r\n");
+    let numbers: Vec<_> = world.nodes[0].seen().iter().filter_map(|seen| Some(seen.id?.seq)).collect();
+    assert!(numbers.len() == 2 && numbers[0] < numbers[1], "{numbers:?}");
+    // A second sending was: nobody knows of the first one.
+    let mut acts = vec![Act::Reply(too_old), Act::ExecuteAndDrop];
+    world.nodes[0].hook(move |_| acts.pop().unwrap_or(Act::Usual));
+    assert!(client.ask("INCR n").await.starts_with("-UNCERTAIN "));
+    // What says "not executed" says it of its own sending: tried on until the deadline, and never a plain error.
+    let mut acts = vec![Act::Reply("-NOREPLICAS Not enough good replicas to write.\r\n".into()); 3];
+    acts.push(Act::ExecuteAndDrop);
+    world.nodes[0].hook(move |_| acts.pop().unwrap_or(Act::Usual));
+    assert_eq!(client.ask("INCR n").await, ":3\r\n");
+    let mut executed = false;
+    world.nodes[0].hook(move |_| match std::mem::replace(&mut executed, true) {
+        false => Act::ExecuteAndDrop,
+        true => Act::Reply("-NOREPLICAS Not enough good replicas to write.\r\n".into()),
+    });
+    assert!(client.ask("INCR n").await.starts_with("-UNCERTAIN "));
+    assert_eq!(world.nodes[0].value("n").as_deref(), Some("4"));
+    // A reply that was too long to be kept is final.
+    let kept = format!("-{}\r\n", torc_protocol::error::UNCERTAIN_REPLY);
+    world.nodes[0].hook(first("incr", 9, Act::Reply(kept.clone())));
+    assert_eq!(client.ask("INCR n").await, kept);
     world.end().await;
 }
 
@@ -177,8 +241,8 @@ async fn parts_of_a_request_are_tried_again_by_themselves() {
     assert_eq!(client.ask(&format!("MSET {a} 1 {b} 2")).await, "+OK\r\n");
     world.nodes[1].hook(first("mget", 1, Act::Drop));
     assert_eq!(client.ask(&format!("MGET {b} {a}")).await, "*2\r\n$1\r\n2\r\n$1\r\n1\r\n");
-    world.nodes[1].hook(first("del", 1, Act::Drop));
-    assert!(client.ask(&format!("DEL {a} {b}")).await.starts_with("-UNCERTAIN "));
+    world.nodes[1].hook(first("del", 1, Act::ExecuteAndDrop));
+    assert_eq!(client.ask(&format!("DEL {a} {b}")).await, ":2\r\n");
     assert_eq!(world.nodes[0].count(&format!("MSET {a} 1")), 1);
     world.end().await;
 }

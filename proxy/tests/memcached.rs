@@ -71,7 +71,7 @@ async fn the_password_comes_first() {
 }
 
 #[tokio::test]
-async fn what_is_lost_is_asked_again_when_that_changes_nothing() {
+async fn what_is_lost_is_asked_again_and_done_once() {
     let world = World::new(1, ProxyConfig::default()).await;
     let mut client = world.memcached().await;
     let mut lost = Vec::new();
@@ -88,6 +88,9 @@ async fn what_is_lost_is_asked_again_when_that_changes_nothing() {
     client.send_raw(b"get k\r\n").await;
     assert_eq!(client.until("END\r\n").await, "VALUE k 0 1\r\nv\r\nEND\r\n");
     client.send_raw(b"incr k 1\r\n").await;
+    // The pretended node knows no incr; it says so once.
+    assert_eq!(client.until("\r\n").await, "ERROR\r\n");
+    client.send_raw(b"flush_all\r\n").await;
     assert!(client.until("\r\n").await.starts_with("SERVER_ERROR UNCERTAIN "));
     world.end().await;
 }

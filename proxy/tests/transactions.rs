@@ -91,11 +91,19 @@ async fn a_refused_transaction_is_tried_again_whole() {
     let reply = client.ask("EXEC").await;
     assert!(reply.starts_with("*"), "{reply}");
     assert_eq!(world.nodes[0].value("n").as_deref(), Some("5"));
-    // Lost on the way: nobody knows.
-    world.nodes[0].hook(|seen| if seen.args[0] == "EXEC" { Act::Drop } else { Act::Usual });
+    // Lost on the way: sent again under its id.
+    let mut lost = 0;
+    world.nodes[0].hook(move |seen| {
+        lost += usize::from(seen.args[0] == "EXEC");
+        if seen.args[0] == "EXEC" && lost == 1 { Act::Drop } else { Act::Usual }
+    });
     client.ask("MULTI").await;
     client.ask("SET n 4").await;
-    assert!(client.ask("EXEC").await.starts_with("-UNCERTAIN "));
+    assert_eq!(client.ask("EXEC").await, "*1\r\n+OK\r\n");
+    let execs: Vec<_> = world.nodes[0].seen().into_iter().filter(|seen| seen.args[0] == "EXEC").collect();
+    let [.., first, second] = &execs[..] else { panic!("{execs:?}") };
+    assert_eq!((first.id.map(|id| id.seq), first.repeated), (second.id.map(|id| id.seq), false));
+    assert!(first.id.is_some() && second.repeated);
     world.end().await;
 }
 

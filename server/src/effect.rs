@@ -8,6 +8,8 @@
 //! effect  : opcode u8 | fields; bytes are `length u32 | bytes`, integers little-endian
 //! ```
 
+use torc_protocol::context::RequestId;
+
 use crate::store::{Entry, Meta, ValueRef};
 
 /// Header bytes of a record.
@@ -92,8 +94,8 @@ pub enum Effect<'a> {
     Fence { slot: u16, key: &'a [u8], token: u64 },
     /// A slot's fencing floor was raised.
     FenceFloor { slot: u16, token: u64 },
-    /// The reply to a request id.
-    Remember { slot: u16, origin: u64, seq: u64, reply: &'a [u8] },
+    /// The reply to a request id; an empty one: ids of the origin up to this one are gone.
+    Remember { slot: u16, id: RequestId, reply: &'a [u8] },
 }
 
 /// A record or effect is not what it should be.
@@ -349,12 +351,11 @@ impl EffectWriter {
     }
 
     /// The reply to a request id, for a retry of it.
-    pub fn remember(&mut self, slot: u16, origin: u64, seq: u64, reply: &[u8]) {
+    pub fn remember(&mut self, slot: u16, id: RequestId, reply: &[u8]) {
         if self.enabled {
             self.buf.push(REMEMBER);
             self.buf.extend_from_slice(&slot.to_le_bytes());
-            self.u64(origin);
-            self.u64(seq);
+            self.buf.extend_from_slice(&id.to_bytes());
             self.bytes(reply);
         }
     }
@@ -473,8 +474,7 @@ impl<'a> Reader<'a> {
             FENCE_FLOOR => Effect::FenceFloor { slot: self.u16()?, token: self.u64()? },
             REMEMBER => Effect::Remember {
                 slot: self.u16()?,
-                origin: self.u64()?,
-                seq: self.u64()?,
+                id: RequestId { origin: self.u64()?, seq: self.u64()?, settled: self.u64()? },
                 reply: self.bytes()?,
             },
             other => return Err(DecodeError::Unknown(other)),
@@ -531,7 +531,7 @@ mod tests {
         w.put(3, b"k", &Entry::string(b"k", b"v", &meta));
         w.hash_set(0, b"h", 1, [&b"f"[..], b"v"].into_iter());
         w.flush(None);
-        w.remember(9, 1, 2, b"+OK\r\n");
+        w.remember(9, RequestId { origin: 1, seq: 2, settled: 1 }, b"+OK\r\n");
         let mut out = Vec::new();
         w.take_record(4, 8, &mut out);
         assert!(w.is_empty());
@@ -542,7 +542,10 @@ mod tests {
         let Effect::HashSet { items, .. } = all[1] else { panic!() };
         assert_eq!(items.collect::<Vec<_>>(), [b"f", b"v"]);
         assert_eq!(all[2], Effect::Flush { db: None });
-        assert_eq!(all[3], Effect::Remember { slot: 9, origin: 1, seq: 2, reply: b"+OK\r\n" });
+        assert_eq!(
+            all[3],
+            Effect::Remember { slot: 9, id: RequestId { origin: 1, seq: 2, settled: 1 }, reply: b"+OK\r\n" }
+        );
     }
 
     proptest! {

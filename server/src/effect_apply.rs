@@ -2,7 +2,6 @@
 //! or is evicted; applying an effect twice gives the same entry.
 
 use torc_cluster::lock::{FenceEffect, Token};
-use torc_protocol::context::RequestId;
 
 use crate::effect::{Effect, EffectWriter, Items};
 use crate::node::Node;
@@ -117,9 +116,7 @@ pub fn apply(node: &Node, effect: &Effect<'_>, now_ns: u64) {
         Effect::FenceFloor { slot, token } => {
             node.apply_fence(slot, FenceEffect::Floor { token: Token(token) }, now_ns);
         }
-        Effect::Remember { slot, origin, seq, reply } => {
-            node.apply_remember(slot, RequestId { origin, seq }, reply, now_ns);
-        }
+        Effect::Remember { slot, id, reply } => node.apply_remember(slot, id, reply, now_ns),
     }
 }
 

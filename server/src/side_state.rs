@@ -37,10 +37,11 @@ impl Node {
     pub fn snapshot_remembered(&self, stripe: &Stripe, index: u16, writer: &mut EffectWriter) {
         let Some(remembered) = stripe.remembered() else { return };
         for (origin, seq) in remembered.floors() {
-            writer.remember(index * SLOTS_PER_STRIPE as u16, origin, seq, b"");
+            let id = RequestId { origin, seq, settled: seq };
+            writer.remember(index * SLOTS_PER_STRIPE as u16, id, b"");
         }
         for (slot, id, reply) in remembered.replies() {
-            writer.remember(slot, id.origin, id.seq, reply);
+            writer.remember(slot, id, reply);
         }
     }
 

@@ -20,6 +20,7 @@
 
 pub mod client;
 pub mod cluster;
+pub mod counter;
 pub mod differential;
 pub mod frame;
 pub mod http;

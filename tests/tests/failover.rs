@@ -12,6 +12,7 @@ use std::time::Instant;
 use rustix::process::Signal;
 use torc_tests::client::Endpoint;
 use torc_tests::cluster::{self, Cluster, Entry};
+use torc_tests::counter::Counter;
 use torc_tests::process::Process;
 use torc_tests::writer::{Writer, Written};
 
@@ -113,6 +114,34 @@ fn a_killed_primary_is_replaced_and_comes_back() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     nothing_lost(&cluster, "in-sync, read from the node that came back", &in_sync);
     assert_eq!(primary.lost(&mut cluster.connect()), lost);
+    cluster.stop(Signal::INT);
+}
+
+/// Times that the primary is killed under counting clients.
+const KILLS: usize = 3;
+
+#[test]
+fn every_acknowledged_increment_counts_once_while_primaries_are_killed() {
+    let mut cluster = Cluster::start(3);
+    let tag = cluster.tag(0);
+    let counters: Vec<Counter> =
+        (0..4).map(|n| Counter::start(proxy(&cluster), "in-sync", &format!("{tag}c{n}"))).collect();
+    for _ in 0..KILLS {
+        counters.iter().for_each(|counter| counter.wait_more(SOME / 4));
+        cluster.wait_in_sync(0, 2);
+        let victim = cluster.primary(0);
+        victim.signal(Signal::KILL);
+        wait_other_primary(&cluster, 0, &victim);
+        // The killed node, started again by torc up, makes the set whole.
+        counters.iter().for_each(|counter| counter.wait_more(SOME / 4));
+    }
+    let counted: Vec<_> = counters.into_iter().map(Counter::finish).collect();
+    for counted in &counted {
+        counted.check(&mut cluster.connect());
+        for error in counted.errors.keys() {
+            assert!(error.starts_with("NOREPLICAS") || error.starts_with("CLUSTERDOWN"), "{error}");
+        }
+    }
     cluster.stop(Signal::INT);
 }
 

@@ -29,7 +29,7 @@ pub use flags::{Acl, Flags};
 pub use introspect::{answer_command, help};
 pub use keys::{KeyError, KeyIndexes, KeySpec};
 pub use lookup::{ResolveError, lookup, lookup_full, lookup_sub, resolve, resolve_internal};
-pub use retry::retry_is_safe;
+pub use retry::{has_a_home, reply_may_be_repeated, retry_is_safe};
 pub use spec::{CommandSpec, Merge, Route};
 
 macro_rules! commands {

@@ -1,6 +1,6 @@
 //! Which requests may be sent again when it is not known whether the first one was executed.
 
-use super::{Command, Flags, InternalCommand, StringCommand};
+use super::{Command, Flags, InternalCommand, LockCommand, StringCommand, TransactionCommand};
 use crate::memcached::{Request, Verb};
 use crate::resp::Args;
 
@@ -13,6 +13,29 @@ pub fn retry_is_safe(command: Command, args: &Args<'_>) -> bool {
         Command::String(StringCommand::Set) => set_is_plain(args),
         Command::Internal(InternalCommand::Mc) => memcached_is_repeatable(args),
         _ => flags.contains(Flags::READONLY) || flags.contains(Flags::IDEMPOTENT),
+    }
+}
+
+/// Whether a second sending may get the reply of the first one: not where the reply tells how much time is left,
+/// which has gone on since.
+pub fn reply_may_be_repeated(command: Command) -> bool {
+    !matches!(command, Command::Lock(LockCommand::LockAcquire | LockCommand::LockExtend))
+}
+
+/// Whether a node that is given the request with an id remembers its reply, so that it may be sent again: it has a
+/// key, in whose stripe the reply is kept. (EXEC has the keys of its transaction.)
+pub fn has_a_home(command: Command, args: &Args<'_>) -> bool {
+    match command {
+        Command::Internal(InternalCommand::Mc) => {
+            let request =
+                Request::from_parts(args.get(1).unwrap_or_default(), args.get(2).unwrap_or_default());
+            request.is_ok_and(|request| !request.keys.is_empty())
+        }
+        Command::Transactions(TransactionCommand::Exec) => false,
+        _ => {
+            reply_may_be_repeated(command)
+                && command.spec().find_keys(args).is_ok_and(|keys| !keys.is_empty())
+        }
     }
 }
 
@@ -57,6 +80,20 @@ mod tests {
         assert!(!safe("set k v px 10 get"));
         assert!(!safe("incr k"));
         assert!(!safe("del k"));
+    }
+
+    #[test]
+    fn what_is_remembered() {
+        let home = |line: &str| {
+            let args = OwnedArgs::new(line.split(' '));
+            has_a_home(resolve(&args.view()).expect("known"), &args.view())
+        };
+        assert!(home("incr k") && home("eval x 1 k") && home("fence k 7 incr k"));
+        assert!(!home("flushall") && !home("eval x 0") && !home("lock.acquire l ttl 5") && !home("exec"));
+        let args = OwnedArgs::new(["MC", "incr a 1"]);
+        assert!(has_a_home(Command::Internal(InternalCommand::Mc), &args.view()));
+        let args = OwnedArgs::new(["MC", "flush_all"]);
+        assert!(!has_a_home(Command::Internal(InternalCommand::Mc), &args.view()));
     }
 
     #[test]

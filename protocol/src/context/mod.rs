@@ -11,7 +11,7 @@
 //!      5    1  reserved, 0
 //!      6    8  epoch of the map that routed the request
 //!     14    4  milliseconds left until the request's deadline, 0 for none
-//!     18   16  request id: origin, sequence    (with FLAG_REQUEST_ID)
+//!     18   24  request id: origin, sequence, settled   (with FLAG_REQUEST_ID)
 //!      …    8  fencing token                   (with FLAG_FENCE)
 //!      …  1+n  length and bytes of the user    (with FLAG_USER)
 //! ```
@@ -32,14 +32,19 @@ const FLAG_FENCE: u16 = 1 << 2;
 const FLAG_USER: u16 = 1 << 3;
 /// The client speaks RESP2: the reply is to be written so.
 const FLAG_RESP2: u16 = 1 << 4;
-const KNOWN_FLAGS: u16 = FLAG_WANT_POSITION | FLAG_REQUEST_ID | FLAG_FENCE | FLAG_USER | FLAG_RESP2;
+/// An earlier sending of the request may have been executed.
+const FLAG_REPEATED: u16 = 1 << 5;
+const KNOWN_FLAGS: u16 =
+    FLAG_WANT_POSITION | FLAG_REQUEST_ID | FLAG_FENCE | FLAG_USER | FLAG_RESP2 | FLAG_REPEATED;
 
 /// Bytes of the part that is always there.
 pub const FIXED_BYTES: usize = 18;
+/// Where the request id begins in a record that has one.
+pub const REQUEST_ID_AT: usize = FIXED_BYTES;
 /// The longest user name, in bytes.
 pub const MAX_USER_BYTES: usize = u8::MAX as usize;
 /// The longest encoded context, in bytes.
-pub const MAX_CONTEXT_BYTES: usize = FIXED_BYTES + 16 + 8 + 1 + MAX_USER_BYTES;
+pub const MAX_CONTEXT_BYTES: usize = FIXED_BYTES + RequestId::BYTES + 8 + 1 + MAX_USER_BYTES;
 
 /// What must have happened before a write is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -138,12 +143,28 @@ impl FromStr for ReadLevel {
 }
 
 /// Names a request for good: a server that has executed it once gives the same reply again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RequestId {
-    /// Who numbers: new at each start of a proxy.
+    /// Who numbers: one worker of one life of a proxy.
     pub origin: u64,
-    /// Rises by one with each request of that origin.
+    /// Rises by one with each request of that origin; the first one is 1.
     pub seq: u64,
+    /// All ids of the origin up to this one are settled: answered or given up, and never sent again.
+    pub settled: u64,
+}
+
+impl RequestId {
+    /// Bytes in a record.
+    pub const BYTES: usize = 24;
+
+    /// As in a record.
+    pub fn to_bytes(self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        bytes[..8].copy_from_slice(&self.origin.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.seq.to_le_bytes());
+        bytes[16..].copy_from_slice(&self.settled.to_le_bytes());
+        bytes
+    }
 }
 
 /// For whom and how a request is executed. The default is what a plain client of a server has.
@@ -165,6 +186,8 @@ pub struct Context<'a> {
     /// The user that the proxy has authenticated; `None` for the default user.
     pub user: Option<&'a str>,
     pub request_id: Option<RequestId>,
+    /// An earlier sending of it may have been executed, or may still be.
+    pub repeated: bool,
     /// A fencing token that the keys of the request must not have seen surpassed.
     pub fence: Option<u64>,
 }
@@ -194,6 +217,7 @@ impl<'a> Context<'a> {
             (self.fence.is_some(), FLAG_FENCE),
             (self.user.is_some(), FLAG_USER),
             (self.resp2, FLAG_RESP2),
+            (self.repeated, FLAG_REPEATED),
         ] {
             if set {
                 flags |= flag;
@@ -217,8 +241,7 @@ impl<'a> Context<'a> {
         fixed[14..18].copy_from_slice(&self.deadline_ms.to_le_bytes());
         out.extend_from_slice(&fixed);
         if let Some(id) = self.request_id {
-            out.extend_from_slice(&id.origin.to_le_bytes());
-            out.extend_from_slice(&id.seq.to_le_bytes());
+            out.extend_from_slice(&id.to_bytes());
         }
         if let Some(token) = self.fence {
             out.extend_from_slice(&token.to_le_bytes());
@@ -265,12 +288,14 @@ impl<'a> Context<'a> {
             deadline_ms: u32::from_le_bytes(bytes.take()?),
             want_position: flags & FLAG_WANT_POSITION != 0,
             resp2: flags & FLAG_RESP2 != 0,
+            repeated: flags & FLAG_REPEATED != 0,
             ..Context::default()
         };
         if flags & FLAG_REQUEST_ID != 0 {
             context.request_id = Some(RequestId {
                 origin: u64::from_le_bytes(bytes.take()?),
                 seq: u64::from_le_bytes(bytes.take()?),
+                settled: u64::from_le_bytes(bytes.take()?),
             });
         }
         if flags & FLAG_FENCE != 0 {
@@ -323,12 +348,14 @@ mod tests {
             want_position: true,
             resp2: true,
             user: Some("ann"),
-            request_id: Some(RequestId { origin: 1, seq: 2 }),
+            request_id: Some(RequestId { origin: 1, seq: 4, settled: 2 }),
+            repeated: true,
             fence: Some(3),
         };
         let bytes = [
-            &[0x1f, 0, 3, 3, 2, 0, 8, 7, 6, 5, 4, 3, 2, 1, 0xe8, 3, 0, 0][..],
-            &[1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0],
+            &[0x3f, 0, 3, 3, 2, 0, 8, 7, 6, 5, 4, 3, 2, 1, 0xe8, 3, 0, 0][..],
+            &[1, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0],
+            &[3, 0, 0, 0, 0, 0, 0, 0],
             b"\x03ann",
         ]
         .concat();
@@ -373,11 +400,12 @@ mod tests {
             want_position: bool,
             resp2: bool,
             user in proptest::option::of("[a-z]{0,20}"),
-            request_id: Option<(u64, u64)>,
+            request_id: Option<(u64, u64, u64)>,
+            repeated: bool,
             fence: Option<u64>,
         ) -> (Context<'static>, Option<String>) {
-            let request_id = request_id.map(|(origin, seq)| RequestId { origin, seq });
-            (Context { db, ack, read, epoch, deadline_ms, want_position, resp2, user: None, request_id, fence }, user)
+            let request_id = request_id.map(|(origin, seq, settled)| RequestId { origin, seq, settled });
+            (Context { db, ack, read, epoch, deadline_ms, want_position, resp2, user: None, request_id, repeated, fence }, user)
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a client has chosen for its connection. Owned by the client's task.
 
-use torc_protocol::context::{Ack, Context, ReadLevel};
+use torc_protocol::context::{Ack, Context, ReadLevel, RequestId};
 use torc_protocol::resp::Version;
 
 use super::render::Render;
@@ -96,6 +96,8 @@ impl Session {
             epoch,
             deadline_ms: self.timeout_ms,
             want_position: write,
+            // Written over when the request is put on a connection.
+            request_id: write.then(RequestId::default),
             resp2: self.version == Version::Resp2,
             ..Context::default()
         }
@@ -122,7 +124,7 @@ impl Session {
     pub fn prefix_with_time(&self, table: &RouteTable, write: bool, key: &[u8], deadline_ms: u32) -> Vec<u8> {
         let context = self.context(table.epoch, write, table.rule(key));
         let mut prefix = Vec::new();
-        write_prefix(&Context { deadline_ms, ..context }, &mut prefix);
+        write_prefix(&Context { deadline_ms, request_id: None, ..context }, &mut prefix);
         prefix
     }
 

@@ -14,14 +14,16 @@ use std::task::{Context, Poll, Waker};
 use thiserror::Error;
 use tokio::io::AsyncWrite;
 use torc_protocol::command::{Command, TransactionCommand};
+use torc_protocol::error;
 use torc_protocol::resp::{ProtocolError, ReplyKind, ReplyScanner};
 use torc_runtime::listen::Stream;
 
 use super::body::{Body, may_repeat};
 use super::handshake::{self, DialError};
+use super::ids::Ticket;
 use super::link::Link;
 use super::pending::{Pending, Way};
-use super::refusal::{is_refusal, is_uncertain};
+use super::refusal::{Answer, is_refusal, judge};
 use crate::buffer::InBuffer;
 use crate::worker::Worker;
 
@@ -172,7 +174,8 @@ impl Connection {
     #[inline]
     pub fn push(&self, mut pending: Pending, body: Body<'_>) {
         let mut state = self.state.borrow_mut();
-        pending.len = body.write(&mut state.out);
+        let id = pending.ticket.as_ref().map(Ticket::id);
+        pending.len = body.write(id, &mut state.out);
         pending.skip = pending.skips;
         state.fifo.push_back(pending);
         drop(state);
@@ -363,13 +366,15 @@ impl Connection {
             front.refused |= is_refusal(front.command, body);
             return Ok(0);
         }
-        let Some(pending) = state.fifo.pop_front() else { return Err(Ended::Unasked) };
+        let Some(mut pending) = state.fifo.pop_front() else { return Err(Ended::Unasked) };
         let start = state.acked;
         state.acked += pending.len;
-        let refused = is_refusal(pending.command, body) || (pending.refused && body.first() == Some(&b'-'));
-        let doubtful =
-            (refused || is_uncertain(body)) && pending.client.is_some() && pending.way != Way::Watching;
-        let bytes = doubtful.then(|| state.out.get(start..state.acked).unwrap_or_default().to_vec());
+        let answer = match pending.way {
+            Way::Shared | Way::OneShot if pending.client.is_some() => judge(&pending, body),
+            _ => Answer::Final,
+        };
+        let again = answer != Answer::Final;
+        let bytes = again.then(|| state.out.get(start..state.acked).unwrap_or_default().to_vec());
         drop(state);
         if let Some(client) = &pending.client {
             // After EXEC or UNWATCH nothing is watched any more.
@@ -380,12 +385,25 @@ impl Connection {
                 worker.give_back_one(client, self);
             }
         }
-        if let Some(bytes) = bytes
-            && (refused || may_repeat(pending.command, &bytes))
-        {
+        if let Some(bytes) = bytes {
             self.link.metrics.refused.add(1);
-            worker.hold(pending, bytes);
-            return Ok(1);
+            match answer {
+                Answer::TooOld if pending.doubtful => {
+                    worker.fail(&pending, error::UNCERTAIN_UPSTREAM);
+                    return Ok(1);
+                }
+                // Its only sending was refused: it may have another number. (The next sending draws it.)
+                Answer::TooOld | Answer::Refused => {
+                    worker.hold(pending, bytes);
+                    return Ok(1);
+                }
+                Answer::Doubtful if may_repeat(pending.command, &bytes) => {
+                    pending.doubtful = true;
+                    worker.hold(pending, bytes);
+                    return Ok(1);
+                }
+                Answer::Doubtful | Answer::Final => {}
+            }
         }
         self.link.metrics.latency.record(now_ns.saturating_sub(pending.since_ns));
         if body.first() == Some(&b'-') {
@@ -446,7 +464,8 @@ impl Connection {
 
 /// A copy of a request whose place stays in the row.
 fn orphan(pending: &mut Pending, bytes: &[u8], sent: bool) -> Orphan {
-    let copy = Pending { client: pending.client.take(), refused: false, ..*pending };
+    let (client, ticket) = (pending.client.take(), pending.ticket.take());
+    let copy = Pending { client, ticket, refused: false, ..*pending };
     Orphan { pending: copy, bytes: bytes.to_vec(), sent }
 }
 

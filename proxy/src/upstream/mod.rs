@@ -11,6 +11,7 @@ pub mod body;
 pub mod connection;
 pub mod handshake;
 pub mod hold;
+pub mod ids;
 pub mod link;
 pub mod pending;
 pub mod refusal;

@@ -6,6 +6,7 @@ use torc_cluster::ShardId;
 use torc_protocol::command::Command;
 use torc_protocol::slot::Slot;
 
+use super::ids::Ticket;
 use crate::downstream::client::Client;
 
 /// Where a request has to go: asked again each time it is sent.
@@ -69,8 +70,10 @@ pub struct Pending {
     pub way: Way,
     /// On which of the shared ones.
     pub lane: Lane,
-    /// Whether it was sent before.
-    pub again: bool,
+    /// Whether an earlier sending of it may have been executed.
+    pub doubtful: bool,
+    /// Its number since it was put on a connection, when it has one.
+    pub ticket: Option<Ticket>,
     /// Bytes of its frames.
     pub len: usize,
     /// When nobody waits any more, on the worker's clock; [`NEVER`] for waiting commands.

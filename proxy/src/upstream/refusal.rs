@@ -1,7 +1,55 @@
-//! Which replies of a node say that it did not execute a request, and that it should be tried again.
+//! What a node's reply says about whether it executed a request, and whether the request should be tried again.
 
 use torc_protocol::command::Command;
 use torc_protocol::error;
+
+use super::pending::Pending;
+
+/// What a reply settles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// All: it is for the client.
+    Final,
+    /// This sending was not executed, and another may be.
+    Refused,
+    /// This sending was not executed; nothing is known of earlier ones.
+    TooOld,
+    /// Some sending may have been executed.
+    Doubtful,
+}
+
+/// Judges the reply of a request.
+#[inline]
+pub fn judge(pending: &Pending, frame: &[u8]) -> Answer {
+    if frame.first() == Some(&b'-') { judge_error(pending, frame) } else { Answer::Final }
+}
+
+#[cold]
+fn judge_error(pending: &Pending, frame: &[u8]) -> Answer {
+    let text = text_of(frame);
+    if pending.refused || refuses(pending.command, frame) {
+        Answer::Refused
+    } else if text == error::REQUEST_ID_TOO_OLD.as_bytes() {
+        Answer::TooOld
+    } else if is_uncertain(frame) && text != error::UNCERTAIN_REPLY.as_bytes() {
+        Answer::Doubtful
+    } else if pending.doubtful && pending.write && is_unexecuted(text) {
+        // It settles its own sending only.
+        Answer::Doubtful
+    } else {
+        Answer::Final
+    }
+}
+
+/// Errors that a node gives before it executes a request.
+fn is_unexecuted(text: &[u8]) -> bool {
+    ["NOREPLICAS ", "OOM ", "BUSY ", "EXECABORT "].iter().any(|code| text.starts_with(code.as_bytes()))
+}
+
+fn text_of(frame: &[u8]) -> &[u8] {
+    let text = frame.get(1..).unwrap_or_default();
+    text.strip_suffix(b"\r\n").unwrap_or(text)
+}
 
 /// Whether the reply says "not executed, not here, not now".
 #[inline]
@@ -11,8 +59,7 @@ pub fn is_refusal(command: Command, frame: &[u8]) -> bool {
 
 #[cold]
 fn refuses(command: Command, frame: &[u8]) -> bool {
-    let text = frame.get(1..).unwrap_or_default();
-    let text = text.strip_suffix(b"\r\n").unwrap_or(text);
+    let text = text_of(frame);
     let exact = [
         error::CLUSTERDOWN,
         error::CLUSTERDOWN_SLOT,
@@ -43,7 +90,7 @@ fn is_moved(text: &[u8]) -> bool {
 }
 
 /// Whether the reply says that the outcome is not known.
-pub fn is_uncertain(frame: &[u8]) -> bool {
+fn is_uncertain(frame: &[u8]) -> bool {
     frame.starts_with(b"-UNCERTAIN ")
 }
 

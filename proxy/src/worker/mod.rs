@@ -21,6 +21,7 @@ pub use routes::Routes;
 pub use run::{Accepted, MAX_ORDERS, Order, Protocol, spawn};
 
 use torc_protocol::context::Position;
+use torc_protocol::error;
 
 use crate::buffer::Pool;
 use crate::downstream::client::Client;
@@ -31,6 +32,7 @@ use crate::text;
 use crate::upstream::body::Body;
 use crate::upstream::connection::Connection;
 use crate::upstream::hold::{Held, Hold};
+use crate::upstream::ids::Numbers;
 use crate::upstream::link::{Link, NoDedicated};
 use crate::upstream::pending::{Dest, Pending, Way};
 
@@ -58,6 +60,8 @@ pub struct Worker {
     dirty_clients: RefCell<Vec<Rc<Client>>>,
     dirty_connections: RefCell<Vec<Rc<Connection>>>,
     flusher: RefCell<Option<Waker>>,
+    /// Names for what it sends.
+    numbers: Rc<Numbers>,
     random: Cell<u64>,
     /// Whether buffers hold more than they should: clients are read from only as replies leave.
     crowded: Cell<bool>,
@@ -66,6 +70,7 @@ pub struct Worker {
 
 impl Worker {
     fn new(shared: Arc<Shared>, index: usize, metrics: Arc<WorkerMetrics>, seed: u64) -> Rc<Worker> {
+        let numbers = Numbers::new(shared.origin(index));
         Rc::new(Worker {
             shared,
             index,
@@ -81,6 +86,7 @@ impl Worker {
             dirty_clients: RefCell::default(),
             dirty_connections: RefCell::default(),
             flusher: RefCell::new(None),
+            numbers,
             random: Cell::new(seed),
             crowded: Cell::new(false),
             draining: Cell::new(false),
@@ -138,20 +144,23 @@ impl Worker {
 
     /// Sends a request to where it has to go, or holds it back.
     #[inline]
-    pub fn submit(self: &Rc<Self>, routes: &Routes, pending: Pending, body: Body<'_>) {
+    pub fn submit(self: &Rc<Self>, routes: &Routes, mut pending: Pending, body: Body<'_>) {
         let shard = routes.place(pending.dest);
         let waits =
             self.holding.get() && self.held.borrow().waits_for(shard.map(|index| routes.shard_id(index)));
         if !waits && let Some(link) = shard.and_then(|index| routes.link(index)) {
             let client = pending.client.as_ref().map_or(0, |client| client.id());
             if let Some(connection) = link.shared(self, client, pending.lane) {
+                if pending.write {
+                    pending.ticket = Some(self.numbers.draw());
+                }
                 connection.push(pending, body);
                 self.mark_connection(&connection);
                 return;
             }
         }
         let mut bytes = Vec::with_capacity(body.size());
-        body.write(&mut bytes);
+        body.write(None, &mut bytes);
         self.hold(pending, bytes);
     }
 
@@ -168,7 +177,7 @@ impl Worker {
             Some(Err(NoDedicated::AllInUse)) => self.fail(&pending, text::NO_DEDICATED),
             Some(Err(NoDedicated::Unreachable)) | None => {
                 let mut bytes = Vec::with_capacity(body.size());
-                body.write(&mut bytes);
+                body.write(None, &mut bytes);
                 self.hold(pending, bytes);
             }
         }
@@ -205,7 +214,7 @@ impl Worker {
         }
         let now_ns = self.clock.now_ns();
         if pending.deadline_ns <= now_ns {
-            self.fail(&pending, text::NO_PRIMARY);
+            self.fail(&pending, retry::timeout_text(&pending, false));
             return;
         }
         let mut held = self.held.borrow_mut();
@@ -256,6 +265,10 @@ impl Worker {
     #[cold]
     pub fn fail(&self, pending: &Pending, text: &str) {
         let Some(client) = pending.client.as_ref().filter(|client| !client.closed.get()) else { return };
+        let uncertain = text.starts_with("UNCERTAIN");
+        // Most texts say that nothing was executed: that holds for the last sending only.
+        let text =
+            if pending.doubtful && pending.write && !uncertain { error::UNCERTAIN_UPSTREAM } else { text };
         if text.starts_with("UNCERTAIN") {
             self.metrics.uncertain.add(1);
         }

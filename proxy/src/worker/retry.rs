@@ -6,14 +6,15 @@ use torc_protocol::error;
 
 use super::Worker;
 use crate::text;
-use crate::upstream::body::{Body, may_repeat, renew};
+use crate::upstream::body::{Body, Renewal, may_repeat, renew};
 use crate::upstream::connection::Orphan;
+use crate::upstream::ids::Ticket;
 use crate::upstream::pending::{Pending, Way};
 
 impl Worker {
     /// The connection of a request broke.
     pub fn lost(&self, orphan: Orphan) {
-        let Orphan { pending, bytes, sent } = orphan;
+        let Orphan { mut pending, bytes, sent } = orphan;
         if pending.way != Way::Shared
             && let Some(client) = &pending.client
         {
@@ -26,6 +27,7 @@ impl Worker {
                 false => self.abort(&pending),
             };
         }
+        pending.doubtful |= sent;
         if !sent || may_repeat(pending.command, &bytes) {
             self.hold(pending, bytes);
         } else {
@@ -36,12 +38,7 @@ impl Worker {
     /// Nobody may wait for a request any longer; `sent`: the node may have executed it.
     pub fn overdue(&self, orphan: &Orphan) {
         self.metrics.timeouts.add(1);
-        let text = match orphan.sent {
-            false => text::NO_PRIMARY,
-            true if orphan.pending.command.spec().is_readonly() => text::READ_TIMEOUT,
-            true => text::WRITE_TIMEOUT,
-        };
-        self.fail(&orphan.pending, text);
+        self.fail(&orphan.pending, timeout_text(&orphan.pending, orphan.sent));
     }
 
     /// Answers the EXEC of a transaction whose watched keys can no longer be vouched for, as if they had changed.
@@ -68,7 +65,7 @@ impl Worker {
             let mut pending = held.pending;
             if pending.deadline_ns <= now_ns {
                 self.metrics.timeouts.add(1);
-                self.fail(&pending, text::NO_PRIMARY);
+                self.fail(&pending, timeout_text(&pending, false));
                 continue;
             }
             if let Some(text) = self.fail_homeless(pending.dest) {
@@ -87,10 +84,19 @@ impl Worker {
                 continue;
             };
             renewed.clear();
-            renew(&held.bytes, routes.table.epoch, pending.left_ms(now_ns), &mut renewed);
-            pending.again = true;
+            // A second sending of what may have been executed has the number of the first one.
+            if !pending.doubtful && pending.write && pending.way == Way::Shared {
+                pending.ticket = Some(self.numbers.draw());
+            }
+            let renewal = Renewal {
+                epoch: routes.table.epoch,
+                deadline_ms: pending.left_ms(now_ns),
+                id: pending.ticket.as_ref().map(Ticket::id).unwrap_or_default(),
+                repeated: pending.doubtful,
+            };
+            renew(&held.bytes, renewal, &mut renewed);
             self.metrics.retries.add(1);
-            let body = Body::Frames(&renewed);
+            let body = Body::Frames { bytes: &renewed, id_at: None };
             match pending.way {
                 Way::OneShot => self.submit_alone(&routes, pending, body),
                 Way::Shared | Way::Watching => match link.shared(self, client, pending.lane) {
@@ -120,5 +126,14 @@ impl Worker {
             self.holding.set(!held.is_empty());
             self.metrics.held.set(held.len() as u64);
         }
+    }
+}
+
+/// What is said when the deadline of a request has passed; `sent`: it is at a node.
+pub(super) fn timeout_text(pending: &Pending, sent: bool) -> &'static str {
+    match sent || pending.doubtful {
+        false => text::NO_PRIMARY,
+        true if pending.command.spec().is_readonly() => text::READ_TIMEOUT,
+        true => text::WRITE_TIMEOUT,
     }
 }

@@ -98,7 +98,8 @@ impl Worker {
                         && old.place(pending.dest) == Some(index)
                         && may_repeat(pending.command, bytes)
                 });
-                for orphan in orphans {
+                for mut orphan in orphans {
+                    orphan.pending.doubtful |= orphan.sent;
                     self.hold(orphan.pending, orphan.bytes);
                 }
             }

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use torc_protocol::context::Context;
+use torc_protocol::context::{Context, RequestId};
 use torc_protocol::handshake::{Secret, ServerHandshake};
 use torc_protocol::resp::{Limits, ReplyWriter, RequestParser, Version};
 use torc_runtime::shutdown::Shutdown;
@@ -42,6 +42,8 @@ pub struct Seen {
     pub epoch: u64,
     pub deadline_ms: u32,
     pub ack: Option<torc_protocol::context::Ack>,
+    pub id: Option<RequestId>,
+    pub repeated: bool,
 }
 
 type Hook = Box<dyn FnMut(&Seen) -> Act + Send>;
@@ -50,9 +52,24 @@ type Hook = Box<dyn FnMut(&Seen) -> Act + Send>;
 struct Inner {
     store: HashMap<Vec<u8>, Vec<u8>>,
     seen: Vec<Seen>,
+    /// Replies by request id.
+    remembered: HashMap<(u64, u64), Vec<u8>>,
     hook: Option<Hook>,
     /// Bumped by each write, for WATCH.
     version: u64,
+}
+
+impl Inner {
+    fn known(&self, context: &Context<'_>) -> Option<Vec<u8>> {
+        let id = context.request_id?;
+        self.remembered.get(&(id.origin, id.seq)).cloned()
+    }
+
+    fn remember(&mut self, context: &Context<'_>, reply: &[u8]) {
+        if let Some(id) = context.request_id.filter(|id| id.seq != 0) {
+            self.remembered.insert((id.origin, id.seq), reply.to_vec());
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -185,6 +202,8 @@ impl FakeNode {
                     epoch: context.epoch,
                     deadline_ms: context.deadline_ms,
                     ack: context.ack,
+                    id: context.request_id.filter(|id| id.seq != 0),
+                    repeated: context.repeated,
                 };
                 let act = {
                     let mut inner = self.inner.lock();
@@ -204,7 +223,7 @@ impl FakeNode {
                     }
                     Act::Drop => return Ok(()),
                     Act::ExecuteAndDrop => {
-                        self.execute(&args, context.want_position, &mut Vec::new());
+                        self.execute_once(&args, &context, &mut Vec::new());
                         return Ok(());
                     }
                     Act::Never => {
@@ -221,6 +240,11 @@ impl FakeNode {
                     }
                     b"EXEC" => {
                         let queued = transaction.take().unwrap_or_default();
+                        let at = out.len();
+                        if let Some(reply) = self.inner.lock().known(&context) {
+                            out.extend_from_slice(&reply);
+                            continue;
+                        }
                         let changed = watched.take().is_some_and(|at| at != self.inner.lock().version);
                         if std::mem::take(&mut spoilt) {
                             out.extend_from_slice(
@@ -231,6 +255,7 @@ impl FakeNode {
                         } else {
                             out.extend_from_slice(format!("*{}\r\n", queued.len()).as_bytes());
                             queued.iter().for_each(|args| self.execute(args, false, &mut out));
+                            self.inner.lock().remember(&context, &out[at..]);
                         }
                     }
                     b"WATCH" => {
@@ -242,7 +267,7 @@ impl FakeNode {
                             queue.push(args);
                             out.extend_from_slice(b"+QUEUED\r\n");
                         }
-                        None => self.execute(&args, context.want_position, &mut out),
+                        None => self.execute_once(&args, &context, &mut out),
                     },
                 }
             }
@@ -251,6 +276,29 @@ impl FakeNode {
                 return Ok(());
             }
         }
+    }
+
+    /// Executes it unless it was executed under its id before.
+    fn execute_once(&self, args: &[Vec<u8>], context: &Context<'_>, out: &mut Vec<u8>) {
+        let known = self.inner.lock().known(context);
+        match known {
+            Some(reply) => out.extend_from_slice(&reply),
+            None => {
+                let at = out.len();
+                self.execute(args, context.want_position, out);
+                self.inner.lock().remember(context, &out[at..]);
+            }
+        }
+    }
+
+    /// The node has what `other` remembers, as its replica has.
+    pub fn take_over(&self, other: &FakeNode) {
+        let (store, remembered) = {
+            let other = other.inner.lock();
+            (other.store.clone(), other.remembered.clone())
+        };
+        let mut inner = self.inner.lock();
+        (inner.store, inner.remembered) = (store, remembered);
     }
 
     fn execute(&self, args: &[Vec<u8>], position: bool, out: &mut Vec<u8>) {

@@ -9,7 +9,7 @@ use super::{
     Batch, CommandError, CommandResult, Cx, Depth, Done, Flow, ReplyKind, Request, Session, families, place,
 };
 use crate::shard::Role;
-use crate::store::{Access, Seen};
+use crate::store::Access;
 
 impl<'n> Batch<'n, '_> {
     pub(super) fn effective_ack(&self, command: Command, request: &Request<'_>) -> Ack {
@@ -59,27 +59,6 @@ impl<'n> Batch<'n, '_> {
         })
     }
 
-    /// The reply of a request that was executed before under the same id; `None`: it was not.
-    fn repeated(
-        &self,
-        request: &Request<'_>,
-        access: &mut Access<'n>,
-        out: &mut Vec<u8>,
-        ack: Ack,
-    ) -> Result<Option<Done>, CommandError> {
-        let (Some(id), Some(slot)) = (request.id, request.home) else { return Ok(None) };
-        match access.stripe(slot).remembered().map_or(Seen::New, |table| table.look(id)) {
-            Seen::New => Ok(None),
-            Seen::TooOld => Err(text::REQUEST_ID_TOO_OLD.into()),
-            Seen::Again(reply) => {
-                out.extend_from_slice(reply);
-                let barrier = if ack == Ack::InSync { self.node.shard.last_offset() } else { 0 };
-                let deadline_ms = request.deadline_ms;
-                Ok(Some(Done { flow: Flow::Continue, kind: ReplyKind::Write, barrier, deadline_ms }))
-            }
-        }
-    }
-
     /// Runs `run` on the locked stripes, records its effects as one record and works out the reply's barrier.
     pub(super) fn apply_with(
         &mut self,
@@ -91,7 +70,7 @@ impl<'n> Batch<'n, '_> {
         run: impl FnOnce(&mut Cx<'_, '_>) -> CommandResult,
     ) -> Result<Done, (CommandError, bool)> {
         let reply_at = out.len();
-        match self.repeated(&request, &mut access, out, ack) {
+        match self.repeated(session, &request, &mut access, out, ack) {
             Ok(None) => {}
             Ok(Some(done)) => return Ok(done),
             Err(error) => return Err((error, false)),
@@ -118,15 +97,8 @@ impl<'n> Batch<'n, '_> {
         };
         let result = run(&mut cx);
         let Cx { mut access, flow, dirty, wake, .. } = cx;
-        if let (Some(id), Some(slot)) = (request.id, request.home)
-            && dirty > 0
-            && result.is_ok()
-            && access.covers(slot)
-            && let Some(reply) = out.get(reply_at..).filter(|reply| !reply.is_empty())
-        {
-            access.stripe(slot).remembered_mut().keep(slot, id, reply, self.now.boottime_ns / 1_000_000);
-            self.exec.effects.remember(slot, id.origin, id.seq, reply);
-        }
+        let error = result.as_ref().err();
+        self.remember(session, &request, &mut access, error, dirty > 0, (&mut *out, reply_at));
         // Still under the stripes' locks: the record's place in the history is the order of execution.
         let offset = if self.exec.effects.is_empty() {
             0
@@ -172,7 +144,7 @@ impl<'n> Batch<'n, '_> {
 }
 
 /// Puts the (term, offset) attribute in front of a reply that was written at `at`.
-fn insert_position(out: &mut Vec<u8>, at: usize, term: u64, offset: u64) {
+pub(super) fn insert_position(out: &mut Vec<u8>, at: usize, term: u64, offset: u64) {
     let attribute = format!("|1\r\n+pos\r\n+{term}:{offset}\r\n");
     out.splice(at..at, attribute.into_bytes());
 }

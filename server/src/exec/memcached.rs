@@ -109,12 +109,13 @@ impl<'n> Batch<'n, '_> {
         let command = stand_in(request.verb);
         let spec = command.spec();
         let slots = memcached::slots(request);
-        let envelope = Request { home: slots.first().copied(), ..envelope };
+        let home = slots.first().copied().filter(|_| envelope.id.is_some());
+        let envelope = Request { home, ..envelope };
         if envelope.fence.is_some() {
             return Err((NOT_FENCED.into(), false));
         }
         let access = match self.check_slots(session, command, spec, &envelope, &slots) {
-            Err(error) if error == CommandError::from(torc_protocol::error::OOM) => {
+            Err(error) if !envelope.repeated && error == CommandError::from(torc_protocol::error::OOM) => {
                 self.exec.stats.memcached.store_no_memory.add(1);
                 if !bulk {
                     return Err((error, false));
@@ -124,7 +125,8 @@ impl<'n> Batch<'n, '_> {
                 wrap(out, at);
                 return Ok(Done::local());
             }
-            checked => checked.map_err(|error| (error, false))?,
+            Err(error) => return self.refused(session, command, &envelope, &slots, error, out),
+            Ok(access) => access,
         };
         let kind = match (spec.is_write(), spec.is_readonly()) {
             (true, _) => ReplyKind::Write,

@@ -17,6 +17,7 @@ pub mod keyspace;
 mod memcached;
 pub(crate) mod parse;
 mod place;
+mod repeat;
 mod request;
 pub mod session;
 pub mod testing;
@@ -25,7 +26,8 @@ mod transaction;
 use std::sync::Arc;
 
 use torc_protocol::command::{
-    Command, CommandSpec, Flags, InternalCommand, ResolveError, TransactionCommand, resolve_internal,
+    Command, CommandSpec, Flags, InternalCommand, ResolveError, TransactionCommand, reply_may_be_repeated,
+    resolve_internal,
 };
 use torc_protocol::context::Ack;
 use torc_protocol::error as text;
@@ -281,13 +283,16 @@ impl<'n, 'e> Batch<'n, 'e> {
         } else if command == Command::Internal(InternalCommand::Mc) {
             self.run_mc(session, request, out)
         } else {
-            let mut request = request;
-            if request.id.is_some() {
-                request.home =
-                    place::slots(command, spec, &request.args).ok().and_then(|s| s.first().copied());
-            }
-            match self.check(session, command, spec, &request) {
-                Ok(access) => self.apply(session, command, request, access, out),
+            match place::slots(command, spec, &request.args) {
+                Ok(slots) => {
+                    let home = slots.first().copied();
+                    let home = home.filter(|_| request.id.is_some() && reply_may_be_repeated(command));
+                    let request = Request { home, ..request };
+                    match self.check_slots(session, command, spec, &request, &slots) {
+                        Ok(access) => self.apply(session, command, request, access, out),
+                        Err(error) => self.refused(session, command, &request, &slots, error, out),
+                    }
+                }
                 Err(error) => Err((error, false)),
             }
         };

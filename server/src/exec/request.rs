@@ -24,6 +24,8 @@ pub(super) struct Request<'a> {
     pub(super) proxied: bool,
     /// Names the request, so that a second sending of it does nothing.
     pub(super) id: Option<RequestId>,
+    /// An earlier sending of it may have been executed, or may be later.
+    pub(super) repeated: bool,
     /// The slot that remembers the reply: that of the first key.
     pub(super) home: Option<Slot>,
     /// Its first key with its hash and slot, where they were worked out ahead.
@@ -46,6 +48,7 @@ impl<'a> Request<'a> {
             version: None,
             proxied: false,
             id: None,
+            repeated: false,
             home: None,
             key: None,
             fence: None,
@@ -63,7 +66,9 @@ impl<'a> Request<'a> {
             deadline_ms: context.deadline_ms,
             version: Some(if context.resp2 { Version::Resp2 } else { Version::Resp3 }),
             proxied: true,
-            id: context.request_id,
+            // Number 0: nobody has numbered it.
+            id: context.request_id.filter(|id| id.seq != 0),
+            repeated: context.repeated,
             home: None,
             key: None,
             fence: context.fence.map(Token),

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use torc_protocol::command::{Command, ConnectionCommand, Flags, TransactionCommand};
+use torc_protocol::command::{Command, ConnectionCommand, Flags, TransactionCommand, reply_may_be_repeated};
 use torc_protocol::error as text;
 use torc_protocol::resp::{Args, OwnedArgs, ReplyWriter};
 use torc_protocol::slot::key_slot;
@@ -183,7 +183,9 @@ impl<'n> Batch<'n, '_> {
                 })
                 .next()
         };
-        let request = Request { home: request.id.and_then(|_| home()), ..request };
+        let named = request.id.is_some()
+            && transaction.queue.iter().all(|queued| reply_may_be_repeated(queued.command));
+        let request = Request { home: named.then(home).flatten(), ..request };
         let commands = transaction.queue.iter().map(|q| (q.command, q.args.view()));
         let stats = self.exec.stats.clone();
         let kind = if writes.is_some() { ReplyKind::Write } else { ReplyKind::Read };

@@ -82,6 +82,7 @@ fn auth(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> Result<(), HandshakeError> {
 #[cfg(test)]
 mod tests {
     use torc_protocol::context::{Context, RequestId};
+    use torc_protocol::error as text;
     use torc_protocol::handshake::{ClientHandshake, HelloReply, Role, Secret};
     use torc_protocol::resp::{Args, Limits, RequestParser, Value};
 
@@ -133,9 +134,16 @@ mod tests {
 
     /// Sends a request under an id, and perhaps a fence.
     fn under(t: &mut Harness, seq: u64, fence: Option<u64>, words: &[&str]) -> String {
-        let mut context = Vec::new();
-        let request_id = Some(RequestId { origin: 1, seq });
-        Context { request_id, fence, ..Context::default() }.encode(&mut context);
+        let id = RequestId { origin: 1, seq, settled: 0 };
+        in_context(t, &Context { request_id: Some(id), fence, ..Context::default() }, words)
+    }
+
+    fn in_context(t: &mut Harness, context: &Context<'_>, words: &[&str]) -> String {
+        let context = {
+            let mut record = Vec::new();
+            context.encode(&mut record);
+            record
+        };
         let args = [b"CTX", &context[..]].into_iter().chain(words.iter().map(|word| word.as_bytes()));
         String::from_utf8_lossy(&t.run_args(args)).into_owned()
     }
@@ -157,6 +165,53 @@ mod tests {
                 assert_eq!(under(&mut t, 7, None, &["EXEC"]), "*1\r\n:21\r\n");
             }
             assert_eq!(t.run("GET k"), "$2\r\n21\r\n");
+        }
+    }
+
+    #[test]
+    fn a_second_sending_is_remembered_whatever_it_did() {
+        let mut t = Harness::primary();
+        t.session.trusted = true;
+        let id = RequestId { origin: 1, seq: 1, settled: 0 };
+        let again = |seq, settled| {
+            let request_id = Some(RequestId { seq, settled, ..id });
+            Context { request_id, repeated: true, want_position: true, ..Context::default() }
+        };
+        // The first sending may come after the second one: it must not do what the second one did not.
+        t.run("SET k v");
+        assert!(in_context(&mut t, &again(1, 0), &["SETNX", "k", "x"]).ends_with(":0\r\n"));
+        t.run("DEL k");
+        assert_eq!(under(&mut t, 1, None, &["SETNX", "k", "x"]), ":0\r\n");
+        assert!(
+            in_context(&mut t, &again(2, 0), &["INCRBYFLOAT", "k", "x"]).starts_with("-ERR value is not")
+        );
+        assert!(under(&mut t, 2, None, &["INCRBYFLOAT", "k", "1"]).starts_with("-ERR value is not"));
+        assert_eq!(t.run("EXISTS k"), ":0\r\n");
+        // A reply given again tells a position too: everything up to now.
+        let reply = in_context(&mut t, &again(2, 0), &["INCRBYFLOAT", "k", "1"]);
+        assert!(reply.starts_with("|1\r\n+pos\r\n+"), "{reply}");
+        // What is settled is refused.
+        in_context(&mut t, &again(9, 8), &["SET", "k", "1"]);
+        assert_eq!(
+            in_context(&mut t, &again(2, 0), &["SETNX", "k", "x"]),
+            format!("-{}\r\n", text::REQUEST_ID_TOO_OLD)
+        );
+        // How much time a lock has left is not said twice.
+        in_context(&mut t, &again(10, 0), &["LOCK.ACQUIRE", "{k}l", "TTL", "500", "REQID", "a"]);
+        let stripe = crate::store::stripe_of(t.node.store.key(b"k").slot);
+        let kept = t.node.store.stripe(stripe).remembered().map_or(0, |table| table.replies().count());
+        assert_eq!(kept, 1);
+    }
+
+    #[test]
+    fn a_script_that_failed_after_it_wrote_is_not_run_again() {
+        let mut t = Harness::primary();
+        t.session.trusted = true;
+        let script = "redis.call('incr', KEYS[1]) error('late')";
+        for _ in 0..2 {
+            let reply = under(&mut t, 1, None, &["EVAL", script, "1", "k"]);
+            assert!(reply.starts_with("-ERR"), "{reply}");
+            assert_eq!(t.run("GET k"), "$1\r\n1\r\n");
         }
     }
 
