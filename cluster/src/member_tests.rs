@@ -25,7 +25,7 @@ fn map() -> ClusterMap {
         map.apply(MapCommand::RegisterNode { info });
     }
     let settings = Settings::default();
-    map.apply(MapCommand::InitCluster { name: "t".into(), shards: 1, replicas: 1, settings, hash_seed: 0 });
+    map.apply(MapCommand::InitCluster { name: "t".into(), shards: 1, replicas: 1, settings });
     map.apply(MapCommand::AllocateTerm { shard: S, expected_term: Term(0) });
     let first = MapCommand::ResetShard {
         reign: 0,

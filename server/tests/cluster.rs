@@ -133,7 +133,6 @@ async fn a_shard_replicates_and_fails_over() {
         replicas: 1,
         settings: Settings::default(),
         voters: Some(3),
-        seed: 9,
     };
     let map = tool.init(&plan).await.unwrap();
     assert_eq!(map.shards.len(), 1);
@@ -210,7 +209,6 @@ async fn locks_and_registers_survive_a_failover_and_a_full_sync() {
         replicas: 1,
         settings: Settings::default(),
         voters: Some(3),
-        seed: 9,
     };
     Tool::new(peers, addresses.clone(), PATIENCE).init(&plan).await.unwrap();
     wait("a primary", async || serving(&nodes).is_some()).await;

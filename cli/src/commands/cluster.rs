@@ -6,7 +6,6 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use torc_cluster::ids::{Member, NodeId, ShardId};
 use torc_cluster::map::{MapCommand, MapReply, Policy, Settings};
-use torc_runtime::datadir;
 use torc_server::agent::admin::{AdminReply, AdminRequest};
 use torc_server::agent::bootstrap::{ClusterPlan, Tool};
 
@@ -133,15 +132,12 @@ async fn init(args: InitArgs) -> Result<(), Box<dyn Error>> {
         println!("cluster {} is there already: {} shards, epoch {}", args.name, map.shards.len(), map.epoch);
         return Ok(());
     }
-    let mut seed = [0; 8];
-    datadir::random_bytes(&mut seed)?;
     let plan = ClusterPlan {
         name: args.name,
         shards: args.shards,
         replicas: args.replicas,
         settings,
         voters: args.voters,
-        seed: u64::from_le_bytes(seed),
     };
     let map = tool.init(&plan).await?;
     println!(

@@ -44,7 +44,6 @@ impl Bench {
             shards: 1,
             replicas,
             settings: Settings::default(),
-            hash_seed: 0,
         });
         let controller = Controller::new(Arc::new(map.clone()));
         let mut bench = Bench {

@@ -31,8 +31,8 @@ impl ClusterMap {
     fn dispatch(&mut self, command: MapCommand) -> Applied {
         use MapCommand as C;
         match command {
-            C::InitCluster { name, shards, replicas, settings, hash_seed } => {
-                self.init(name, shards, replicas, settings, hash_seed)
+            C::InitCluster { name, shards, replicas, settings } => {
+                self.init(name, shards, replicas, settings)
             }
             C::RegisterNode { info } => self.register(info),
             C::RemoveNode { node } => self.remove_node(node),
@@ -94,14 +94,7 @@ impl ClusterMap {
         }
     }
 
-    fn init(
-        &mut self,
-        name: String,
-        shards: u16,
-        replicas: u8,
-        settings: Settings,
-        hash_seed: u64,
-    ) -> Applied {
+    fn init(&mut self, name: String, shards: u16, replicas: u8, settings: Settings) -> Applied {
         if self.is_initialised() {
             return Err(Refusal::AlreadyInitialised(self.cluster_name.clone()));
         }
@@ -122,7 +115,6 @@ impl ClusterMap {
         self.cluster_name = name;
         self.longest_lease_ms = self.longest_lease_ms.max(settings.lease_ms);
         self.settings = settings;
-        self.hash_seed = hash_seed;
         let shards: Vec<_> = self.shards.keys().map(|shard| (*shard, 1)).collect();
         self.slots = ring::assign(&shards, ring::DEFAULT_EPSILON);
         DONE

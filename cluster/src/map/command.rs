@@ -16,8 +16,6 @@ pub enum MapCommand {
         /// Replicas beside the primary, of each shard.
         replicas: u8,
         settings: Settings,
-        /// Drawn at random by who asks.
-        hash_seed: u64,
     },
     /// A node says that it is there. A newer incarnation is the proof that the older one is gone.
     RegisterNode {

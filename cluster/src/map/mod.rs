@@ -63,8 +63,6 @@ pub struct ClusterMap {
     pub reign: u64,
     /// The last term that was given out; terms rise over all shards.
     pub last_term: Term,
-    /// Seed of the order of keys inside a slot, the same on all nodes so that SCAN cursors survive a failover.
-    pub hash_seed: u64,
 }
 
 impl ClusterMap {

@@ -31,7 +31,6 @@ fn map(nodes: u64, shards: u16, replicas: u8) -> ClusterMap {
         shards,
         replicas,
         settings: Settings::default(),
-        hash_seed: 7,
     });
     assert_eq!(reply, MapReply::Done);
     map

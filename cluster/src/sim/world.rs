@@ -122,7 +122,7 @@ impl World {
         for id in 0..node_count {
             map.apply(MapCommand::RegisterNode { info: info(id, 1) });
         }
-        map.apply(MapCommand::InitCluster { name: "sim".into(), shards, replicas, settings, hash_seed: 1 });
+        map.apply(MapCommand::InitCluster { name: "sim".into(), shards, replicas, settings });
         let map = Arc::new(map);
         let fault_weights = std::array::from_fn(|_| rng.range(0, 10));
         let network = Network::new(&mut rng);

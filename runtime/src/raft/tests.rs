@@ -327,7 +327,7 @@ async fn the_map_survives_snapshot_and_restart() {
     }
     let name = "test".to_owned();
     let settings = Settings::default();
-    let init = MapCommand::InitCluster { name, shards: 2, replicas: 1, settings, hash_seed: u64::MAX };
+    let init = MapCommand::InitCluster { name, shards: 2, replicas: 1, settings };
     let reply = store.propose(init).await.unwrap();
     assert!(!matches!(reply, MapReply::Refused(_)), "{reply:?}");
     store.confirm().await.unwrap();

@@ -33,8 +33,6 @@ pub struct ClusterPlan {
     pub settings: Settings,
     /// Nodes that vote; an odd number. `None`: 3 (1 with fewer than 3 nodes).
     pub voters: Option<usize>,
-    /// A random number for the map.
-    pub seed: u64,
 }
 
 /// Why there is no cluster.
@@ -223,7 +221,6 @@ impl Tool {
             shards: plan.shards,
             replicas: plan.replicas,
             settings: plan.settings.clone(),
-            hash_seed: plan.seed,
         };
         match self.propose(command).await? {
             MapReply::Refused(Refusal::AlreadyInitialised(name)) if name == plan.name => {}

@@ -126,15 +126,12 @@ impl Cluster {
             node.start()?;
         }
         self.wait_for_nodes().await?;
-        let mut seed = [0; 8];
-        datadir::random_bytes(&mut seed)?;
         let plan = ClusterPlan {
             name: self.layout.name.clone(),
             shards: self.layout.shards,
             replicas: self.layout.replicas,
             settings: Settings::default().scaled_to_lease(self.layout.lease_ms),
             voters: None,
-            seed: u64::from_le_bytes(seed),
         };
         self.tool().init(&plan).await?;
         words::step("the control plane has its voters; waiting for a primary of each shard");
