@@ -6,8 +6,9 @@ use prometheus::Registry;
 use prometheus::proto::MetricFamily;
 use torc_protocol::command::Command;
 use torc_runtime::metrics::{DEFAULT_BOUNDS_NS, FamilyBuilder, HistogramSnapshot, register};
+use torc_runtime::process;
 
-use crate::info::{resident_bytes, sum};
+use crate::info::sum;
 use crate::metrics::{Counter, NodeMetrics, WorkerMetrics};
 use crate::shared::Shared;
 
@@ -139,7 +140,7 @@ fn gather(shared: &Shared) -> Vec<MetricFamily> {
     families.push(one(EPOCH, false, table.epoch as f64));
     families.push(one(SHARDS, false, table.shards.len() as f64));
     families.push(one(SERVED, false, served as f64));
-    families.push(one(RESIDENT, false, resident_bytes() as f64));
+    families.push(one(RESIDENT, false, process::resident_bytes() as f64));
     families
 }
 

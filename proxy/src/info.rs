@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use torc_protocol::command::Command;
 use torc_runtime::clock::unix_ms;
+use torc_runtime::process;
 
 use crate::downstream::render::bulk_text;
 use crate::metrics::{Counter, WorkerMetrics};
@@ -126,16 +127,8 @@ fn clients(shared: &Shared, text: &mut String) {
     );
 }
 
-/// Bytes that the kernel counts as resident.
-pub fn resident_bytes() -> u64 {
-    const PAGE_BYTES: u64 = 4096;
-    let pages = std::fs::read_to_string("/proc/self/statm").ok();
-    let pages = pages.and_then(|text| text.split_whitespace().nth(1)?.parse::<u64>().ok());
-    pages.unwrap_or(0) * PAGE_BYTES
-}
-
 fn memory(shared: &Shared, text: &mut String) {
-    let resident = resident_bytes();
+    let resident = process::resident_bytes();
     let _ = write!(
         text,
         "used_memory:{resident}\r\nused_memory_human:{:.2}M\r\nused_memory_rss:{resident}\r\n\

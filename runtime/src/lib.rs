@@ -12,6 +12,7 @@
 //! | [`http`] | `/metrics`, `/healthz`, `/readyz` and status pages; a tiny client |
 //! | [`map_watch`] | following the cluster map over the bus |
 //! | [`metrics`] | collectors over plain counters, latency histograms |
+//! | [`process`] | what the system knows of this process and machine |
 //! | [`datadir`], [`lockfile`] | the data folder: mode, atomic writes, secret, node id, lock |
 //! | [`bus`] | connections between nodes: handshake, frames, calls |
 //! | [`raft`] | consensus over `openraft`: storage, transport, the handle |
@@ -26,6 +27,7 @@ pub mod lockfile;
 pub mod logging;
 pub mod map_watch;
 pub mod metrics;
+pub mod process;
 pub mod raft;
 pub mod shutdown;
 

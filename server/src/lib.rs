@@ -28,7 +28,6 @@ pub mod store;
 
 mod eviction;
 mod expiry;
-mod process;
 mod side_state;
 
 pub use config::ServerConfig;

@@ -1,12 +1,11 @@
 //! Keys, memory, and where the node stands in its shard.
 
 use prometheus::proto::MetricFamily;
-use torc_runtime::clock;
 use torc_runtime::metrics::FamilyBuilder;
+use torc_runtime::{clock, process};
 
 use super::{Named, counter, gauge};
 use crate::node::Node;
-use crate::process;
 use crate::shard::Role;
 use crate::store::{DATABASES, STRIPES};
 

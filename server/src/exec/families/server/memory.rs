@@ -1,8 +1,9 @@
 //! MEMORY: where it went.
 
+use torc_runtime::process;
+
 use crate::exec::{CommandResult, Cx};
 use crate::node::AllocatorStats;
-use crate::process;
 
 /// Below this the advice of MEMORY DOCTOR would mean nothing.
 const WORTH_A_LOOK_BYTES: u64 = 5 << 20;

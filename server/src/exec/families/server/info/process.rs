@@ -2,10 +2,11 @@
 
 use std::sync::atomic::Ordering;
 
+use torc_runtime::process;
+
 use super::{Lines, REDIS_VERSION};
 use crate::exec::Cx;
 use crate::exec::families::server::memory::{figures, ratio};
-use crate::process;
 use crate::shard::Role;
 
 /// `# Server`

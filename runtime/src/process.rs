@@ -1,8 +1,5 @@
 //! What the system knows of this process and machine, for INFO and metrics.
 
-/// Bytes of a page, where `/proc` counts in pages.
-const PAGE_BYTES: u64 = 4096;
-
 /// Ticks a second of `/proc/self/stat`'s times (`USER_HZ`, fixed on Linux).
 const TICKS_PER_SECOND: f64 = 100.0;
 
@@ -10,7 +7,7 @@ const TICKS_PER_SECOND: f64 = 100.0;
 pub fn resident_bytes() -> u64 {
     let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages: Option<u64> = text.split_ascii_whitespace().nth(1).and_then(|pages| pages.parse().ok());
-    pages.unwrap_or(0) * PAGE_BYTES
+    pages.unwrap_or(0) * rustix::param::page_size() as u64
 }
 
 /// Processor seconds in the kernel and in user space.
