@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         match word.as_str() {
             "--port" => listeners.resp.push(listener(&value()?)?),
             "--memcached-port" => listeners.memcached.push(listener(&value()?)?),
-            "--http-port" => listeners.http = Some(listener(&value()?)?),
+            "--http-port" => listeners.http.push(listener(&value()?)?),
             "--threads" => config.threads = value()?.parse()?,
             "--secret-file" => secret = Some(Secret::from_hex(&std::fs::read_to_string(value()?)?)?),
             _ => nodes.push(word.parse::<Address>()?),

@@ -11,8 +11,8 @@ use torc_protocol::handshake::{Role, Secret};
 use torc_runtime::bus::BusIdentity;
 use torc_runtime::datadir::random_bytes;
 use torc_runtime::http::{HttpLimits, Response, Routes, serve};
-use torc_runtime::listen::Listener;
 use torc_runtime::listen::acceptor::{self, HANDOVER_QUEUE};
+use torc_runtime::listen::{Listener, port_of};
 use torc_runtime::map_watch::MapWatcher;
 use torc_runtime::shutdown::Shutdown;
 
@@ -37,7 +37,7 @@ pub struct Listeners {
     /// For memcached clients.
     pub memcached: Vec<Listener>,
     /// For `/metrics`, `/healthz`, `/readyz`.
-    pub http: Option<Listener>,
+    pub http: Vec<Listener>,
 }
 
 /// Where the cluster map comes from.
@@ -123,9 +123,9 @@ pub fn start(setup: Setup) -> Result<ProxyHandle, ProxyError> {
     let none = Arc::new(RouteTable::new(Arc::new(ClusterMap::default()), &policies));
     let (tables, newest) = watch::channel(none);
     let addresses = Addresses {
-        port: first_port(&listeners.resp),
-        memcached_port: first_port(&listeners.memcached),
-        http_port: listeners.http.as_ref().and_then(Listener::port).unwrap_or(0),
+        port: port_of(&listeners.resp),
+        memcached_port: port_of(&listeners.memcached),
+        http_port: port_of(&listeners.http),
     };
     let mut random = [0; RUN_ID_BYTES];
     random_bytes(&mut random)?;
@@ -160,10 +160,6 @@ pub fn start(setup: Setup) -> Result<ProxyHandle, ProxyError> {
     Ok(ProxyHandle { addresses, shutdown, shared, threads })
 }
 
-fn first_port(listeners: &[Listener]) -> u16 {
-    listeners.iter().find_map(Listener::port).unwrap_or(0)
-}
-
 /// Ready: there is a map, and every shard has a primary.
 fn ready(shared: &Shared) -> Result<(), String> {
     let table = shared.tables.borrow();
@@ -196,7 +192,7 @@ impl Control {
         for listener in memcached {
             self.accept(listener, Protocol::Memcached, TOO_MANY_MEMCACHED);
         }
-        if let Some(listener) = http {
+        for listener in http {
             self.http(listener);
         }
         let sources = match (maps, &self.shared.secret) {

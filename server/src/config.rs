@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use torc_runtime::listen::PortChoice;
+use torc_runtime::listen::{PortChoice, parse_mode};
 
 use crate::settings::options::SetError;
 use crate::settings::{self, Settings};
@@ -155,7 +155,7 @@ impl ServerConfig {
 
     /// Mode bits of the unix socket.
     pub fn unixsocket_mode_bits(&self) -> Result<u32, ConfigError> {
-        u32::from_str_radix(&self.unixsocket_mode, 8).ok().filter(|mode| *mode <= 0o777).ok_or_else(|| {
+        parse_mode(&self.unixsocket_mode).ok_or_else(|| {
             ConfigError::new(
                 "unixsocket_mode",
                 format!("'{}' is no octal mode such as 660", self.unixsocket_mode),

@@ -1,4 +1,4 @@
-//! What all long-running subcommands share: the configuration file and the log.
+//! What all long-running subcommands share: the configuration file, where they listen, the log.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use clap::Args;
 use serde::Serialize;
+use torc_runtime::listen::PortChoice;
 use torc_runtime::logging::{self, LogConfig, LogFormat, LogTarget};
 
 /// The configuration file.
@@ -36,6 +37,38 @@ impl ConfigArgs {
         }
     }
 }
+
+/// Where clients and scrapers reach the process.
+#[derive(Args, Clone, Debug)]
+pub struct ListenArgs {
+    /// Port for RESP: a number, 'auto' for a free one, 0 for none [default: 6379]
+    #[arg(long, env = "TORC_PORT")]
+    pub port: Option<PortChoice>,
+    /// Port for the memcached protocol: a number, 'auto' or 0 [default: 0]
+    #[arg(long, env = "TORC_MEMCACHED_PORT", value_name = "PORT")]
+    pub memcached_port: Option<PortChoice>,
+    /// Port for metrics and health over HTTP: a number, 'auto' or 0 [default: 0]
+    #[arg(long, env = "TORC_HTTP_PORT", value_name = "PORT")]
+    pub http_port: Option<PortChoice>,
+    /// Address to listen on; may be given more than once [default: loopback; every address with a password, and for a
+    /// node with a cluster secret]
+    #[arg(long, env = "TORC_BIND", value_name = "ADDRESS", value_delimiter = ',')]
+    pub bind: Option<Vec<String>>,
+    /// Unix socket for RESP as well
+    #[arg(long, env = "TORC_UNIXSOCKET", value_name = "PATH")]
+    pub unixsocket: Option<PathBuf>,
+    /// Mode of the unix socket, octal [default: 660]
+    #[arg(long, env = "TORC_UNIXSOCKET_MODE", value_name = "MODE")]
+    pub unixsocket_mode: Option<String>,
+}
+
+/// What was given as an argument takes the place of what the file said.
+macro_rules! given {
+    ($args:expr => $config:ident: $($field:ident),*) => {
+        $(if let Some(value) = $args.$field { $config.$field = value; })*
+    };
+}
+pub(crate) use given;
 
 /// Options of the log.
 #[derive(Args, Clone, Debug)]

@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use torc_protocol::handshake::Secret;
 use torc_proxy::{Listeners, MapSource, ProxyConfig, Setup};
 use torc_runtime::datadir;
-use torc_runtime::listen::{Address, Listener, PortChoice, SocketOptions, bind};
+use torc_runtime::listen::{Address, Hosts, PortChoice, SocketOptions, bind, parse_mode};
 use torc_runtime::shutdown;
 
-use super::options::{ConfigArgs, LogArgs, LogOptions};
+use super::options::{ConfigArgs, ListenArgs, LogArgs, LogOptions, given};
 
 /// Options of `torc proxy`: flags, then the environment, then the file, then defaults.
 #[derive(Args, Debug)]
@@ -24,24 +24,8 @@ pub struct ProxyArgs {
     /// File with the cluster secret
     #[arg(long, env = "TORC_SECRET_FILE", value_name = "FILE")]
     secret_file: Option<PathBuf>,
-    /// Port for RESP: a number, 'auto' for a free one, 0 for none [default: 6379]
-    #[arg(long, env = "TORC_PORT")]
-    port: Option<PortChoice>,
-    /// Port for the memcached protocol: a number, 'auto' or 0 [default: 0]
-    #[arg(long, env = "TORC_MEMCACHED_PORT", value_name = "PORT")]
-    memcached_port: Option<PortChoice>,
-    /// Port for metrics and health over HTTP: a number, 'auto' or 0 [default: 0]
-    #[arg(long, env = "TORC_HTTP_PORT", value_name = "PORT")]
-    http_port: Option<PortChoice>,
-    /// Address to listen on; may be given more than once [default: loopback; every address with a password]
-    #[arg(long, env = "TORC_BIND", value_name = "ADDRESS", value_delimiter = ',')]
-    bind: Option<Vec<String>>,
-    /// Unix socket for RESP as well
-    #[arg(long, env = "TORC_UNIXSOCKET", value_name = "PATH")]
-    unixsocket: Option<PathBuf>,
-    /// Mode of the unix socket, octal [default: 660]
-    #[arg(long, env = "TORC_UNIXSOCKET_MODE", value_name = "MODE")]
-    unixsocket_mode: Option<String>,
+    #[command(flatten)]
+    listen: ListenArgs,
     /// Worker threads [default: 1]
     #[arg(long, env = "TORC_THREADS", value_name = "N")]
     threads: Option<usize>,
@@ -159,15 +143,10 @@ fn merge(args: ProxyArgs) -> Result<Options, Box<dyn Error>> {
     let named = |error: toml::de::Error| args.config.in_file(error);
     let mut listen: ListenConfig = toml::Value::Table(listen_table).try_into().map_err(named)?;
     let mut proxy: ProxyConfig = toml::Value::Table(table).try_into().map_err(named)?;
-    macro_rules! given {
-        ($($to:ident . $field:ident),*) => { $(if let Some(value) = args.$field { $to.$field = value; })* };
-    }
-    given!(listen.join, listen.secret_file, listen.port, listen.memcached_port, listen.http_port);
-    given!(listen.bind, listen.unixsocket_mode);
-    given!(proxy.threads, proxy.name, proxy.advertise, proxy.requirepass);
-    if args.unixsocket.is_some() {
-        listen.unixsocket = args.unixsocket;
-    }
+    given!(args => listen: join, secret_file);
+    given!(args.listen => listen: port, memcached_port, http_port, bind, unixsocket_mode);
+    given!(args => proxy: threads, name, advertise, requirepass);
+    listen.unixsocket = args.listen.unixsocket.or(listen.unixsocket);
     Ok(Options { log, listen, proxy })
 }
 
@@ -181,28 +160,13 @@ fn read_secret(listen: &ListenConfig) -> Result<Secret, Box<dyn Error>> {
 
 /// Binds everything; `open`: there is a password, so strangers may knock.
 fn open(listen: &ListenConfig, open: bool) -> Result<Listeners, Box<dyn Error>> {
-    let hosts = match (listen.bind.is_empty(), open) {
-        (false, _) => listen.bind.clone(),
-        (true, true) => vec!["0.0.0.0".to_owned()],
-        (true, false) => vec!["127.0.0.1".to_owned()],
-    };
+    let hosts = Hosts::new(&listen.bind, open);
     let options = SocketOptions::default();
-    let on_all = |choice: PortChoice| -> Result<Vec<Listener>, Box<dyn Error>> {
-        let Some(mut port) = choice.to_bind() else { return Ok(Vec::new()) };
-        let mut bound = Vec::new();
-        for host in &hosts {
-            let listener = bind(&Address::tcp(host.clone(), port), &options)?;
-            port = listener.port().unwrap_or(port);
-            bound.push(listener);
-        }
-        Ok(bound)
-    };
-    let mut resp = on_all(listen.port)?;
-    let memcached = on_all(listen.memcached_port)?;
-    let http = on_all(listen.http_port)?.into_iter().next();
+    let mut resp = hosts.bind(listen.port, &options)?;
+    let memcached = hosts.bind(listen.memcached_port, &options)?;
+    let http = hosts.bind(listen.http_port, &options)?;
     if let Some(path) = &listen.unixsocket {
-        let mode = u32::from_str_radix(&listen.unixsocket_mode, 8).ok().filter(|mode| *mode <= 0o777);
-        let mode = mode.ok_or_else(|| {
+        let mode = parse_mode(&listen.unixsocket_mode).ok_or_else(|| {
             format!("option 'unixsocket_mode': '{}' is no octal mode such as 660", listen.unixsocket_mode)
         })?;
         resp.push(bind(&Address::Unix { path: path.clone(), mode }, &options)?);

@@ -11,32 +11,15 @@ use torc_runtime::shutdown;
 use torc_server::ServerConfig;
 use torc_server::node::AllocatorStats;
 
-use super::options::{ConfigArgs, LogArgs, LogOptions};
+use super::options::{ConfigArgs, ListenArgs, LogArgs, LogOptions, given};
 
 /// Options of `torc server`: flags, then the environment, then the file, then defaults.
 #[derive(Args, Debug)]
 pub struct ServerArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Port for RESP: a number, 'auto' for a free one, 0 for none [default: 6379]
-    #[arg(long, env = "TORC_PORT")]
-    port: Option<PortChoice>,
-    /// Port for the memcached protocol: a number, 'auto' or 0 [default: 0]
-    #[arg(long, env = "TORC_MEMCACHED_PORT", value_name = "PORT")]
-    memcached_port: Option<PortChoice>,
-    /// Port for metrics and health over HTTP: a number, 'auto' or 0 [default: 0]
-    #[arg(long, env = "TORC_HTTP_PORT", value_name = "PORT")]
-    http_port: Option<PortChoice>,
-    /// Address to listen on; may be given more than once [default: loopback; every address with a password or a
-    /// cluster secret]
-    #[arg(long, env = "TORC_BIND", value_name = "ADDRESS", value_delimiter = ',')]
-    bind: Option<Vec<String>>,
-    /// Unix socket for RESP as well
-    #[arg(long, env = "TORC_UNIXSOCKET", value_name = "PATH")]
-    unixsocket: Option<PathBuf>,
-    /// Mode of the unix socket, octal [default: 660]
-    #[arg(long, env = "TORC_UNIXSOCKET_MODE", value_name = "MODE")]
-    unixsocket_mode: Option<String>,
+    #[command(flatten)]
+    listen: ListenArgs,
     /// Worker threads; 0: one for each core [default: 0]
     #[arg(long, env = "TORC_THREADS", value_name = "N")]
     threads: Option<usize>,
@@ -166,37 +149,13 @@ fn merge(args: ServerArgs) -> Result<Options, Box<dyn Error>> {
     let log = LogOptions::merge(args.log, &mut table)?;
     let named = |error: toml::de::Error| args.config.in_file(error);
     let mut config: ServerConfig = toml::Value::Table(table).try_into().map_err(named)?;
-    macro_rules! given {
-        ($($field:ident),*) => { $(if let Some(value) = args.$field { config.$field = value; })* };
-    }
+    given!(args.listen => config: port, memcached_port, http_port, bind, unixsocket_mode);
+    given!(args => config: threads, requirepass, maxmemory, join, zone, enable_debug);
     macro_rules! given_some {
-        ($($field:ident),*) => { $(if args.$field.is_some() { config.$field = args.$field; })* };
+        ($($field:ident),*) => { $(config.$field = args.$field.or(config.$field);)* };
     }
-    given!(
-        port,
-        memcached_port,
-        http_port,
-        bind,
-        unixsocket_mode,
-        threads,
-        requirepass,
-        maxmemory,
-        join,
-        zone
-    );
-    given!(enable_debug);
-    given_some!(
-        node_id,
-        unixsocket,
-        dir,
-        cluster,
-        advertise,
-        bus_port,
-        secret_file,
-        weight,
-        lease_ms,
-        backlog_bytes
-    );
+    given_some!(node_id, dir, cluster, advertise, bus_port, secret_file, weight, lease_ms, backlog_bytes);
+    config.unixsocket = args.listen.unixsocket.or(config.unixsocket);
     config.config_file = args.config.config;
     for Setting { name, value } in args.set {
         config.redis.insert(name, value);

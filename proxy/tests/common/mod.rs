@@ -99,7 +99,7 @@ impl World {
             listeners: Listeners {
                 resp: vec![listener()],
                 memcached: vec![listener()],
-                http: Some(listener()),
+                http: vec![listener()],
             },
             secret: Some(secret()),
             maps: MapSource::Given(receiver),

@@ -1,6 +1,6 @@
 //! Opening all listeners of a server.
 
-use torc_runtime::listen::{Address, Listener, PortChoice, SocketOptions, bind};
+use torc_runtime::listen::{Address, Hosts, Listener, PortChoice, SocketOptions, bind, port_of};
 
 use super::{Addresses, StartError};
 use crate::config::{ConfigError, ServerConfig};
@@ -24,39 +24,25 @@ pub struct Listeners {
 
 /// Binds everything; `open`: there is a password or a secret, so strangers may knock.
 pub fn bind_all(config: &ServerConfig, open: bool) -> Result<Listeners, StartError> {
-    let hosts = match (config.bind.is_empty(), open) {
-        (false, _) => config.bind.clone(),
-        (true, true) => vec!["0.0.0.0".to_owned()],
-        (true, false) => vec!["127.0.0.1".to_owned()],
-    };
+    let hosts = Hosts::new(&config.bind, open);
     let options = SocketOptions::default();
-    let on_all = |choice: PortChoice| -> Result<(Vec<Listener>, u16), StartError> {
-        let Some(mut port) = choice.to_bind() else { return Ok((Vec::new(), 0)) };
-        let mut bound = Vec::new();
-        for host in &hosts {
-            let listener = bind(&Address::tcp(host.clone(), port), &options)?;
-            // The first host draws the port, the others follow it.
-            port = listener.port().unwrap_or(port);
-            bound.push(listener);
-        }
-        Ok((bound, port))
-    };
-    let (resp, port) = on_all(config.port)?;
-    let (memcached, memcached_port) = on_all(config.memcached_port)?;
-    let (http, http_port) = on_all(config.http_port)?;
+    let resp = hosts.bind(config.port, &options)?;
+    let memcached = hosts.bind(config.memcached_port, &options)?;
+    let http = hosts.bind(config.http_port, &options)?;
+    let (port, memcached_port, http_port) = (port_of(&resp), port_of(&memcached), port_of(&http));
     let mut clients: Vec<_> = resp.into_iter().map(|l| (l, Protocol::Resp)).collect();
     clients.extend(memcached.into_iter().map(|l| (l, Protocol::Memcached)));
     if let Some(path) = &config.unixsocket {
         let address = Address::Unix { path: path.clone(), mode: config.unixsocket_mode_bits()? };
         clients.push((bind(&address, &options)?, Protocol::Resp));
     }
-    let host = match hosts.first().map(String::as_str) {
-        None | Some("0.0.0.0" | "::") => "127.0.0.1".to_owned(),
-        Some(host) => host.to_owned(),
+    let host = match hosts.first() {
+        "0.0.0.0" | "::" => "127.0.0.1".to_owned(),
+        host => host.to_owned(),
     };
     let unixsocket = config.unixsocket.clone();
     let bus = match config.cluster {
-        Some(_) => Some(bind(&Address::tcp(hosts[0].clone(), bus_port(config, port)?), &options)?),
+        Some(_) => Some(bind(&Address::tcp(hosts.first(), bus_port(config, port)?), &options)?),
         None => None,
     };
     let bus_port = bus.as_ref().and_then(Listener::port).unwrap_or(0);
