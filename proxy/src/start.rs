@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use torc_cluster::ClusterMap;
 use torc_protocol::handshake::{Role, Secret};
 use torc_runtime::bus::BusIdentity;
+use torc_runtime::current_thread;
 use torc_runtime::datadir::random_bytes;
 use torc_runtime::http::{HttpLimits, Response, Routes, serve};
 use torc_runtime::listen::acceptor::{self, HANDOVER_QUEUE};
@@ -151,11 +152,11 @@ pub fn start(setup: Setup) -> Result<ProxyHandle, ProxyError> {
         registry,
         shutdown: shutdown.clone(),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = current_thread::new()?;
     threads.push(
         thread::Builder::new()
             .name("torc-control".into())
-            .spawn(move || runtime.block_on(control.run(listeners, maps)))?,
+            .spawn(move || current_thread::block_on(runtime, control.run(listeners, maps)))?,
     );
     Ok(ProxyHandle { addresses, shutdown, shared, threads })
 }

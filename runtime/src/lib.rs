@@ -6,6 +6,7 @@
 //! | --- | --- |
 //! | [`cgroup`] | the memory limit of the container |
 //! | [`clock`] | `CLOCK_BOOTTIME` and wall time, as functions and behind a trait |
+//! | [`current_thread`] | runtimes of one thread, and their end |
 //! | [`logging`] | the one place that installs a `tracing` subscriber |
 //! | [`shutdown`] | the token that SIGTERM and SIGINT trip |
 //! | [`listen`] | addresses, listeners, the `Stream` of TCP and unix sockets, the acceptor |
@@ -20,6 +21,7 @@
 pub mod bus;
 pub mod cgroup;
 pub mod clock;
+pub mod current_thread;
 pub mod datadir;
 pub mod http;
 pub mod listen;

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use clap::Args;
-use torc_runtime::http;
+use torc_runtime::{current_thread, http};
 
 /// Port of HTTP in the container image; a process elsewhere has none unless it is chosen.
 const DEFAULT_HTTP_PORT: u16 = 9180;
@@ -32,8 +32,7 @@ pub fn run(args: HealthArgs) -> Result<(), Box<dyn Error>> {
     };
     let path = if args.ready { "/readyz" } else { "/healthz" };
     let timeout = Duration::from_millis(args.timeout_ms);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let answer = runtime.block_on(http::get(&address, path, timeout))?;
+    let answer = current_thread::block_on(current_thread::new()?, http::get(&address, path, timeout))?;
     let text = answer.body_text();
     let text = text.trim_end();
     if answer.status != 200 {

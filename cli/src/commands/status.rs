@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::sync::Arc;
 
 use clap::Args;
 use torc_cluster::ids::{Member, NodeId};
@@ -29,14 +30,16 @@ struct View {
 /// Prints the status.
 pub fn run(args: StatusArgs) -> Result<(), Box<dyn Error>> {
     block_on(async move {
-        let (tool, _peers, _) = args.cluster.tool()?;
+        let (tool, ..) = args.cluster.tool()?;
+        let tool = Arc::new(tool);
         let status = tool.status().await?;
-        let mut locals = BTreeMap::new();
+        // All at once: those that are gone must not add up.
+        let mut asked = tokio::task::JoinSet::new();
         for node in status.map.nodes.values() {
-            if let Ok(of_node) = tool.status_of(&node.bus_address()).await {
-                locals.insert(node.id, of_node.local);
-            }
+            let (tool, id, address) = (tool.clone(), node.id, node.bus_address());
+            asked.spawn(async move { tool.status_of(&address).await.map(|status| (id, status.local)) });
         }
+        let locals = asked.join_all().await.into_iter().flatten().collect();
         let view = View { status, locals };
         if args.json {
             let json = serde_json::json!({

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use torc_protocol::handshake::{Role, Secret};
 use torc_runtime::bus::BusIdentity;
-use torc_runtime::datadir;
+use torc_runtime::{current_thread, datadir};
 use torc_server::agent::Peers;
 use torc_server::agent::bootstrap::Tool;
 
@@ -72,5 +72,5 @@ pub fn peers(secret: Secret) -> Peers {
 
 /// Runs a tool's future to its end.
 pub fn block_on<T>(future: impl Future<Output = Result<T, Box<dyn Error>>>) -> Result<T, Box<dyn Error>> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future)
+    current_thread::block_on(current_thread::new()?, future)
 }

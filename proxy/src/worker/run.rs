@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
+use torc_runtime::current_thread;
 use torc_runtime::datadir::random_bytes;
 use torc_runtime::listen::acceptor;
 use torc_runtime::shutdown::Shutdown;
@@ -46,10 +47,10 @@ pub fn spawn(
     orders: mpsc::Receiver<Order>,
     shutdown: Shutdown,
 ) -> std::io::Result<thread::JoinHandle<()>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = current_thread::new()?;
     thread::Builder::new().name(format!("torc-worker-{index}")).spawn(move || {
         let local = LocalSet::new();
-        local.block_on(&runtime, serve(shared, index, accepted, orders, shutdown));
+        current_thread::block_on(runtime, local.run_until(serve(shared, index, accepted, orders, shutdown)));
     })
 }
 

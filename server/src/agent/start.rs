@@ -11,6 +11,7 @@ use torc_cluster::ids::{Incarnation, Member, NodeId};
 use torc_cluster::map::{ClusterMap, NodeInfo};
 use torc_protocol::handshake::Secret;
 use torc_runtime::bus::{BusIdentity, DetachedConn};
+use torc_runtime::current_thread;
 use torc_runtime::listen::Listener;
 use torc_runtime::map_watch::MapWatcher;
 use torc_runtime::raft::CONTROL_FILE;
@@ -144,24 +145,20 @@ fn thread(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
     std::thread::Builder::new().name(name.to_owned()).spawn(run).map_err(StartError::Thread)
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, StartError> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)
-}
-
 fn control(
     agent: Arc<Agent>,
     listener: Listener,
     shutdown: Shutdown,
     opened: std::sync::mpsc::Sender<Result<(), StartError>>,
 ) {
-    let runtime = match runtime() {
+    let runtime = match current_thread::new() {
         Ok(runtime) => runtime,
         Err(error) => {
-            let _ = opened.send(Err(error));
+            let _ = opened.send(Err(StartError::Thread(error)));
             return;
         }
     };
-    runtime.block_on(async {
+    current_thread::block_on(runtime, async {
         if agent.dir.join(CONTROL_FILE).exists()
             && let Err(error) = agent.open_voter().await
         {
@@ -203,14 +200,14 @@ fn replicate(
     mut conns: mpsc::Receiver<(DetachedConn, torc_cluster::message::ReplicaHello)>,
     shutdown: Shutdown,
 ) {
-    let runtime = match runtime() {
+    let runtime = match current_thread::new() {
         Ok(runtime) => runtime,
         Err(error) => {
             tracing::error!(%error, "no replication: the node stops");
             std::process::exit(70);
         }
     };
-    runtime.block_on(async {
+    current_thread::block_on(runtime, async {
         tokio::spawn(pump(node.clone(), repl.clone(), shutdown.clone()));
         tokio::spawn(replica::follow(node.clone(), repl.clone(), identity, maps, shutdown.clone()));
         loop {
