@@ -1,12 +1,13 @@
 //! The process: what workers, control and replication share.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use crossbeam_utils::CachePadded;
+use parking_lot::Mutex;
 
 use torc_protocol::command::Command;
 use torc_protocol::context::Ack;
@@ -81,8 +82,29 @@ pub struct Node {
     /// Whether keys that have expired are looked for (DEBUG SET-ACTIVE-EXPIRE).
     pub active_expiry: AtomicBool,
     garbage: mpsc::SyncSender<Garbage>,
-    /// The policy of `settings` counts uses; see [`Node::refresh_policy`].
+    /// What is looked at for each request, kept aside of `settings`; written under its lock.
+    quick: Quick,
+}
+
+/// See [`Node::quick`].
+#[derive(Debug, Default)]
+struct Quick {
+    writer: Mutex<()>,
+    /// Rises with every change of the settings.
+    version: AtomicU64,
+    /// The policy counts uses.
     lfu: AtomicBool,
+    maxmemory: AtomicU64,
+    default_ack: AtomicU8,
+}
+
+impl Quick {
+    fn follow(&self, settings: &Settings) {
+        self.lfu.store(settings.maxmemory_policy.is_lfu(), Ordering::Relaxed);
+        self.maxmemory.store(settings.maxmemory, Ordering::Relaxed);
+        self.default_ack.store(settings.default_ack as u8, Ordering::Relaxed);
+        self.version.fetch_add(1, Ordering::Release);
+    }
 }
 
 impl Node {
@@ -108,6 +130,8 @@ impl Node {
         let slow = SlowLog::new(&settings);
         let store = Store::new(hasher);
         store.set_lock_timeout(Duration::from_millis(settings.busy_reply_ms));
+        let quick = Quick::default();
+        quick.follow(&settings);
         Arc::new(Node {
             store,
             shard: Shard::new(workers, cluster),
@@ -127,7 +151,7 @@ impl Node {
             progress: (0..workers).map(|_| CachePadded::new(AtomicU64::new(0))).collect(),
             active_expiry: AtomicBool::new(true),
             garbage,
-            lfu: AtomicBool::new(false),
+            quick,
         })
     }
 
@@ -135,9 +159,12 @@ impl Node {
     /// of some.
     pub fn replace_settings(&self, old: &Arc<Settings>, new: Settings) -> bool {
         let new = Arc::new(new);
+        // So that those who keep a copy end with the last one.
+        let _writer = self.quick.writer.lock();
         if !Arc::ptr_eq(&self.settings.compare_and_swap(old, new.clone()), old) {
             return false;
         }
+        self.quick.follow(&new);
         self.slow.configure(&new);
         self.store.set_lock_timeout(Duration::from_millis(new.busy_reply_ms));
         self.clients.limit.set_limit(new.max_clients);
@@ -189,23 +216,32 @@ impl Node {
     }
 
     /// The acknowledgement of writes whose client chose none.
+    #[inline]
     pub fn default_ack(&self) -> Ack {
-        self.settings.load().default_ack
+        match self.quick.default_ack.load(Ordering::Relaxed) {
+            ack if ack == Ack::None as u8 => Ack::None,
+            ack if ack == Ack::InSync as u8 => Ack::InSync,
+            _ => Ack::Primary,
+        }
+    }
+
+    /// Whether the store has reached `maxmemory`.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        let most = self.quick.maxmemory.load(Ordering::Relaxed);
+        most != 0 && self.store.used_bytes() as u64 >= most
+    }
+
+    /// A number that rises with every change of the settings, for those who keep what they read.
+    #[inline]
+    pub fn settings_version(&self) -> u64 {
+        self.quick.version.load(Ordering::Acquire)
     }
 
     /// How uses of a key are noted at this time.
     #[inline]
     pub fn eviction_clock(&self, now_ms: u64) -> EvictionClock {
-        EvictionClock::at(now_ms, self.lfu.load(Ordering::Relaxed))
-    }
-
-    /// Workers call this at the start of a batch: what they look at for each key is kept aside of the settings.
-    #[inline]
-    pub fn refresh_policy(&self) {
-        let lfu = self.settings.load().maxmemory_policy.is_lfu();
-        if self.lfu.load(Ordering::Relaxed) != lfu {
-            self.lfu.store(lfu, Ordering::Relaxed);
-        }
+        EvictionClock::at(now_ms, self.quick.lfu.load(Ordering::Relaxed))
     }
 
     /// The sum of one counter over all workers.

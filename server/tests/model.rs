@@ -569,7 +569,8 @@ proptest! {
     #[test]
     fn a_replica_follows(steps in prop::collection::vec(step(), 1..250), copied_at in 0usize..250) {
         let mut t = Harness::primary();
-        t.node.settings.store(settings().into());
+        let old = t.node.settings.load_full();
+        assert!(t.node.replace_settings(&old, settings()));
         t.through_proxy();
         let (follower, late) = (Harness::with_settings(settings()), Harness::with_settings(settings()));
         for (n, step) in steps.iter().enumerate() {

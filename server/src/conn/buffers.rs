@@ -9,7 +9,7 @@ pub const BUFFER_BYTES: usize = 32 * 1024;
 const MAX_KEPT_BYTES: usize = 128 * 1024;
 
 /// Buffers that are kept.
-const MAX_KEPT: usize = 16;
+const MAX_KEPT: usize = 128;
 
 /// See the module's text. Owned by a worker.
 #[derive(Debug, Default)]

@@ -4,12 +4,12 @@ use torc_protocol::resp::Limits;
 
 use super::Protocol;
 use super::ahead::Ahead;
+use super::lines::Lines;
 use super::output::ErrorForm;
 use super::pipeline::Pipeline;
 use crate::clients::Pause;
 use crate::exec::session::ReplyMode;
 use crate::exec::{Batch, Done, Flow, ReplyKind, Session};
-use crate::memcached;
 use crate::settings::Settings;
 use crate::store::Store;
 
@@ -18,7 +18,7 @@ pub enum Dialect {
     /// RESP2 and RESP3.
     Resp(Pipeline),
     /// The memcached text protocol.
-    Memcached(memcached::Connection),
+    Memcached(Lines),
 }
 
 /// What became of the bytes at the front of the buffer.
@@ -40,7 +40,7 @@ impl Dialect {
     pub fn new(protocol: Protocol) -> Dialect {
         match protocol {
             Protocol::Resp => Dialect::Resp(Pipeline::new(Limits::default())),
-            Protocol::Memcached => Dialect::Memcached(memcached::Connection::new()),
+            Protocol::Memcached => Dialect::Memcached(Lines::default()),
         }
     }
 
@@ -87,7 +87,7 @@ impl Dialect {
     pub fn look_ahead(&mut self, store: &Store, ahead: &mut Ahead, session: &Session, buf: &[u8]) {
         match self {
             Dialect::Resp(pipeline) => pipeline.look_ahead(store, ahead, session, buf),
-            Dialect::Memcached(_) => {}
+            Dialect::Memcached(lines) => lines.look_ahead(store, ahead, session, buf),
         }
     }
 
@@ -104,14 +104,11 @@ impl Dialect {
     ) -> Step {
         match self {
             Dialect::Resp(pipeline) => pipeline.step(batch, ahead, session, pause, buf, out),
-            Dialect::Memcached(connection) => {
+            Dialect::Memcached(lines) => {
                 if pause.is_some() && !buf.is_empty() {
                     return Step::Held;
                 }
-                match connection.next(batch, session, buf, out) {
-                    memcached::Step::More { hint } => Step::More { hint },
-                    memcached::Step::Done { consumed, done } => Step::Done { consumed, done },
-                }
+                lines.step(batch, ahead, session, buf, out)
             }
         }
     }

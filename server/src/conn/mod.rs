@@ -15,6 +15,7 @@ mod buffers;
 mod connection;
 mod dialect;
 mod hold;
+mod lines;
 mod output;
 mod park;
 mod pipeline;

@@ -1,11 +1,12 @@
 //! A worker: one thread, one runtime, one executor, the connections it was handed.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Waker;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
@@ -28,6 +29,12 @@ const RECHECK: Duration = Duration::from_millis(50);
 /// Polls of tasks between two looks at the sockets: a connection takes up to three for a request.
 const POLLS_PER_LOOK: u32 = 256;
 
+/// Connections that wait for others in the middle of a turn, each with two buffers in its hands.
+const MAX_GIVING_WAY: usize = 128;
+
+/// How old the time of expiry may be when a batch begins: a fraction of its unit.
+const WALL_CLOCK_NS: u64 = 100_000;
+
 /// How long connections get to flush when the node stops.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 
@@ -43,6 +50,10 @@ pub struct Worker {
     pub buffers: Buffers,
     /// Keys that connections are about to look up; borrowed as `exec` is.
     pub ahead: RefCell<Ahead>,
+    /// See [`Worker::give_way`].
+    giving_way: Cell<usize>,
+    /// CLOCK_BOOTTIME nanoseconds at the last look at the wall clock, and what that said.
+    wall: Cell<(u64, u64)>,
     /// Connections that wait until the high-water mark reaches an offset: (offset, client) → task.
     waiting: RefCell<BTreeMap<(u64, u64), Waker>>,
     /// Told when `waiting` is no longer empty.
@@ -59,6 +70,8 @@ impl Worker {
             exec,
             buffers: Buffers::default(),
             ahead: RefCell::default(),
+            giving_way: Cell::new(0),
+            wall: Cell::new((0, clock::unix_ms())),
             waiting: RefCell::new(BTreeMap::new()),
             somebody_waits: Notify::new(),
         }
@@ -68,6 +81,37 @@ impl Worker {
     #[inline]
     pub fn stats(&self) -> &WorkerStats {
         &self.node.stats[self.index]
+    }
+
+    /// Both clocks, now. The wall clock, which counts milliseconds, is read anew only when the other has moved by
+    /// [`WALL_CLOCK_NS`].
+    #[inline]
+    pub fn now(&self) -> Now {
+        let boottime_ns = clock::boottime_ns();
+        let (read_ns, unix_ms) = self.wall.get();
+        let since_ns = boottime_ns.saturating_sub(read_ns);
+        if since_ns < WALL_CLOCK_NS {
+            return Now { unix_ms, boottime_ns };
+        }
+        let unix_ms = clock::unix_ms();
+        self.wall.set((boottime_ns, unix_ms));
+        Now { unix_ms, boottime_ns }
+    }
+
+    /// Lets the other tasks that are ready have their turn, without a look at the sockets between; no more than
+    /// [`MAX_GIVING_WAY`] connections wait so at a time.
+    #[inline]
+    pub async fn give_way(&self) {
+        let mut gave = None;
+        poll_fn(|cx| {
+            if gave.is_some() || self.giving_way.get() >= MAX_GIVING_WAY {
+                return Poll::Ready(());
+            }
+            gave = Some(GivingWay::new(&self.giving_way));
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
     }
 
     /// Wakes the task when the mark has reached `offset`, and now and then before.
@@ -94,10 +138,20 @@ impl Worker {
     }
 }
 
-/// Both clocks, now.
-#[inline]
-pub fn now() -> Now {
-    Now { unix_ms: clock::unix_ms(), boottime_ns: clock::boottime_ns() }
+/// Counts a connection that gives way, also if it ends meanwhile.
+struct GivingWay<'a>(&'a Cell<usize>);
+
+impl<'a> GivingWay<'a> {
+    fn new(count: &'a Cell<usize>) -> Self {
+        count.set(count.get() + 1);
+        GivingWay(count)
+    }
+}
+
+impl Drop for GivingWay<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 /// Starts worker `index`; it ends when `shutdown` trips, after its connections have.

@@ -130,7 +130,6 @@ impl<'n, 'e> Batch<'n, 'e> {
             Role::Replica | Role::Joining => false,
         };
         exec.effects.set_enabled(role == Role::Primary);
-        node.refresh_policy();
         let mut batch = Batch {
             node,
             exec,
@@ -370,7 +369,11 @@ impl<'n, 'e> Batch<'n, 'e> {
     }
 
     /// Evicts what `maxmemory` asks for, or refuses.
+    #[inline]
     fn make_room(&mut self) -> Result<(), CommandError> {
+        if !self.node.is_full() {
+            return Ok(());
+        }
         let exec = &mut *self.exec;
         let now_ms = self.now.unix_ms;
         self.node.make_room(&mut exec.effects, &mut exec.records, &exec.stats, now_ms, &mut exec.rng)

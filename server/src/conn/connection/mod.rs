@@ -33,7 +33,7 @@ use super::Protocol;
 use super::dialect::{Dialect, Step};
 use super::output::{Mark, Output, Wait};
 use super::park::Parked;
-use super::worker::{Worker, now};
+use super::worker::Worker;
 use crate::clients::{Client, flag};
 use crate::exec::{Batch, Done, Flow, Park, ReplyKind, Session};
 use crate::settings::Settings;
@@ -110,6 +110,8 @@ struct Connection {
     /// No more requests; close when the output is empty.
     closing: bool,
     waker_set: bool,
+    /// The version of the settings that the dialect and the session go by; 0: none yet.
+    configured: u64,
     /// Came from elsewhere to a node without a password: only the handshake is heard.
     stranger: bool,
     _permit: Permit,
@@ -184,6 +186,7 @@ impl Connection {
             socket_full: false,
             closing: false,
             waker_set: false,
+            configured: 0,
             stranger: false,
             _permit: permit,
         }
@@ -196,11 +199,14 @@ impl Connection {
                 self.look_ahead();
                 // Others that have something to read do so first: what all of them look up is fetched together,
                 // and the replies leave close together, so that fewer of them wake a client that sleeps already.
-                give_way().await;
+                self.worker.give_way().await;
             }
             let mut batches = 0;
             loop {
                 let more = self.execute();
+                if batches == 0 {
+                    self.worker.give_way().await;
+                }
                 self.flush()?;
                 if self.closing && self.output.unsent() == 0 {
                     return Ok(());
@@ -359,16 +365,19 @@ impl Connection {
         if self.stranger && self.turn_away() {
             return false;
         }
-        let settings = node.settings.load();
-        if !self.session.authenticated && settings.requirepass.is_empty() {
-            self.session.authenticated = true;
+        let version = node.settings_version();
+        if version != self.configured {
+            self.configured = version;
+            let settings = node.settings.load();
+            if !self.session.authenticated && settings.requirepass.is_empty() {
+                self.session.authenticated = true;
+            }
+            self.dialect.configure(&settings, &self.session);
         }
-        self.dialect.configure(&settings, &self.session);
-        drop(settings);
         if self.output.bytes.capacity() == 0 {
             self.output.bytes = worker.buffers.take();
         }
-        let now = now();
+        let now = worker.now();
         let mut exec = worker.exec.borrow_mut();
         let mut ahead = worker.ahead.borrow_mut();
         let mut batch = Batch::begin(node, &mut exec, now);
@@ -491,20 +500,6 @@ impl Drop for Connection {
             self.worker.buffers.give(buffer);
         }
     }
-}
-
-/// Lets the other tasks that are ready have their turn, without a look at the sockets between.
-async fn give_way() {
-    let mut gave = false;
-    poll_fn(|cx| {
-        if gave {
-            return Poll::Ready(());
-        }
-        gave = true;
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 /// Notes what a reply depends on until it is sent.
