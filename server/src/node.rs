@@ -174,10 +174,13 @@ impl Node {
     /// Waits until no worker is in a batch and keeps them out. A script that goes on for longer than scripts may is
     /// ended, unless it has written: half of a script must not become a record. That one is waited for.
     pub fn close_gate(&self) -> Exclusive<'_> {
-        self.shard.gate.close_or(self.store.lock_timeout(), || {
+        let closed = self.shard.gate.close_or(self.store.lock_timeout(), || {
             let ended = self.scripts.kill();
             tracing::warn!(?ended, "a script holds up the node's place in its shard");
-        })
+        });
+        // Workers that now stand before the gate are in the middle of a turn.
+        (0..self.stats.len()).for_each(|worker| self.shard.announce(worker));
+        closed
     }
 
     /// Frees a replaced entry: a big one on a thread of its own.

@@ -83,6 +83,7 @@ impl TestNode {
             Batch::begin(&self.node, exec, Now { unix_ms: unix_ms(), boottime_ns: boottime_ns() });
         batch.run(&mut session, args.view(), &mut out);
         batch.end();
+        self.node.shard.announce(0);
         String::from_utf8(out).unwrap()
     }
 

@@ -165,12 +165,14 @@ pub fn start(
     // The runtime cannot leave its thread, but its failure can.
     let (tell, told) = std::sync::mpsc::sync_channel(1);
     let thread = std::thread::Builder::new().name(format!("torc-worker-{index}")).spawn(move || {
+        let told = node.clone();
         let mut builder = Builder::new_current_thread();
-        let runtime =
-            match builder.enable_all().event_interval(POLLS_PER_LOOK).build_local(LocalOptions::default()) {
-                Ok(runtime) => runtime,
-                Err(error) => return drop(tell.send(error)),
-            };
+        builder.enable_all().event_interval(POLLS_PER_LOOK);
+        builder.on_thread_park(move || told.shard.announce(index));
+        let runtime = match builder.build_local(LocalOptions::default()) {
+            Ok(runtime) => runtime,
+            Err(error) => return drop(tell.send(error)),
+        };
         drop(tell);
         let worker = Rc::new(Worker::new(node, index, seed));
         runtime.block_on(serve(worker, connections, shutdown));

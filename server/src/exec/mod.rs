@@ -195,7 +195,7 @@ impl<'n, 'e> Batch<'n, 'e> {
         }
     }
 
-    /// Ends the batch: hands the records over and reports the memory. Counts its commands as if they had taken
+    /// Ends the batch: puts the records down and reports the memory. Counts its commands as if they had taken
     /// no time.
     pub fn end(self) {
         let now_ns = self.now.boottime_ns;
@@ -211,7 +211,7 @@ impl<'n, 'e> Batch<'n, 'e> {
         }
         self.exec.ran.clear();
         self.node.store.report_growth(self.growth);
-        self.node.shard.hand_over(self.exec.worker, &mut self.exec.records);
+        self.node.shard.put_down(self.exec.worker, &mut self.exec.records);
     }
 
     /// The last command that a request of the batch named.

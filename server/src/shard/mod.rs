@@ -11,7 +11,7 @@
 pub mod gate;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use crossbeam_utils::CachePadded;
@@ -71,6 +71,17 @@ pub struct View {
     pub shard: Option<ShardId>,
 }
 
+/// Batches with records after which a worker announces them in the middle of a turn.
+const MAX_UNANNOUNCED: u32 = 32;
+
+/// Records of one worker on their way to `torc-repl`.
+#[derive(Debug, Default)]
+struct Outbox {
+    records: Mutex<Vec<u8>>,
+    /// How many batches have put something down that nobody was told of.
+    unannounced: AtomicU32,
+}
+
 /// See the module's text.
 #[derive(Debug)]
 pub struct Shard {
@@ -85,7 +96,7 @@ pub struct Shard {
     in_sync_enough: AtomicBool,
     mark: watch::Sender<u64>,
     acked: watch::Sender<Arc<[u64]>>,
-    outboxes: Box<[CachePadded<Mutex<Vec<u8>>>]>,
+    outboxes: Box<[CachePadded<Outbox>]>,
     records_ready: Notify,
     /// Workers stay outside while the role changes.
     pub gate: Gate,
@@ -105,7 +116,7 @@ impl Shard {
             in_sync_enough: AtomicBool::new(false),
             mark: watch::Sender::new(0),
             acked: watch::Sender::new(Arc::from([])),
-            outboxes: (0..workers).map(|_| CachePadded::new(Mutex::new(Vec::new()))).collect(),
+            outboxes: (0..workers).map(|_| CachePadded::default()).collect(),
             records_ready: Notify::new(),
             gate: Gate::new(workers),
             view: ArcSwap::from_pointee(None),
@@ -190,10 +201,33 @@ impl Shard {
         self.sequence.store(offset, Ordering::Release);
     }
 
-    /// A worker hands over the records of its batch.
+    /// A worker puts the records of its batch down. Whoever waits for them is told once per turn of the worker
+    /// ([`Shard::announce`]), or after [`MAX_UNANNOUNCED`] batches: waking a thread costs more than most commands.
+    #[inline]
+    pub fn put_down(&self, worker: usize, records: &mut Vec<u8>) {
+        if records.is_empty() {
+            return;
+        }
+        let outbox = &self.outboxes[worker];
+        outbox.records.lock().append(records);
+        if outbox.unannounced.fetch_add(1, Ordering::AcqRel) >= MAX_UNANNOUNCED {
+            self.announce(worker);
+        }
+    }
+
+    /// The worker's turn is over: what it has put down is to be collected.
+    #[inline]
+    pub fn announce(&self, worker: usize) {
+        let unannounced = &self.outboxes[worker].unannounced;
+        if unannounced.load(Ordering::Acquire) > 0 && unannounced.swap(0, Ordering::AcqRel) > 0 {
+            self.records_ready.notify_one();
+        }
+    }
+
+    /// Hands records over at once.
     pub fn hand_over(&self, worker: usize, records: &mut Vec<u8>) {
         if !records.is_empty() {
-            self.outboxes[worker].lock().append(records);
+            self.outboxes[worker].records.lock().append(records);
             self.records_ready.notify_one();
         }
     }
@@ -206,7 +240,7 @@ impl Shard {
     /// Moves what the workers have handed over into `into`, in no order across workers.
     pub fn collect_records(&self, into: &mut Vec<u8>) {
         for outbox in &self.outboxes {
-            let mut outbox = outbox.lock();
+            let mut outbox = outbox.records.lock();
             if into.is_empty() {
                 std::mem::swap(&mut *outbox, into);
             } else {
@@ -270,5 +304,40 @@ impl Shard {
     /// Replaces the map.
     pub fn set_view(&self, view: View) {
         self.view.store(Arc::new(Some(view)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    #[test]
+    fn records_are_announced_once_a_turn() {
+        let shard = Shard::new(2, true);
+        let told = || {
+            let waits = pin!(shard.records_ready());
+            waits.poll(&mut Context::from_waker(Waker::noop())).is_ready()
+        };
+        for _ in 0..MAX_UNANNOUNCED {
+            shard.put_down(1, &mut vec![7]);
+        }
+        assert!(!told());
+        shard.announce(0);
+        assert!(!told(), "the other worker's turn goes on");
+        shard.announce(1);
+        assert!(told());
+        shard.announce(1);
+        assert!(!told(), "nothing new");
+        // A turn that takes long.
+        for _ in 0..=MAX_UNANNOUNCED {
+            shard.put_down(1, &mut vec![7]);
+        }
+        assert!(told());
+        let mut all = Vec::new();
+        shard.collect_records(&mut all);
+        assert_eq!(all.len(), 2 * MAX_UNANNOUNCED as usize + 1);
     }
 }
