@@ -117,6 +117,19 @@ commands! {
     Internal(InternalCommand),
 }
 
+impl Command {
+    /// Whether the command acts at once although a MULTI is open; the others are queued.
+    #[inline]
+    pub const fn runs_inside_multi(self) -> bool {
+        use TransactionCommand::{Discard, Exec, Multi, Watch};
+        matches!(
+            self,
+            Command::Transactions(Exec | Discard | Multi | Watch)
+                | Command::Connection(ConnectionCommand::Quit | ConnectionCommand::Reset)
+        )
+    }
+}
+
 /// Every command in the order of the table, subcommands and internal ones included.
 pub fn all() -> impl Iterator<Item = Command> {
     Command::ALL.iter().copied()

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
-use torc_protocol::command::{Command, ConnectionCommand, Flags, Route, TransactionCommand, resolve};
+use torc_protocol::command::{Command, Flags, Route, resolve};
 use torc_protocol::error;
 use torc_protocol::resp::{Frame, Limits, ReplyWriter, RequestParser};
 
@@ -183,7 +183,7 @@ impl RespSession {
         request: &Request<'_>,
     ) -> Step {
         let session = &mut self.session;
-        if session.transaction.is_some() && is_queued(request.command) {
+        if session.transaction.is_some() && !request.command.runs_inside_multi() {
             return transaction::queue(worker, client, session, routes, request);
         }
         if !client.take_lane(lane(session, routes, request)) {
@@ -243,19 +243,6 @@ pub fn lane(session: &Session, routes: &Routes, request: &Request<'_>) -> Lane {
     }
     let key = request.spec.find_keys(&request.args).ok().and_then(|keys| request.args.get(*keys.first()?));
     session.lane(&routes.table, key)
-}
-
-/// Whether MULTI queues the command (the others act at once).
-fn is_queued(command: Command) -> bool {
-    !matches!(
-        command,
-        Command::Transactions(
-            TransactionCommand::Exec
-                | TransactionCommand::Discard
-                | TransactionCommand::Multi
-                | TransactionCommand::Watch
-        ) | Command::Connection(ConnectionCommand::Quit | ConnectionCommand::Reset)
-    )
 }
 
 /// Answers the latest request, in its order.

@@ -267,7 +267,7 @@ impl<'n, 'e> Batch<'n, 'e> {
             self.refuse(session, &text::NOAUTH.into(), out);
             return Done::local();
         }
-        if session.transaction.is_some() && !transaction::runs_inside_multi(command) {
+        if session.transaction.is_some() && !command.runs_inside_multi() {
             return match self.check(session, command, spec, &request) {
                 Ok(_) => transaction::queue(session, command, &request.args, out),
                 Err(error) => {

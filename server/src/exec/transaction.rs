@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use torc_protocol::command::{Command, ConnectionCommand, Flags, TransactionCommand, reply_may_be_repeated};
+use torc_protocol::command::{Command, Flags, reply_may_be_repeated};
 use torc_protocol::error as text;
 use torc_protocol::resp::{Args, OwnedArgs, ReplyWriter};
 use torc_protocol::slot::key_slot;
@@ -12,19 +12,6 @@ use super::{Ack, Batch, CommandError, Done, Request, families, place};
 use crate::exec::{Depth, Flow, ReplyKind};
 use crate::shard::Role;
 use crate::store::{Access, Entry};
-
-/// Commands that act at once although a MULTI is open.
-pub fn runs_inside_multi(command: Command) -> bool {
-    matches!(
-        command,
-        Command::Transactions(
-            TransactionCommand::Exec
-                | TransactionCommand::Discard
-                | TransactionCommand::Multi
-                | TransactionCommand::Watch
-        ) | Command::Connection(ConnectionCommand::Quit | ConnectionCommand::Reset)
-    )
-}
 
 /// Puts a checked request into the open transaction.
 pub fn queue(session: &mut Session, command: Command, args: &Args<'_>, out: &mut Vec<u8>) -> Done {
