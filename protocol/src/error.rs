@@ -44,6 +44,12 @@ pub const DB_OUT_OF_RANGE: &str = "ERR DB index is out of range";
 pub const INVALID_FIRST_DB: &str = "ERR invalid first DB index";
 pub const INVALID_SECOND_DB: &str = "ERR invalid second DB index";
 
+pub const TIMEOUT_NOT_AN_INTEGER: &str = "ERR timeout is not an integer or out of range";
+pub const TIMEOUT_NEGATIVE: &str = "ERR timeout is negative";
+/// Why CONFIG SET refuses a value, without a code: it stands inside another text.
+pub const CONFIG_NOT_AN_INTEGER: &str = "argument couldn't be parsed into an integer";
+pub const NO_CONFIG_FILE: &str = "ERR The server is running without a config file";
+
 pub const NOAUTH: &str = "NOAUTH Authentication required.";
 pub const WRONGPASS: &str = "WRONGPASS invalid username-password pair or user is disabled.";
 pub const NO_PASSWORD_SET: &str = "ERR AUTH <password> called without any password configured for the default user. \
@@ -54,6 +60,9 @@ pub const HELLO_NOAUTH: &str = "NOAUTH HELLO must be called with the client alre
      HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol \
      version at the same time";
 pub const CLIENT_NAME: &str = "ERR Client names cannot contain spaces, newlines or special characters.";
+pub const INVALID_CLIENT_ID: &str = "ERR Invalid client ID";
+pub const CLIENT_ID_ABOVE_0: &str = "ERR client-id should be greater than 0";
+pub const UNBLOCK_REASON: &str = "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR";
 pub const NO_SUCH_CLIENT: &str = "ERR No such client";
 
 pub const EXECABORT: &str = "EXECABORT Transaction discarded because of previous errors.";
@@ -105,7 +114,8 @@ pub const OOM: &str = "OOM command not allowed when used memory > 'maxmemory'.";
 pub const LOADING: &str = "LOADING Redis is loading the dataset in memory";
 pub const MASTERDOWN: &str =
     "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.";
-pub const MAX_CLIENTS: &str = "ERR max number of clients reached";
+/// A whole reply: it is written to connections that nobody owns yet.
+pub const MAX_CLIENTS_REPLY: &[u8] = b"-ERR max number of clients reached\r\n";
 pub const BUSY_GATE: &str = "BUSY the store is held by a script or a command over all keys";
 pub const MEMORY_ONLY: &str =
     "ERR data is kept in memory only; there is nothing to save to. Replicas keep it over the loss of a node.";

@@ -11,6 +11,7 @@
 //! | [`slot`] | keys to slots |
 //! | [`error`] | every error text that a client can see |
 //! | [`context`] | the record that a proxy puts before each request |
+//! | [`login`] | the arguments of AUTH and HELLO, and the comparison of passwords |
 //! | [`glob`] | patterns over keys and names |
 //! | [`handshake`] | how two parts prove the cluster secret to each other |
 //! | [`bus`] | frames between nodes |
@@ -21,6 +22,12 @@ pub mod context;
 pub mod error;
 pub mod glob;
 pub mod handshake;
+pub mod login;
 pub mod memcached;
 pub mod resp;
 pub mod slot;
+
+/// The version of Redis whose behaviour is the measure.
+pub const REDIS_VERSION: &str = "7.2.4";
+/// The same as a number: a byte each for major, minor and patch.
+pub const REDIS_VERSION_NUMBER: u32 = 0x0007_0204;

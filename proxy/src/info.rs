@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use torc_protocol::REDIS_VERSION;
 use torc_protocol::command::Command;
 use torc_runtime::clock::unix_ms;
 use torc_runtime::process;
@@ -11,8 +12,6 @@ use crate::metrics::{Counter, WorkerMetrics};
 use crate::shared::Shared;
 use crate::table::RouteTable;
 
-/// The version of Redis whose behaviour is the measure.
-pub const REDIS_VERSION: &str = "7.2.4";
 /// Torc's own version.
 pub const TORC_VERSION: &str = env!("CARGO_PKG_VERSION");
 

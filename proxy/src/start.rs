@@ -7,7 +7,9 @@ use std::thread::{self, JoinHandle};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use torc_cluster::ClusterMap;
+use torc_protocol::error;
 use torc_protocol::handshake::{Role, Secret};
+use torc_protocol::memcached::text;
 use torc_runtime::bus::BusIdentity;
 use torc_runtime::current_thread;
 use torc_runtime::datadir::random_bytes;
@@ -22,10 +24,6 @@ use crate::config::{ConfigError, ProxyConfig};
 use crate::shared::{Addresses, RUN_ID_BYTES, Shared};
 use crate::table::RouteTable;
 use crate::worker::{self, Accepted, MAX_ORDERS, Protocol};
-
-/// What a client is told that finds no place.
-const TOO_MANY_CLIENTS: &[u8] = b"-ERR max number of clients reached\r\n";
-const TOO_MANY_MEMCACHED: &[u8] = b"ERROR Too many open connections\r\n";
 
 /// Nodes that are asked for the map at a time.
 const WATCHES: usize = 2;
@@ -188,10 +186,10 @@ impl Control {
     async fn run(self, listeners: Listeners, maps: MapSource) {
         let Listeners { resp, memcached, http } = listeners;
         for listener in resp {
-            self.accept(listener, Protocol::Resp, TOO_MANY_CLIENTS);
+            self.accept(listener, Protocol::Resp, error::MAX_CLIENTS_REPLY);
         }
         for listener in memcached {
-            self.accept(listener, Protocol::Memcached, TOO_MANY_MEMCACHED);
+            self.accept(listener, Protocol::Memcached, text::MAX_CLIENTS_REPLY);
         }
         for listener in http {
             self.http(listener);

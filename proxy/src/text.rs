@@ -8,7 +8,7 @@ pub const NO_PRIMARY: &str =
 pub const TOO_MANY_HELD: &str =
     "CLUSTERDOWN too many requests wait for a primary of the shard; the command was not executed";
 /// There is no map yet, or it has no owner for the slot.
-pub const NO_MAP: &str = "CLUSTERDOWN Hash slot not served";
+pub use torc_protocol::error::CLUSTERDOWN_SLOT as NO_MAP;
 /// A request that may be sent again was sent, and not answered in time.
 pub const READ_TIMEOUT: &str = "CLUSTERDOWN the shard did not answer in time";
 /// A write was sent and not answered in time.

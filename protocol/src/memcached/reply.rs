@@ -15,6 +15,8 @@ pub mod text {
     pub const BAD_FORMAT: &str = "CLIENT_ERROR bad command line format";
     pub const BAD_DATA_CHUNK: &str = "CLIENT_ERROR bad data chunk";
     pub const NON_NUMERIC: &str = "CLIENT_ERROR cannot increment or decrement non-numeric value";
+    /// A whole reply: it is written to connections that nobody owns yet.
+    pub const MAX_CLIENTS_REPLY: &[u8] = b"ERROR Too many open connections\r\n";
     pub const UNAUTHENTICATED: &str = "CLIENT_ERROR unauthenticated";
     pub const AUTHENTICATION_FAILURE: &str = "CLIENT_ERROR authentication failure";
     pub const TOO_LARGE: &str = "SERVER_ERROR object too large for cache";

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use smallvec::SmallVec;
 use torc_protocol::command::{Command, InternalCommand};
+use torc_protocol::login::Login;
 use torc_protocol::memcached::{
     Item, Limits, Rejection, Request, RequestParser, Verb, text as words, write_line,
 };
@@ -168,11 +169,8 @@ impl Door<'_> {
             answer(self.worker, self.client, Render::Memcached, words::UNAUTHENTICATED);
             return;
         }
-        let mut parts = request.data.splitn(2, |byte| *byte == b' ');
-        let (user, password) = (parts.next().unwrap_or_default(), parts.next());
-        // Any user name will do, as long as there is only one user.
-        let known = !user.is_empty()
-            && password.is_some_and(|password| crate::local::may_enter(self.worker, b"default", password));
+        let login = Login::of_memcached(request.data);
+        let known = login.is_some_and(|login| crate::local::may_enter(self.worker, &login));
         self.session.authenticated = known;
         let line = if known { words::STORED } else { words::AUTHENTICATION_FAILURE };
         answer(self.worker, self.client, Render::Memcached, line);

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use torc_protocol::command::{Command, ConnectionCommand};
 use torc_protocol::context::{Ack, ReadLevel};
 use torc_protocol::error;
+use torc_protocol::login;
 use torc_protocol::resp::parse_i64;
 use torc_runtime::clock::unix_ms;
 
@@ -15,13 +16,12 @@ use crate::downstream::resp::Step;
 use crate::downstream::session::ReplyMode;
 use crate::worker::Order;
 
-const ON_OR_OFF: &str = "ERR syntax error";
 /// Bytes of a name or library version that are kept.
 const MAX_LABEL_BYTES: usize = 1024;
 
 /// Whether a client may call itself so.
 pub(super) fn is_name(name: &[u8]) -> bool {
-    name.len() <= MAX_LABEL_BYTES && name.iter().all(u8::is_ascii_graphic)
+    name.len() <= MAX_LABEL_BYTES && login::is_name(name)
 }
 
 pub(super) fn answer(local: &mut Local<'_>, command: ConnectionCommand) -> Step {
@@ -51,7 +51,7 @@ pub(super) fn answer(local: &mut Local<'_>, command: ConnectionCommand) -> Step 
             let on = match (request.is_word(2, "ON"), request.is_word(2, "OFF")) {
                 (true, _) => true,
                 (_, true) => false,
-                _ => return local.refuse(ON_OR_OFF),
+                _ => return local.refuse(error::SYNTAX),
             };
             let flag =
                 if command == ConnectionCommand::ClientNoEvict { &info.no_evict } else { &info.no_touch };
@@ -87,7 +87,7 @@ pub(super) fn answer(local: &mut Local<'_>, command: ConnectionCommand) -> Step 
         ConnectionCommand::ClientUnblock
             if request.args.len() > 3 && !request.is_word(3, "TIMEOUT") && !request.is_word(3, "ERROR") =>
         {
-            local.refuse("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
+            local.refuse(error::UNBLOCK_REASON)
         }
         ConnectionCommand::ClientUnblock => match parse_i64(request.arg(2)) {
             Some(_) => local.reply(|reply| reply.integer(0)),
@@ -159,7 +159,7 @@ fn list(local: &mut Local<'_>) -> Step {
         for id in request.args.tail(3) {
             match parse_i64(id) {
                 Some(id) if id >= 0 => ids.push(id as u64),
-                _ => return local.refuse("ERR Invalid client ID"),
+                _ => return local.refuse(error::INVALID_CLIENT_ID),
             }
         }
         clients.retain(|client| ids.contains(&client.id));
@@ -234,7 +234,7 @@ fn filter<'a>(local: &Local<'a>) -> Result<Filter<'a>, String> {
         let is = |word| request.is_word(at, word);
         if is("ID") {
             let id = parse_i64(value).filter(|id| *id > 0);
-            filter.id = Some(id.ok_or("ERR client-id should be greater than 0")? as u64);
+            filter.id = Some(id.ok_or(error::CLIENT_ID_ABOVE_0)? as u64);
         } else if is("ADDR") {
             filter.address = Some(value);
         } else if is("LADDR") {

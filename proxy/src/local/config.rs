@@ -103,7 +103,7 @@ fn set_one(
             *most_clients = Some(usize::try_from(most).unwrap_or(usize::MAX));
         }
         "timeout" => {
-            let seconds = number().ok_or("argument couldn't be parsed into an integer")?;
+            let seconds = number().ok_or(error::CONFIG_NOT_AN_INTEGER)?;
             tunable.idle_timeout_ms = seconds.saturating_mul(1000);
         }
         "requirepass" => {

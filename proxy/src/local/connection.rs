@@ -4,12 +4,12 @@ use std::sync::atomic::Ordering;
 
 use torc_protocol::command::ConnectionCommand;
 use torc_protocol::error;
-use torc_protocol::resp::{Version, parse_i64};
+use torc_protocol::login::{Hello, Login, describe};
+use torc_protocol::resp::parse_i64;
 
 use super::{Local, client};
 use crate::downstream::resp::Step;
 use crate::downstream::session::Session;
-use crate::info::REDIS_VERSION;
 use crate::transaction::unwatch;
 
 /// Databases of a node.
@@ -63,33 +63,18 @@ fn select(local: &mut Local<'_>) -> Step {
     local.reply(|reply| reply.ok())
 }
 
-/// Whether the two are the same, in a time that depends on the given one's length alone.
-fn same(given: &[u8], wanted: &[u8]) -> bool {
-    let mut difference = given.len() ^ wanted.len();
-    for (index, byte) in given.iter().enumerate() {
-        let other = wanted.get(index % wanted.len().max(1)).copied().unwrap_or(0);
-        difference |= usize::from(byte ^ other);
-    }
-    difference == 0
-}
-
-/// Whether a user and password open the door.
-pub fn may_enter(worker: &crate::worker::Worker, user: &[u8], password: &[u8]) -> bool {
-    let tunable = worker.shared.tunable.load();
-    user == b"default" && (tunable.requirepass.is_empty() || same(password, tunable.requirepass.as_bytes()))
+/// Whether somebody may come in.
+pub fn may_enter(worker: &crate::worker::Worker, login: &Login<'_>) -> bool {
+    login.is_right(&worker.shared.tunable.load().requirepass)
 }
 
 fn auth(local: &mut Local<'_>) -> Step {
-    let request = local.request;
-    let (user, password) = match request.args.len() {
-        2 => (&b"default"[..], request.arg(1)),
-        3 => (request.arg(1), request.arg(2)),
-        _ => return local.refuse(error::SYNTAX),
+    let has_password = !local.worker.shared.tunable.load().requirepass.is_empty();
+    let login = match Login::of_auth(&local.request.args, has_password) {
+        Ok(login) => login,
+        Err(text) => return local.refuse(text),
     };
-    if request.args.len() == 2 && local.worker.shared.tunable.load().requirepass.is_empty() {
-        return local.refuse(error::NO_PASSWORD_SET);
-    }
-    if !may_enter(local.worker, user, password) {
+    if !may_enter(local.worker, &login) {
         return local.refuse(error::WRONGPASS);
     }
     local.session.authenticated = true;
@@ -97,33 +82,15 @@ fn auth(local: &mut Local<'_>) -> Step {
 }
 
 fn hello(local: &mut Local<'_>) -> Step {
-    let request = local.request;
-    let mut version = local.session.version;
-    let (mut enter, mut name) = (None, None);
-    if request.args.len() > 1 {
-        version = match parse_i64(request.arg(1)) {
-            Some(2) => Version::Resp2,
-            Some(3) => Version::Resp3,
-            Some(_) => return local.refuse(error::NOPROTO),
-            None => return local.refuse(error::HELLO_VERSION),
-        };
-        let mut at = 2;
-        while at < request.args.len() {
-            let left = request.args.len() - at - 1;
-            if request.is_word(at, "AUTH") && left >= 2 {
-                enter = Some((request.arg(at + 1), request.arg(at + 2)));
-                at += 3;
-            } else if request.is_word(at, "SETNAME") && left >= 1 {
-                name = Some(request.arg(at + 1));
-                at += 2;
-            } else {
-                let option = String::from_utf8_lossy(request.arg(at)).into_owned();
-                return local.refuse(&format!("ERR Syntax error in HELLO option '{option}'"));
-            }
-        }
+    let hello = match Hello::parse(&local.request.args) {
+        Ok(hello) => hello,
+        Err(text) => return local.refuse(&String::from_utf8_lossy(&text)),
+    };
+    if hello.name.is_some_and(|name| !client::is_name(name)) {
+        return local.refuse(error::CLIENT_NAME);
     }
-    if let Some((user, password)) = enter {
-        if !may_enter(local.worker, user, password) {
+    if let Some(login) = hello.login {
+        if !may_enter(local.worker, &login) {
             return local.refuse(error::WRONGPASS);
         }
         local.session.authenticated = true;
@@ -131,33 +98,16 @@ fn hello(local: &mut Local<'_>) -> Step {
     if !local.session.authenticated {
         return local.refuse(error::HELLO_NOAUTH);
     }
-    if let Some(name) = name {
-        if !client::is_name(name) {
-            return local.refuse(error::CLIENT_NAME);
-        }
+    if let Some(name) = hello.name {
         local.client.info.labels.lock().name = name.to_vec();
     }
-    local.session.version = version;
-    local.session.changed();
-    local.client.info.resp.store(version.number() as u8, Ordering::Relaxed);
+    if let Some(version) = hello.version {
+        local.session.version = version;
+        local.session.changed();
+        local.client.info.resp.store(version.number() as u8, Ordering::Relaxed);
+    }
     let id = local.client.id();
-    local.reply(|reply| {
-        reply.map(7);
-        reply.bulk(b"server");
-        reply.bulk(b"redis");
-        reply.bulk(b"version");
-        reply.bulk(REDIS_VERSION.as_bytes());
-        reply.bulk(b"proto");
-        reply.integer(version.number());
-        reply.bulk(b"id");
-        reply.integer(id as i64);
-        reply.bulk(b"mode");
-        reply.bulk(b"standalone");
-        reply.bulk(b"role");
-        reply.bulk(b"master");
-        reply.bulk(b"modules");
-        reply.array(0);
-    })
+    local.reply(|reply| describe(reply, id, "standalone", "master"))
 }
 
 fn reset(local: &mut Local<'_>) -> Step {
@@ -172,18 +122,4 @@ fn reset(local: &mut Local<'_>) -> Step {
     info.no_touch.store(false, Ordering::Relaxed);
     info.labels.lock().name.clear();
     local.reply(|reply| reply.simple("RESET"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn passwords_are_compared_whole() {
-        assert!(same(b"secret", b"secret"));
-        assert!(!same(b"secre", b"secret"));
-        assert!(!same(b"secretsecret", b"secret"));
-        assert!(!same(b"", b"secret"));
-        assert!(same(b"", b""));
-    }
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use torc_protocol::command::ServerCommand;
+use torc_protocol::error;
 use torc_protocol::resp::request_arg;
 
 use super::{Local, config, wait};
@@ -43,7 +44,7 @@ pub(super) fn answer(local: &mut Local<'_>, command: ServerCommand) -> Step {
         ServerCommand::DebugSleep => sleep(local),
         ServerCommand::ConfigGet => config::get(local),
         ServerCommand::ConfigSet => config::set(local),
-        ServerCommand::ConfigRewrite => local.refuse("ERR The server is running without a config file"),
+        ServerCommand::ConfigRewrite => local.refuse(error::NO_CONFIG_FILE),
         ServerCommand::Command
         | ServerCommand::CommandCount
         | ServerCommand::CommandDocs

@@ -25,10 +25,10 @@ pub(super) fn answer(local: &mut Local<'_>) -> Step {
     let request = local.request;
     let Some(replicas) = parse_i64(request.arg(1)) else { return local.refuse(error::NOT_AN_INTEGER) };
     let Some(timeout_ms) = parse_i64(request.arg(2)) else {
-        return local.refuse("ERR timeout is not an integer or out of range");
+        return local.refuse(error::TIMEOUT_NOT_AN_INTEGER);
     };
     if timeout_ms < 0 {
-        return local.refuse("ERR timeout is negative");
+        return local.refuse(error::TIMEOUT_NEGATIVE);
     }
     // The positions of earlier writes are known when these are answered.
     if local.client.outbox.borrow().pending() > 0 {

@@ -34,8 +34,8 @@ impl Protocol {
     /// What a client hears when there is no place for it.
     pub fn refusal(self) -> &'static [u8] {
         match self {
-            Protocol::Resp => b"-ERR max number of clients reached\r\n",
-            Protocol::Memcached => b"ERROR Too many open connections\r\n",
+            Protocol::Resp => torc_protocol::error::MAX_CLIENTS_REPLY,
+            Protocol::Memcached => torc_protocol::memcached::text::MAX_CLIENTS_REPLY,
         }
     }
 }

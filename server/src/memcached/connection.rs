@@ -6,15 +6,12 @@
 //! With a password set, the first command must be a `set` whose data are "user password" (memcached's ASCII
 //! authentication); the user may be any, the password is that of the default user.
 
-use subtle::ConstantTimeEq;
+use torc_protocol::login::Login;
 use torc_protocol::memcached::{
     Item, Limits, Rejection, Request, RequestError, RequestParser, Verb, text, write_line,
 };
 
 use crate::exec::{Batch, Done, Flow, Session};
-
-/// Data that authenticate may not be longer.
-const MAX_CREDENTIALS_BYTES: usize = 2048;
 
 /// What one call of [`Connection::next`] did.
 #[derive(Debug)]
@@ -102,12 +99,8 @@ fn authenticate(
     request: &Request<'_>,
     out: &mut Vec<u8>,
 ) -> Done {
-    let known = request.verb == Verb::Set
-        && request.data.len() <= MAX_CREDENTIALS_BYTES
-        && request.data.iter().position(|b| *b == b' ').is_some_and(|space| {
-            let wanted = batch.node().settings.load();
-            bool::from(request.data[space + 1..].ct_eq(wanted.requirepass.as_bytes()))
-        });
+    let login = Login::of_memcached(request.data).filter(|_| request.verb == Verb::Set);
+    let known = login.is_some_and(|login| login.is_right(&batch.node().settings.load().requirepass));
     session.authenticated = known;
     let stats = &batch.stats().memcached;
     stats.auth_cmds.add(1);

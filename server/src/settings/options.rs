@@ -149,7 +149,7 @@ fn yes_no(value: &str) -> Result<bool, SetError> {
 
 fn integer(value: &str, least: i64, most: i64) -> Result<i64, SetError> {
     let number: i64 =
-        value.parse().map_err(|_| SetError::from("argument couldn't be parsed into an integer"))?;
+        value.parse().map_err(|_| SetError::from(torc_protocol::error::CONFIG_NOT_AN_INTEGER))?;
     if (least..=most).contains(&number) {
         Ok(number)
     } else {

@@ -5,15 +5,12 @@ use std::rc::Rc;
 use mlua::{Lua, MultiValue, Table, Value};
 use torc_protocol::command::resolve;
 use torc_protocol::resp::{OwnedArgs, Version};
+use torc_protocol::{REDIS_VERSION, REDIS_VERSION_NUMBER};
 
 use crate::script::cache::{hex, sha1};
 use crate::script::engine::Control;
 use crate::script::error::raise;
 use crate::script::number::{format_g, number_of};
-
-/// The Redis that scripts are told they run on.
-const REDIS_VERSION: &str = "7.2.4";
-const REDIS_VERSION_NUM: u32 = 0x0007_0204;
 
 /// Bytes of a script's log line that are kept.
 const MAX_LOG_BYTES: usize = 1024;
@@ -43,7 +40,7 @@ pub fn library(lua: &Lua, control: &Rc<Control>) -> mlua::Result<Table> {
         ("REPL_SLAVE", 2),
         ("REPL_REPLICA", 2),
         ("REPL_ALL", 3),
-        ("REDIS_VERSION_NUM", REDIS_VERSION_NUM),
+        ("REDIS_VERSION_NUM", REDIS_VERSION_NUMBER),
     ] {
         table.raw_set(name, value)?;
     }

@@ -3,6 +3,7 @@
 use torc_protocol::command::Command;
 use torc_protocol::context::{Ack, ReadLevel};
 use torc_protocol::error as text;
+use torc_protocol::login::is_name;
 use torc_protocol::resp::{Args, parse_i64};
 
 use crate::clients::{Client, Pause, Unblock};
@@ -11,16 +12,6 @@ use crate::exec::{CommandError, CommandResult, Cx, Flow, parse};
 
 /// Types of clients that CLIENT LIST and KILL know.
 const TYPES: [&[u8]; 5] = [b"normal", b"master", b"slave", b"replica", b"pubsub"];
-
-/// What names may be made of.
-fn is_plain(text: &[u8]) -> bool {
-    text.iter().all(|byte| (b'!'..=b'~').contains(byte))
-}
-
-/// Refuses names with blanks and the like.
-pub fn check_name(name: &[u8]) -> CommandResult {
-    if is_plain(name) { Ok(()) } else { Err(text::CLIENT_NAME.into()) }
-}
 
 fn quoting(before: &str, bytes: &[u8], after: &str) -> CommandError {
     let mut error = before.as_bytes().to_vec();
@@ -74,7 +65,9 @@ pub fn getname(cx: &mut Cx<'_, '_>) -> CommandResult {
 
 /// `CLIENT SETNAME name`
 pub fn setname(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
-    check_name(&args[2])?;
+    if !is_name(&args[2]) {
+        return Err(text::CLIENT_NAME.into());
+    }
     cx.session.set_name(&args[2]);
     cx.reply().ok();
     Ok(())
@@ -83,16 +76,16 @@ pub fn setname(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
 /// `CLIENT SETINFO LIB-NAME name | LIB-VER version`
 pub fn setinfo(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let (option, value) = (&args[2], &args[3]);
-    let is_name = option.eq_ignore_ascii_case(b"lib-name");
-    if !is_name && !option.eq_ignore_ascii_case(b"lib-ver") {
+    let names_library = option.eq_ignore_ascii_case(b"lib-name");
+    if !names_library && !option.eq_ignore_ascii_case(b"lib-ver") {
         return Err(quoting("ERR Unrecognized option '", option, "'"));
     }
-    if !is_plain(value) {
+    if !is_name(value) {
         return Err(quoting("ERR ", option, " cannot contain spaces, newlines or special characters."));
     }
     if let Some(client) = &cx.session.client {
         client.set_names(|names| {
-            let field = if is_name { &mut names.lib_name } else { &mut names.lib_version };
+            let field = if names_library { &mut names.lib_name } else { &mut names.lib_version };
             *field = value.into();
         });
     }
@@ -138,7 +131,7 @@ pub fn list(cx: &mut Cx<'_, '_>, command: Command, args: &Args<'_>) -> CommandRe
         (Some(option), Some(_)) if option.eq_ignore_ascii_case(b"id") => {
             let ids = args.iter().skip(3).map(|id| parse_i64(id).and_then(|id| u64::try_from(id).ok()));
             let ids: Option<Vec<u64>> = ids.collect();
-            chosen = Some(ids.ok_or(CommandError::from("ERR Invalid client ID"))?);
+            chosen = Some(ids.ok_or(CommandError::from(text::INVALID_CLIENT_ID))?);
         }
         _ => return Err(CommandError::Syntax),
     }
@@ -175,7 +168,7 @@ impl<'a> Victims<'a> {
             let Some(value) = args.get(at + 1) else { return Err(CommandError::Syntax) };
             if option.eq_ignore_ascii_case(b"id") {
                 let id = parse_i64(value).and_then(|id| u64::try_from(id).ok()).filter(|id| *id > 0);
-                victims.id = Some(id.ok_or(CommandError::from("ERR client-id should be greater than 0"))?);
+                victims.id = Some(id.ok_or(CommandError::from(text::CLIENT_ID_ABOVE_0))?);
             } else if option.eq_ignore_ascii_case(b"type") {
                 check_type(value)?;
                 victims.kind = Some(value);
@@ -284,8 +277,8 @@ pub fn pause(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
 
 /// A time-out in milliseconds.
 pub fn timeout_ms(arg: &[u8]) -> Result<u64, CommandError> {
-    let ms = parse_i64(arg).ok_or("ERR timeout is not an integer or out of range")?;
-    u64::try_from(ms).map_err(|_| "ERR timeout is negative".into())
+    let ms = parse_i64(arg).ok_or(text::TIMEOUT_NOT_AN_INTEGER)?;
+    u64::try_from(ms).map_err(|_| text::TIMEOUT_NEGATIVE.into())
 }
 
 /// `CLIENT UNBLOCK id [TIMEOUT | ERROR]`
@@ -294,7 +287,7 @@ pub fn unblock(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
         None => Unblock::Timeout,
         Some(how) if how.eq_ignore_ascii_case(b"timeout") => Unblock::Timeout,
         Some(how) if how.eq_ignore_ascii_case(b"error") => Unblock::Error,
-        Some(_) => return Err("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR".into()),
+        Some(_) => return Err(text::UNBLOCK_REASON.into()),
     };
     let id = parse::integer(&args[2])?;
     let client = u64::try_from(id).ok().and_then(|id| cx.node.clients.get(id));

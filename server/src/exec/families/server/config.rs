@@ -1,5 +1,6 @@
 //! CONFIG: options as they are, and changing them.
 
+use torc_protocol::error as text;
 use torc_protocol::resp::Args;
 
 use crate::exec::{CommandError, CommandResult, Cx};
@@ -74,7 +75,7 @@ pub fn resetstat(cx: &mut Cx<'_, '_>) -> CommandResult {
 pub fn rewrite(cx: &mut Cx<'_, '_>) -> CommandResult {
     let settings = cx.node.settings.load_full();
     let Some(path) = &settings.config_file else {
-        return Err("ERR The server is running without a config file".into());
+        return Err(text::NO_CONFIG_FILE.into());
     };
     file::rewrite(path, &settings).map_err(|error| {
         tracing::warn!(%error, "CONFIG REWRITE failed");

@@ -10,8 +10,6 @@ mod slowlog;
 #[cfg(test)]
 mod tests;
 
-pub use info::REDIS_VERSION;
-
 use torc_protocol::command::{ServerCommand, answer_command, help};
 use torc_protocol::error as text;
 use torc_protocol::resp::Args;
@@ -145,6 +143,10 @@ fn lolwut(cx: &mut Cx<'_, '_>) {
         }
         picture.push('\n');
     }
-    picture.push_str(&format!("\nRedis ver. {} (Torc {})\n", info::REDIS_VERSION, env!("CARGO_PKG_VERSION")));
+    picture.push_str(&format!(
+        "\nRedis ver. {} (Torc {})\n",
+        torc_protocol::REDIS_VERSION,
+        env!("CARGO_PKG_VERSION")
+    ));
     cx.reply().verbatim(b"txt", picture.as_bytes());
 }

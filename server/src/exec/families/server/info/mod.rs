@@ -11,9 +11,6 @@ use torc_protocol::resp::Args;
 use crate::exec::{CommandResult, Cx};
 use crate::store::{DATABASES, STRIPES};
 
-/// The version of Redis whose behaviour we follow.
-pub const REDIS_VERSION: &str = "7.2.4";
-
 /// Writes a section's lines.
 type Section = fn(&mut Cx<'_, '_>, &mut Lines);
 

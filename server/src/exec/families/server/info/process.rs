@@ -2,9 +2,10 @@
 
 use std::sync::atomic::Ordering;
 
+use torc_protocol::REDIS_VERSION;
 use torc_runtime::process;
 
-use super::{Lines, REDIS_VERSION};
+use super::Lines;
 use crate::exec::Cx;
 use crate::exec::families::server::memory::{figures, ratio};
 use crate::shard::Role;
