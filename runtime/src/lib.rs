@@ -13,6 +13,7 @@
 //! | [`http`] | `/metrics`, `/healthz`, `/readyz` and status pages; a tiny client |
 //! | [`map_watch`] | following the cluster map over the bus |
 //! | [`metrics`] | collectors over plain counters, latency histograms |
+//! | [`random`] | seeded random numbers |
 //! | [`process`] | what the system knows of this process and machine |
 //! | [`datadir`], [`lockfile`] | the data folder: mode, atomic writes, secret, node id, lock |
 //! | [`bus`] | connections between nodes: handshake, frames, calls |
@@ -31,6 +32,7 @@ pub mod map_watch;
 pub mod metrics;
 pub mod process;
 pub mod raft;
+pub mod random;
 pub mod shutdown;
 
 use std::future::Future;

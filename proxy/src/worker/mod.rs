@@ -22,6 +22,7 @@ pub use run::{Accepted, MAX_ORDERS, Order, Protocol, spawn};
 
 use torc_protocol::context::Position;
 use torc_protocol::error;
+use torc_runtime::random::split_mix;
 
 use crate::buffer::Pool;
 use crate::downstream::client::Client;
@@ -99,14 +100,12 @@ impl Worker {
         Rc::clone(&self.routes.borrow())
     }
 
-    /// A random number (splitmix64).
+    /// A random number.
     pub fn random(&self) -> u64 {
-        let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut state = self.random.get();
+        let number = split_mix(&mut state);
         self.random.set(state);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        number
     }
 
     /// A time between three quarters and five quarters of `nanoseconds`.

@@ -5,6 +5,7 @@
 
 use torc_cluster::lock::Outcome;
 use torc_protocol::resp::{ReplyWriter, Version};
+use torc_runtime::random::split_mix;
 
 use super::error::CommandError;
 use super::session::Session;
@@ -88,13 +89,9 @@ impl Cx<'_, '_> {
         }
     }
 
-    /// A random number (splitmix64).
+    /// A random number.
     pub fn random(&mut self) -> u64 {
-        *self.rng = self.rng.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = *self.rng;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        split_mix(self.rng)
     }
 
     /// How the use of a key is noted now.

@@ -9,6 +9,7 @@ use crate::exec::parse::{ScanOptions, cursor, integer};
 use crate::exec::{CommandError, CommandResult, Cx};
 use crate::store::HashValue;
 use torc_protocol::glob;
+use torc_runtime::random::split_mix;
 
 /// Fields that one HRANDFIELD with a negative count may give.
 const MAX_REPEATED: u64 = 1 << 24;
@@ -99,21 +100,12 @@ impl Pairs<'_> {
     }
 }
 
-/// splitmix64, the same steps as the executor's generator.
-fn next(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
 fn repeated(hash: &HashValue, count: u64, mut rng: u64, reply: &mut Pairs<'_>) {
     reply.start(count as usize);
     // A table is sampled in place; a packed hash is short, and walked once.
     let all: Option<Vec<_>> = matches!(hash, HashValue::Packed { .. }).then(|| hash.iter().collect());
     for _ in 0..count {
-        let r = next(&mut rng);
+        let r = split_mix(&mut rng);
         let pair = match &all {
             Some(all) => all.get(r as usize % all.len().max(1)).copied(),
             None => hash.sample(r),
@@ -131,7 +123,7 @@ fn distinct(hash: &HashValue, count: u64, mut rng: u64, reply: &mut Pairs<'_>) {
         if wanted == 0 {
             break;
         }
-        if next(&mut rng) % left < wanted {
+        if split_mix(&mut rng) % left < wanted {
             reply.pair(pair);
             wanted -= 1;
         }
