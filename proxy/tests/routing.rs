@@ -163,5 +163,16 @@ async fn a_password_opens_the_door() {
     let mut other = world.client().await;
     assert!(other.ask("HELLO 3 AUTH default secret").await.starts_with("%7"));
     assert_eq!(world.nodes[0].count("GET k"), 1);
+    // Without a password the door is open, for those who had come before as well.
+    let mut early = world.client().await;
+    assert!(early.ask("PING").await.starts_with("-NOAUTH"));
+    let mut cached = world.memcached().await;
+    cached.send_raw(b"get k\r\n").await;
+    assert_eq!(cached.until("\r\n").await, "CLIENT_ERROR unauthenticated\r\n");
+    client.send_raw(b"*4\r\n$6\r\nCONFIG\r\n$3\r\nSET\r\n$11\r\nrequirepass\r\n$0\r\n\r\n").await;
+    assert_eq!(client.reply_bytes().await, "+OK\r\n");
+    assert_eq!(early.ask("PING").await, "+PONG\r\n");
+    cached.send_raw(b"get k\r\n").await;
+    assert_eq!(cached.until("\r\n").await, "END\r\n");
     world.end().await;
 }

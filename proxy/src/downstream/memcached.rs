@@ -82,6 +82,9 @@ impl Taker for MemcachedSession {
                 }
             };
             let length = frame.len;
+            if !self.session.authenticated {
+                crate::local::enter_if_open(worker, &mut self.session);
+            }
             let mut door = Door { worker, client, session: &mut self.session, routes: &routes };
             let step = match &frame.item {
                 Item::Request(request) => door.request(request, &mut self.scratch),

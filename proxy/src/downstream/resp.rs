@@ -161,7 +161,7 @@ impl RespSession {
             }
         };
         let request = Request::new(command, frame, bytes);
-        if !self.session.authenticated && !request.spec.flags.contains(Flags::NO_AUTH) {
+        if !self.session.authenticated && !self.let_in(worker, &request) {
             self.deny(worker, client, &request);
             return Step::Done;
         }
@@ -206,6 +206,16 @@ impl RespSession {
                 step
             }
         }
+    }
+
+    /// Whether a client that has not logged in may have the request.
+    #[cold]
+    fn let_in(&mut self, worker: &Worker, request: &Request<'_>) -> bool {
+        local::enter_if_open(worker, &mut self.session);
+        if self.session.authenticated {
+            self.parser.set_limits(limits(worker, true));
+        }
+        self.session.authenticated || request.spec.flags.contains(Flags::NO_AUTH)
     }
 
     #[cold]

@@ -68,6 +68,11 @@ pub fn may_enter(worker: &crate::worker::Worker, login: &Login<'_>) -> bool {
     login.is_right(&worker.shared.tunable.load().requirepass)
 }
 
+/// Lets a client in that need no longer log in: the password was removed after it had connected.
+pub fn enter_if_open(worker: &crate::worker::Worker, session: &mut Session) {
+    session.authenticated |= worker.shared.tunable.load().requirepass.is_empty();
+}
+
 fn auth(local: &mut Local<'_>) -> Step {
     let has_password = !local.worker.shared.tunable.load().requirepass.is_empty();
     let login = match Login::of_auth(&local.request.args, has_password) {

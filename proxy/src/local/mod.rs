@@ -7,7 +7,7 @@ mod connection;
 mod server;
 mod wait;
 
-pub use connection::may_enter;
+pub use connection::{enter_if_open, may_enter};
 
 use std::rc::Rc;
 
