@@ -1,6 +1,6 @@
 //! `/metrics` of nodes and proxies, and `docs/metrics.md`: each names all that the other has.
 //!
-//! `TORC_WRITE_DOCS=1` writes the document anew from what the processes say.
+//! `TORC_UPDATE_DOCS=1` writes the document anew from what the processes say.
 
 // Tests wait on real processes by real time.
 #![allow(clippy::disallowed_methods)]
@@ -14,10 +14,16 @@ use torc_tests::client::{Connection, Endpoint};
 use torc_tests::cluster::Cluster;
 use torc_tests::scrape::{Family, Scrape};
 
+/// Set to rewrite the document.
+const UPDATE: &str = "TORC_UPDATE_DOCS";
+
 const HEAD: &str = "# Metrics\n\n\
 Every process shows these under `/metrics` of its HTTP port, in the text format of Prometheus. Labels are in brackets; a\n\
 series appears with the first event it counts. Counters begin at 0 when the process starts.\n\n\
-Written by `TORC_WRITE_DOCS=1 cargo test -p torc-tests --test metrics` from what running processes say; a test compares\n\
+`/healthz` answers 200 while the process works (a node: while every worker makes progress), `/readyz` while it should be\n\
+asked anything: a plain store, a primary with its lease, a replica; a proxy that knows a primary of every shard.\n\
+`/status` shows a member of a cluster its own state as JSON, `/map` the map that a proxy follows.\n\n\
+Written by `TORC_UPDATE_DOCS=1 cargo test -p torc-tests --test metrics` from what running processes say; a test compares\n\
 it with them.\n";
 
 /// What the document must have, by what it is asked for.
@@ -167,7 +173,7 @@ fn the_document_lists_what_processes_show() {
     }
     let right = document(&families);
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/metrics.md");
-    if std::env::var_os("TORC_WRITE_DOCS").is_some() {
+    if std::env::var_os(UPDATE).is_some() {
         std::fs::write(&path, &right).expect("written");
     }
     let written = std::fs::read_to_string(&path).unwrap_or_default();
@@ -175,7 +181,7 @@ fn the_document_lists_what_processes_show() {
     let too_much: Vec<&str> = written.lines().filter(|line| !right.contains(line)).collect();
     assert!(
         missing.is_empty() && too_much.is_empty(),
-        "docs/metrics.md lacks {missing:#?}\nand has {too_much:#?}\nwrite it anew with TORC_WRITE_DOCS=1"
+        "docs/metrics.md lacks {missing:#?}\nand has {too_much:#?}\nwrite it anew with {UPDATE}=1"
     );
     cluster.stop(Signal::INT);
 }

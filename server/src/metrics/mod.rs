@@ -96,11 +96,6 @@ fn ready(node: &Node) -> Result<(), String> {
     }
 }
 
-/// The families of a node with their helps, in the order of `docs/server-metrics.md`.
-pub fn families() -> impl Iterator<Item = (&'static str, &'static str)> {
-    [requests::FAMILIES, store::FAMILIES, locks::FAMILIES, cluster::FAMILIES].into_iter().flatten().copied()
-}
-
 #[cfg(test)]
 mod tests {
     use torc_runtime::metrics::encode;
