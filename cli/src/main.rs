@@ -21,6 +21,9 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Brings up a whole cluster on this machine, with its proxy.
+    ///
+    /// Three of its nodes vote in the control plane. Fewer than three nodes (shards times replicas + 1) have one voter:
+    /// the control plane does not survive the loss of that node, and while it is away no shard fails over.
     Up(Box<commands::up::UpArgs>),
     /// Runs a server: an in-memory store for RESP and memcached clients.
     Server(Box<commands::server::ServerArgs>),

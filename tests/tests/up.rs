@@ -125,6 +125,7 @@ fn comes_up_goes_down_and_comes_up_again() {
     assert!(text.contains(&format!("bus port {port} of node-1")) && text.contains("--dir"), "{text}");
     drop(taken);
     assert!(cluster.dir().join("layout.json").exists(), "the folder of a cluster stays");
+    assert!(!said.contains("does not survive"), "{said}");
 
     // Started again it finds its folder and its map; memory is gone, terms go on.
     cluster.start_again();
@@ -176,10 +177,16 @@ fn killed_it_leaves_no_orphans() {
     let mut cluster = Cluster::start(1);
     let dir = cluster.dir().to_owned();
     assert_eq!(cluster::processes_in(&dir).len(), 4);
+    // Two nodes have one voter, and what that means is said, each time.
+    let warning = "does not survive the loss of node-1";
+    let said = cluster.up().log_text();
+    assert_eq!(said.matches(warning).count(), 1, "{said}");
     cluster.up().kill();
     cluster::wait_for("all processes end", || cluster::processes_in(&dir).is_empty().then_some(()));
     // And the folder can be used again.
     cluster.start_again();
+    let again = cluster.up().log_text();
+    assert_eq!(again.matches(warning).count(), 2, "{again}");
     assert!(!cluster.connect().call(&["SET", "a", "1"]).expect("an answer").is_error());
     cluster.stop(Signal::INT);
 }

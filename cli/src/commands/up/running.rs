@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::Signal;
-use torc_cluster::map::Settings;
+use torc_cluster::map::{ClusterMap, Settings};
 use torc_protocol::handshake::Secret;
 use torc_runtime::clock::boottime_ms;
 use torc_runtime::datadir;
@@ -133,8 +133,8 @@ impl Cluster {
             settings: Settings::default().scaled_to_lease(self.layout.lease_ms),
             voters: None,
         };
-        self.tool().init(&plan).await?;
-        words::step("the control plane has its voters; waiting for a primary of each shard");
+        let map = self.tool().init(&plan).await?;
+        words::voters(&self.voters(&map));
         self.wait_for_primaries().await?;
         self.proxy.start()?;
         self.wait_for_proxy().await?;
@@ -161,6 +161,13 @@ impl Cluster {
             }
         }
         Ok(())
+    }
+
+    /// Names of the nodes that vote in the control plane.
+    fn voters(&self, map: &ClusterMap) -> Vec<&str> {
+        let votes = |bus_port: u16| map.voters().any(|node| node.bus_port == bus_port);
+        let nodes = self.nodes.iter().zip(&self.layout.nodes);
+        nodes.filter(|(_, ports)| votes(ports.bus_port)).map(|(node, _)| node.name.as_str()).collect()
     }
 
     async fn wait_for_primaries(&mut self) -> Result<(), Box<dyn Error>> {

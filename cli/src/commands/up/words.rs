@@ -11,9 +11,14 @@ pub fn starting(layout: &Layout, dir: &Path, old: bool) {
     println!("torc: {what} {}: {} shards × {} nodes", dir.display(), layout.shards, layout.replicas + 1);
 }
 
-/// A step on the way.
-pub fn step(text: &str) {
-    println!("torc: {text}");
+/// The control plane stands; one that hangs on a single node is not passed over in silence.
+pub fn voters(names: &[&str]) {
+    if let [only] = names {
+        println!(
+            "torc: the control plane has one voter: it does not survive the loss of {only} (three voters need three nodes)"
+        );
+    }
+    println!("torc: the control plane has its voters; waiting for a primary of each shard");
 }
 
 /// What came up and where.
