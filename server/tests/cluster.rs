@@ -111,14 +111,14 @@ fn serving(nodes: &[TestNode]) -> Option<usize> {
     nodes.iter().position(|n| n.node.shard.role() == Role::Primary && n.node.shard.may_execute(boottime_ns()))
 }
 
-#[tokio::test]
-async fn a_shard_replicates_and_fails_over() {
+/// A cluster of one shard on three nodes, all of them voters, with a member in sync beside the primary. Also: where
+/// their buses are, the tool that made it, and which node is primary.
+async fn one_shard(dir: &Path) -> (Vec<TestNode>, Vec<String>, Tool, usize) {
     log();
-    let dir = tempfile::tempdir().unwrap();
     let mut nodes: Vec<TestNode> = Vec::new();
     for id in 1..=3u64 {
         let join: Vec<String> = nodes.iter().map(|n| n.bus.clone()).collect();
-        nodes.push(start_node(&dir.path().join(id.to_string()), id, id * 10, &join));
+        nodes.push(start_node(&dir.join(id.to_string()), id, id * 10, &join));
     }
     let addresses: Vec<String> = nodes.iter().map(|n| n.bus.clone()).collect();
     let peers = Peers::new(BusIdentity {
@@ -140,6 +140,13 @@ async fn a_shard_replicates_and_fails_over() {
     wait("a primary", async || serving(&nodes).is_some()).await;
     let primary = serving(&nodes).unwrap();
     wait("an in-sync replica", async || nodes[primary].node.shard.in_sync_enough()).await;
+    (nodes, addresses, tool, primary)
+}
+
+#[tokio::test]
+async fn a_shard_replicates_and_fails_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut nodes, addresses, tool, primary) = one_shard(dir.path()).await;
 
     let mut exec = Executor::new(&nodes[primary].node, 0, 1);
     for i in 0..500 {
@@ -191,30 +198,8 @@ async fn a_shard_replicates_and_fails_over() {
 
 #[tokio::test]
 async fn locks_and_registers_survive_a_failover_and_a_full_sync() {
-    log();
     let dir = tempfile::tempdir().unwrap();
-    let mut nodes: Vec<TestNode> = Vec::new();
-    for id in 1..=3u64 {
-        let join: Vec<String> = nodes.iter().map(|n| n.bus.clone()).collect();
-        nodes.push(start_node(&dir.path().join(id.to_string()), id, id * 10, &join));
-    }
-    let addresses: Vec<String> = nodes.iter().map(|n| n.bus.clone()).collect();
-    let peers = Peers::new(BusIdentity {
-        secret: secret(),
-        role: torc_protocol::handshake::Role::Tool,
-        name: "test".to_owned(),
-    });
-    let plan = ClusterPlan {
-        name: "test".to_owned(),
-        shards: 1,
-        replicas: 1,
-        settings: Settings::default(),
-        voters: Some(3),
-    };
-    Tool::new(peers, addresses.clone(), PATIENCE).init(&plan).await.unwrap();
-    wait("a primary", async || serving(&nodes).is_some()).await;
-    let primary = serving(&nodes).unwrap();
-    wait("an in-sync replica", async || nodes[primary].node.shard.in_sync_enough()).await;
+    let (mut nodes, addresses, _, primary) = one_shard(dir.path()).await;
     let mut exec = Executor::new(&nodes[primary].node, 0, 1);
     let got = nodes[primary].run(&mut exec, &["LOCK.ACQUIRE", "job", "TTL", "50000", "OWNER", "me"]);
     let token: u64 = got.lines().nth(1).unwrap()[1..].parse().unwrap();
