@@ -8,53 +8,22 @@ use torc_protocol::error;
 use torc_protocol::resp::{parse_i64, request_arg};
 use torc_protocol::slot::{Slot, key_slot};
 
+use crate::call::Call;
 use crate::downstream::client::Client;
 use crate::downstream::render::Render;
 use crate::downstream::request::Request;
-use crate::downstream::resp::{Step, refuse};
+use crate::downstream::resp::Step;
 use crate::downstream::session::Session;
 use crate::join::{How, Join};
-use crate::local::Local;
 use crate::text;
 use crate::upstream::body::Body;
-use crate::upstream::pending::{Dest, Pending, Way};
+use crate::upstream::pending::{Dest, Way};
 use crate::worker::{Routes, Worker};
 
 /// Where requests without a key go: always the same shard, so that scripts without keys meet each other.
 const KEYLESS_SLOT: Slot = 0;
 /// The longest time that a request may say it waits, in milliseconds: a day.
 pub const MAX_WAIT_MS: u32 = 86_400_000;
-
-/// What a request leaves with its connection.
-#[inline]
-pub fn pending(
-    worker: &Worker,
-    client: &Rc<Client>,
-    request: &Request<'_>,
-    seq: u64,
-    dest: Dest,
-    timeout_ms: u32,
-) -> Pending {
-    let now_ns = worker.clock.now_ns();
-    Pending {
-        client: Some(Rc::clone(client)),
-        seq,
-        part: 0,
-        skips: 0,
-        skip: 0,
-        dest,
-        command: request.command,
-        write: request.is_write(),
-        refused: false,
-        way: Way::Shared,
-        lane: client.lane.get(),
-        doubtful: false,
-        ticket: None,
-        len: 0,
-        deadline_ns: now_ns.saturating_add(u64::from(timeout_ms) * 1_000_000),
-        since_ns: now_ns,
-    }
-}
 
 /// How the reply of a command is given to the client.
 #[inline]
@@ -104,62 +73,31 @@ pub fn slot_of<'a>(request: &Request<'a>) -> Result<(Option<Slot>, &'a [u8]), St
 
 /// `Route::Key`: to the shard of its keys.
 #[inline]
-pub fn by_key(
-    worker: &Rc<Worker>,
-    client: &Rc<Client>,
-    session: &mut Session,
-    routes: &Routes,
-    request: &Request<'_>,
-    scratch: &mut Vec<u8>,
-) -> Step {
-    let (slot, key) = match slot_of(request) {
+pub fn by_key(call: &mut Call<'_>) -> Step {
+    let (slot, key) = match slot_of(call.request) {
         Ok(found) => found,
-        Err(text) => {
-            refuse(worker, client, session, request, &text);
-            return Step::Done;
-        }
+        Err(text) => return call.refuse(&text),
     };
-    if request.spec.flags.contains(Flags::BLOCKING)
-        && let Some(wait_ms) = wait_option(request)
-    {
-        return alone(
-            worker,
-            client,
-            session,
-            routes,
-            request,
-            Dest::Slot(slot.unwrap_or(KEYLESS_SLOT)),
-            wait_ms,
-            scratch,
-        );
-    }
     let dest = Dest::Slot(slot.unwrap_or(KEYLESS_SLOT));
-    if !has_room(worker, client, routes, routes.place(dest)) {
+    if call.request.spec.flags.contains(Flags::BLOCKING)
+        && let Some(wait_ms) = wait_option(call.request)
+    {
+        return alone(call, dest, wait_ms);
+    }
+    if !call.has_room(call.routes.place(dest)) {
         return Step::NotYet;
     }
-    one(worker, client, session, routes, request, dest, key, scratch);
-    Step::Done
+    one(call, dest, key)
 }
 
 /// Sends the request as it is to one shard.
 #[inline]
-#[allow(clippy::too_many_arguments, reason = "the hot path: no struct is built for it")]
-pub fn one(
-    worker: &Rc<Worker>,
-    client: &Rc<Client>,
-    session: &mut Session,
-    routes: &Routes,
-    request: &Request<'_>,
-    dest: Dest,
-    key: &[u8],
-    scratch: &mut Vec<u8>,
-) {
-    let render = render_of(session, request.command);
-    let seq = client.outbox.borrow_mut().open(render);
-    let pending = pending(worker, client, request, seq, dest, session.timeout_ms);
-    let prefix = session.prefix(&routes.table, pending.write, key);
-    let args = request.encoded(scratch);
-    worker.submit(routes, pending, Body::One { count: request.args.len(), prefix, args });
+fn one(call: &mut Call<'_>, dest: Dest, key: &[u8]) -> Step {
+    let render = render_of(call.session, call.request.command);
+    let seq = call.client.outbox.borrow_mut().open(render);
+    let pending = call.pending(seq, dest, call.session.timeout_ms);
+    call.submit(pending, key);
+    Step::Done
 }
 
 /// `LOCK.ACQUIRE … WAIT milliseconds`: how long it may wait.
@@ -175,49 +113,32 @@ fn wait_option(request: &Request<'_>) -> Option<u32> {
 }
 
 /// Sends a request that may wait at the node: when all before it are answered, on a connection of its own.
-#[allow(clippy::too_many_arguments, reason = "as its neighbours")]
-pub fn alone(
-    worker: &Rc<Worker>,
-    client: &Rc<Client>,
-    session: &mut Session,
-    routes: &Routes,
-    request: &Request<'_>,
-    dest: Dest,
-    wait_ms: u32,
-    scratch: &mut Vec<u8>,
-) -> Step {
-    if client.outbox.borrow().pending() > 0 {
-        client.resume_at(0);
+pub fn alone(call: &mut Call<'_>, dest: Dest, wait_ms: u32) -> Step {
+    if !call.is_first() {
         return Step::NotYet;
     }
-    let timeout_ms = session.timeout_ms.saturating_add(wait_ms);
-    let seq = client.outbox.borrow_mut().open(render_of(session, request.command));
-    let mut pending = pending(worker, client, request, seq, dest, timeout_ms);
+    let timeout_ms = call.session.timeout_ms.saturating_add(wait_ms);
+    let seq = call.client.outbox.borrow_mut().open(render_of(call.session, call.request.command));
+    let mut pending = call.pending(seq, dest, timeout_ms);
     pending.way = Way::OneShot;
-    let (_, key) = slot_of(request).unwrap_or_default();
-    let prefix = session.prefix_with_time(&routes.table, pending.write, key, timeout_ms);
-    let args = request.encoded(scratch);
-    worker.submit_alone(routes, pending, Body::One { count: request.args.len(), prefix: &prefix, args });
+    let (_, key) = slot_of(call.request).unwrap_or_default();
+    let prefix = call.session.prefix_with_time(&call.routes.table, pending.write, key, timeout_ms);
+    let args = call.request.encoded(call.scratch);
+    let body = Body::One { count: call.request.args.len(), prefix: &prefix, args };
+    call.worker.submit_alone(call.routes, pending, body);
     Step::DoneAlone
 }
 
 /// `Route::SplitKeys`: one request per shard, with its keys in their order.
-pub fn split(
-    worker: &Rc<Worker>,
-    client: &Rc<Client>,
-    session: &mut Session,
-    routes: &Routes,
-    request: &Request<'_>,
-    scratch: &mut Vec<u8>,
-) -> Step {
+pub fn split(call: &mut Call<'_>) -> Step {
+    let (request, routes) = (call.request, call.routes);
     let keys = match request.spec.find_keys(&request.args) {
         Ok(keys) => keys,
         Err(cause) => {
             // An uneven number of arguments (MSET): Redis speaks of their number.
             let uneven = matches!(request.spec.keys, KeySpec::Range { step, .. } if step > 1);
             let text = if uneven { error::wrong_arity(request.spec.name) } else { cause.to_string() };
-            refuse(worker, client, session, request, &text);
-            return Step::Done;
+            return call.refuse(&text);
         }
     };
     let step = match request.spec.keys {
@@ -225,8 +146,7 @@ pub fn split(
         _ => 1,
     };
     if step > 1 && !(request.args.len() - 1).is_multiple_of(step) {
-        refuse(worker, client, session, request, &error::wrong_arity(request.spec.name));
-        return Step::Done;
+        return call.refuse(&error::wrong_arity(request.spec.name));
     }
     let mut places: SmallVec<[Slot; 16]> = SmallVec::with_capacity(keys.len());
     for index in &keys {
@@ -238,11 +158,10 @@ pub fn split(
     let whole = places.iter().all(|slot| owner(slot) == owner(&first));
     let key = keys.first().map_or(&[][..], |index| request.arg(*index));
     if whole {
-        if !has_room(worker, client, routes, owner(&first)) {
+        if !call.has_room(owner(&first)) {
             return Step::NotYet;
         }
-        one(worker, client, session, routes, request, Dest::Slot(first), key, scratch);
-        return Step::Done;
+        return one(call, Dest::Slot(first), key);
     }
     // Groups in the order in which their first keys come.
     let mut groups: SmallVec<[(Option<usize>, Slot, usize); 8]> = SmallVec::new();
@@ -259,175 +178,119 @@ pub fn split(
         // There are at most as many groups as shards, whose numbers have 16 bits.
         order.push(u16::try_from(group).unwrap_or(u16::MAX));
     }
-    if !groups.iter().all(|(place, ..)| has_room(worker, client, routes, *place)) {
+    if !groups.iter().all(|(place, ..)| call.has_room(*place)) {
         return Step::NotYet;
     }
     let how = match request.spec.merge {
         Merge::InOrder => How::InOrder(order.clone().into()),
         merge => How::of(merge),
     };
-    let seq = client.outbox.borrow_mut().open_join(session.render(), Join::new(how, groups.len()));
+    let seq = call.open_join(Join::new(how, groups.len()));
     for (part, (_, slot, count)) in groups.iter().enumerate() {
-        scratch.clear();
-        request_arg(scratch, request.arg(0));
+        call.scratch.clear();
+        request_arg(call.scratch, request.arg(0));
         let mut first = None;
         for (index, group) in keys.iter().zip(&order) {
             if usize::from(*group) == part {
                 first.get_or_insert(*index);
-                (*index..*index + step).for_each(|index| request_arg(scratch, request.arg(index)));
+                (*index..*index + step).for_each(|index| request_arg(call.scratch, request.arg(index)));
             }
         }
-        let mut pending = pending(worker, client, request, seq, Dest::Slot(*slot), session.timeout_ms);
+        let mut pending = call.pending(seq, Dest::Slot(*slot), call.session.timeout_ms);
         pending.part = part as u32;
         let key = first.map_or(&[][..], |index| request.arg(index));
-        let prefix = session.prefix(&routes.table, pending.write, key);
-        worker.submit(routes, pending, Body::One { count: 1 + count * step, prefix, args: scratch });
+        let prefix = call.session.prefix(&routes.table, pending.write, key);
+        let body = Body::One { count: 1 + count * step, prefix, args: call.scratch };
+        call.worker.submit(routes, pending, body);
     }
     Step::Done
 }
 
 /// `Route::AllShards`: the request as it is to each shard, from shard number `first` on.
-#[allow(clippy::too_many_arguments, reason = "as its neighbours")]
-pub fn all(
-    worker: &Rc<Worker>,
-    client: &Rc<Client>,
-    session: &mut Session,
-    routes: &Routes,
-    request: &Request<'_>,
-    how: How,
-    first: usize,
-    scratch: &mut Vec<u8>,
-) -> Step {
-    let count = request.args.len();
-    let args = request.encoded(scratch);
-    all_of(worker, client, session, routes, request, how, first, (count, args))
+pub fn all(call: &mut Call<'_>, how: How, first: usize) -> Step {
+    let mut own = std::mem::take(call.scratch);
+    let args = call.request.encoded(&mut own);
+    let step = all_of(call, how, first, (call.request.args.len(), args));
+    *call.scratch = own;
+    step
 }
 
 /// The same with other arguments: how many, and as bulk strings.
-#[allow(clippy::too_many_arguments, reason = "as its neighbours")]
-pub fn all_of(
-    worker: &Rc<Worker>,
-    client: &Rc<Client>,
-    session: &mut Session,
-    routes: &Routes,
-    request: &Request<'_>,
-    how: How,
-    first: usize,
-    (count, args): (usize, &[u8]),
-) -> Step {
-    let shards = routes.shards();
+pub fn all_of(call: &mut Call<'_>, how: How, first: usize, (count, args): (usize, &[u8])) -> Step {
+    let shards = call.routes.shards();
     if shards == 0 {
-        refuse(worker, client, session, request, text::NO_MAP);
-        return Step::Done;
+        return call.refuse(text::NO_MAP);
     }
-    if !(0..shards).all(|place| has_room(worker, client, routes, Some(place))) {
+    if !(0..shards).all(|place| call.has_room(Some(place))) {
         return Step::NotYet;
     }
-    let seq = client.outbox.borrow_mut().open_join(session.render(), Join::new(how, shards));
+    let seq = call.open_join(Join::new(how, shards));
     for part in 0..shards {
-        let shard = routes.shard_id((first + part) % shards);
-        let mut pending = pending(worker, client, request, seq, Dest::Shard(shard), session.timeout_ms);
+        let shard = call.routes.shard_id((first + part) % shards);
+        let mut pending = call.pending(seq, Dest::Shard(shard), call.session.timeout_ms);
         pending.part = part as u32;
-        let prefix = session.prefix(&routes.table, pending.write, b"");
-        worker.submit(routes, pending, Body::One { count, prefix, args });
+        let prefix = call.session.prefix(&call.routes.table, pending.write, b"");
+        call.worker.submit(call.routes, pending, Body::One { count, prefix, args });
     }
     Step::Done
 }
 
 /// `Route::AnyShard`: to one shard, for each client always the same.
-pub fn any(
-    worker: &Rc<Worker>,
-    client: &Rc<Client>,
-    session: &mut Session,
-    routes: &Routes,
-    request: &Request<'_>,
-    scratch: &mut Vec<u8>,
-) -> Step {
-    let shards = routes.shards();
-    if shards == 0 {
-        refuse(worker, client, session, request, text::NO_MAP);
-        return Step::Done;
-    }
-    let place = client.id() as usize % shards;
-    if !has_room(worker, client, routes, Some(place)) {
+fn any(call: &mut Call<'_>) -> Step {
+    let Some(place) = call.any_place() else { return call.refuse(text::NO_MAP) };
+    if !call.has_room(Some(place)) {
         return Step::NotYet;
     }
-    one(worker, client, session, routes, request, Dest::Shard(routes.shard_id(place)), b"", scratch);
-    Step::Done
+    one(call, Dest::Shard(call.routes.shard_id(place)), b"")
 }
 
-/// To one shard, its reply changed on the way. There must be a shard.
-pub fn any_joined(local: &mut Local<'_>, how: How) -> Step {
-    let Local { worker, client, session, routes, request, scratch } = local;
-    let place = client.id() as usize % routes.shards().max(1);
-    if !has_room(worker, client, routes, Some(place)) {
+/// To one shard, its reply changed on the way.
+pub fn any_joined(call: &mut Call<'_>, how: How) -> Step {
+    let Some(place) = call.any_place() else { return call.refuse(text::NO_MAP) };
+    if !call.has_room(Some(place)) {
         return Step::NotYet;
     }
-    let seq = client.outbox.borrow_mut().open_join(session.render(), Join::new(how, 1));
-    let dest = Dest::Shard(routes.shard_id(place));
-    let pending = pending(worker, client, request, seq, dest, session.timeout_ms);
-    let prefix = session.prefix(&routes.table, false, b"");
-    let args = request.encoded(scratch);
-    worker.submit(routes, pending, Body::One { count: request.args.len(), prefix, args });
+    let seq = call.open_join(Join::new(how, 1));
+    let pending = call.pending(seq, Dest::Shard(call.routes.shard_id(place)), call.session.timeout_ms);
+    call.submit(pending, b"");
     Step::Done
 }
 
 /// `Route::Cursor`: SCAN, to the shard that the cursor names.
-pub fn scan(
-    worker: &Rc<Worker>,
-    client: &Rc<Client>,
-    session: &mut Session,
-    routes: &Routes,
-    request: &Request<'_>,
-    scratch: &mut Vec<u8>,
-) -> Step {
+fn scan(call: &mut Call<'_>) -> Step {
+    let request = call.request;
     let cursor = std::str::from_utf8(request.arg(1)).ok().and_then(|text| text.parse::<u64>().ok());
     let Some((place, node_cursor)) = cursor.and_then(crate::scan::split) else {
-        refuse(worker, client, session, request, error::INVALID_CURSOR);
-        return Step::Done;
+        return call.refuse(error::INVALID_CURSOR);
     };
-    let shards = routes.shards();
+    let shards = call.routes.shards();
     if place >= shards {
-        refuse(
-            worker,
-            client,
-            session,
-            request,
-            if shards == 0 { text::NO_MAP } else { error::INVALID_CURSOR },
-        );
-        return Step::Done;
+        return call.refuse(if shards == 0 { text::NO_MAP } else { error::INVALID_CURSOR });
     }
-    if !has_room(worker, client, routes, Some(place)) {
+    if !call.has_room(Some(place)) {
         return Step::NotYet;
     }
-    scratch.clear();
-    request_arg(scratch, request.arg(0));
-    request_arg(scratch, itoa::Buffer::new().format(node_cursor).as_bytes());
-    request.args.iter().skip(2).for_each(|arg| request_arg(scratch, arg));
-    let join = Join::new(How::Scan(crate::scan::ScanStep { place, shards }), 1);
-    let seq = client.outbox.borrow_mut().open_join(session.render(), join);
-    let dest = Dest::Shard(routes.shard_id(place));
-    let pending = pending(worker, client, request, seq, dest, session.timeout_ms);
-    let prefix = session.prefix(&routes.table, false, b"");
-    worker.submit(routes, pending, Body::One { count: request.args.len(), prefix, args: scratch });
+    call.scratch.clear();
+    request_arg(call.scratch, request.arg(0));
+    request_arg(call.scratch, itoa::Buffer::new().format(node_cursor).as_bytes());
+    request.args.iter().skip(2).for_each(|arg| request_arg(call.scratch, arg));
+    let seq = call.open_join(Join::new(How::Scan(crate::scan::ScanStep { place, shards }), 1));
+    let dest = Dest::Shard(call.routes.shard_id(place));
+    let pending = call.pending(seq, dest, call.session.timeout_ms);
+    let prefix = call.session.prefix(&call.routes.table, false, b"");
+    let body = Body::One { count: request.args.len(), prefix, args: call.scratch };
+    call.worker.submit(call.routes, pending, body);
     Step::Done
 }
 
 /// What the table says for everything that is not answered here.
-pub fn by_table(
-    worker: &Rc<Worker>,
-    client: &Rc<Client>,
-    session: &mut Session,
-    routes: &Routes,
-    request: &Request<'_>,
-    scratch: &mut Vec<u8>,
-) -> Option<Step> {
-    Some(match request.spec.route {
-        Route::Cursor => scan(worker, client, session, routes, request, scratch),
-        Route::AllShards => {
-            all(worker, client, session, routes, request, How::of(request.spec.merge), 0, scratch)
+pub fn by_table(call: &mut Call<'_>) -> Step {
+    match call.request.spec.route {
+        Route::Cursor => scan(call),
+        Route::AllShards => all(call, How::of(call.request.spec.merge), 0),
+        Route::AnyShard => any(call),
+        Route::Local | Route::Key | Route::SplitKeys | Route::Transaction | Route::Refuse(_) => {
+            call.refuse("ERR the proxy cannot answer this command")
         }
-        Route::AnyShard => any(worker, client, session, routes, request, scratch),
-        Route::Local | Route::Key | Route::SplitKeys | Route::Transaction | Route::Refuse(_) => return None,
-    })
+    }
 }

@@ -9,6 +9,7 @@
 //! control thread accepts connections, watches the cluster map, makes routing tables from it, and serves HTTP.
 
 mod buffer;
+mod call;
 mod collect;
 pub mod config;
 mod dispatch;

@@ -12,14 +12,16 @@ use torc_protocol::error;
 use torc_protocol::resp::{request_arg, request_header};
 use torc_protocol::slot::Slot;
 
-use crate::dispatch::{self, has_room, slot_of};
+use crate::call::Call;
+use crate::dispatch::{self, slot_of};
 use crate::downstream::client::Client;
 use crate::downstream::request::Request;
-use crate::downstream::resp::{Step, lane, refuse, reply};
+use crate::downstream::resp::{Step, lane};
 use crate::downstream::session::Session;
 use crate::text;
 use crate::upstream::body::{Body, id_in_prefix};
 use crate::upstream::connection::Connection;
+use crate::upstream::link::NoDedicated;
 use crate::upstream::pending::{Dest, Lane, Way};
 use crate::worker::{Routes, Worker};
 
@@ -52,33 +54,25 @@ pub struct Watch {
 }
 
 /// Takes a command into the open transaction.
-pub fn queue(
-    worker: &Rc<Worker>,
-    client: &Rc<Client>,
-    session: &mut Session,
-    routes: &Routes,
-    request: &Request<'_>,
-) -> Step {
-    let open = session.transaction.take();
-    let lane = lane(session, routes, request);
-    session.transaction = open;
-    let limit = worker.shared.config.max_queued_commands;
-    let bytes = worker.shared.config.max_request_bytes;
-    let Some(transaction) = &mut session.transaction else { return Step::Done };
-    match transaction.admit(request, limit, bytes) {
+pub fn queue(call: &mut Call<'_>) -> Step {
+    let open = call.session.transaction.take();
+    let lane = lane(call.session, call.routes, call.request);
+    call.session.transaction = open;
+    let config = &call.worker.shared.config;
+    let Some(transaction) = &mut call.session.transaction else { return Step::Done };
+    match transaction.admit(call.request, config.max_queued_commands, config.max_request_bytes) {
         Ok(()) => {
             if lane == Lane::Slow {
                 transaction.lane = lane;
             }
-            client.info.multi.store(transaction.commands.len() as i64, Ordering::Relaxed);
-            reply(worker, client, session, |reply| reply.simple("QUEUED"));
+            call.client.info.multi.store(transaction.commands.len() as i64, Ordering::Relaxed);
+            call.reply(|reply| reply.simple("QUEUED"))
         }
         Err(text) => {
             transaction.failed = true;
-            refuse(worker, client, session, request, &text);
+            call.refuse(&text)
         }
     }
-    Step::Done
 }
 
 impl Transaction {
@@ -125,42 +119,29 @@ fn may_travel(request: &Request<'_>) -> bool {
 }
 
 /// The commands about transactions themselves.
-pub fn command(
-    worker: &Rc<Worker>,
-    client: &Rc<Client>,
-    session: &mut Session,
-    routes: &Routes,
-    request: &Request<'_>,
-) -> Step {
-    let Command::Transactions(command) = request.command else { return Step::Done };
+pub fn command(call: &mut Call<'_>) -> Step {
+    let Command::Transactions(command) = call.request.command else { return Step::Done };
     match command {
+        TransactionCommand::Multi if call.session.transaction.is_some() => call.refuse(error::NESTED_MULTI),
         TransactionCommand::Multi => {
-            if session.transaction.is_some() {
-                refuse(worker, client, session, request, error::NESTED_MULTI);
-            } else {
-                session.transaction = Some(Transaction::default());
-                client.info.multi.store(0, Ordering::Relaxed);
-                reply(worker, client, session, |reply| reply.ok());
-            }
-            Step::Done
+            call.session.transaction = Some(Transaction::default());
+            call.client.info.multi.store(0, Ordering::Relaxed);
+            call.reply(|reply| reply.ok())
         }
         TransactionCommand::Discard => {
-            if session.transaction.take().is_none() {
-                refuse(worker, client, session, request, error::DISCARD_WITHOUT_MULTI);
-                return Step::Done;
+            if call.session.transaction.take().is_none() {
+                return call.refuse(error::DISCARD_WITHOUT_MULTI);
             }
-            client.info.multi.store(-1, Ordering::Relaxed);
-            unwatch(worker, client, session);
-            reply(worker, client, session, |reply| reply.ok());
-            Step::Done
+            call.client.info.multi.store(-1, Ordering::Relaxed);
+            unwatch(call.worker, call.client, call.session);
+            call.reply(|reply| reply.ok())
         }
         TransactionCommand::Unwatch => {
-            unwatch(worker, client, session);
-            reply(worker, client, session, |reply| reply.ok());
-            Step::Done
+            unwatch(call.worker, call.client, call.session);
+            call.reply(|reply| reply.ok())
         }
-        TransactionCommand::Watch => watch(worker, client, session, routes, request),
-        TransactionCommand::Exec => exec(worker, client, session, routes, request),
+        TransactionCommand::Watch => watch(call),
+        TransactionCommand::Exec => exec(call),
     }
 }
 
@@ -172,66 +153,44 @@ pub fn unwatch(worker: &Worker, client: &Client, session: &mut Session) {
     }
 }
 
-fn watch(
-    worker: &Rc<Worker>,
-    client: &Rc<Client>,
-    session: &mut Session,
-    routes: &Routes,
-    request: &Request<'_>,
-) -> Step {
-    if session.transaction.is_some() {
-        refuse(worker, client, session, request, error::WATCH_INSIDE_MULTI);
-        return Step::Done;
+fn watch(call: &mut Call<'_>) -> Step {
+    if call.session.transaction.is_some() {
+        return call.refuse(error::WATCH_INSIDE_MULTI);
     }
-    if client.outbox.borrow().pending() > 0 {
-        client.resume_at(0);
+    if !call.is_first() {
         return Step::NotYet;
     }
-    let (slot, key) = match slot_of(request) {
+    let (slot, key) = match slot_of(call.request) {
         Ok((slot, key)) => (slot.unwrap_or(0), key),
-        Err(text) => {
-            refuse(worker, client, session, request, &text);
-            return Step::Done;
-        }
+        Err(text) => return call.refuse(&text),
     };
-    let connection = match &session.watch {
-        Some(watch) if watch.slot != slot => {
-            refuse(worker, client, session, request, text::WATCH_SLOT);
-            return Step::Done;
-        }
+    let connection = match &call.session.watch {
+        Some(watch) if watch.slot != slot => return call.refuse(text::WATCH_SLOT),
         // When it is gone EXEC will find out: what was watched on it counts as changed.
         Some(watch) => Rc::clone(&watch.connection),
         None => {
-            let link = routes.place(Dest::Slot(slot)).and_then(|index| routes.link(index));
-            let connection = match link.map(|link| link.dedicated(worker)) {
+            let link = call.routes.place(Dest::Slot(slot)).and_then(|index| call.routes.link(index));
+            let connection = match link.map(|link| link.dedicated(call.worker)) {
                 Some(Ok(connection)) => connection,
-                Some(Err(crate::upstream::link::NoDedicated::AllInUse)) => {
-                    refuse(worker, client, session, request, text::NO_DEDICATED);
-                    return Step::Done;
-                }
-                Some(Err(_)) | None => {
-                    refuse(worker, client, session, request, text::NO_PRIMARY);
-                    return Step::Done;
-                }
+                Some(Err(NoDedicated::AllInUse)) => return call.refuse(text::NO_DEDICATED),
+                Some(Err(NoDedicated::Unreachable)) | None => return call.refuse(text::NO_PRIMARY),
             };
-            client.dedicated.borrow_mut().push(Rc::clone(&connection));
-            client.watching.set(true);
-            session.watch = Some(Watch { slot, connection: Rc::clone(&connection) });
+            call.client.dedicated.borrow_mut().push(Rc::clone(&connection));
+            call.client.watching.set(true);
+            call.session.watch = Some(Watch { slot, connection: Rc::clone(&connection) });
             connection
         }
     };
-    if !holds(client, &connection) {
-        refuse(worker, client, session, request, text::NO_PRIMARY);
-        return Step::Done;
+    if !holds(call.client, &connection) {
+        return call.refuse(text::NO_PRIMARY);
     }
-    let seq = client.outbox.borrow_mut().open(session.render());
-    let mut pending = dispatch::pending(worker, client, request, seq, Dest::Slot(slot), session.timeout_ms);
+    let seq = call.client.outbox.borrow_mut().open(call.session.render());
+    let mut pending = call.pending(seq, Dest::Slot(slot), call.session.timeout_ms);
     pending.way = Way::Watching;
-    let mut args = Vec::new();
-    request.args.iter().for_each(|arg| request_arg(&mut args, arg));
-    let prefix = session.prefix(&routes.table, false, key);
-    connection.push(pending, Body::One { count: request.args.len(), prefix, args: &args });
-    worker.mark_connection(&connection);
+    let prefix = call.session.prefix(&call.routes.table, false, key);
+    let args = call.request.encoded(call.scratch);
+    connection.push(pending, Body::One { count: call.request.args.len(), prefix, args });
+    call.worker.mark_connection(&connection);
     Step::DoneAlone
 }
 
@@ -240,61 +199,50 @@ fn holds(client: &Client, connection: &Rc<Connection>) -> bool {
     connection.is_usable() && client.dedicated.borrow().iter().any(|mine| Rc::ptr_eq(mine, connection))
 }
 
-fn exec(
-    worker: &Rc<Worker>,
-    client: &Rc<Client>,
-    session: &mut Session,
-    routes: &Routes,
-    request: &Request<'_>,
-) -> Step {
-    let Some(transaction) = &session.transaction else {
-        refuse(worker, client, session, request, error::EXEC_WITHOUT_MULTI);
-        return Step::Done;
+fn exec(call: &mut Call<'_>) -> Step {
+    let (worker, client) = (call.worker, call.client);
+    let Some(transaction) = &call.session.transaction else {
+        return call.refuse(error::EXEC_WITHOUT_MULTI);
     };
-    let alone = session.watch.is_some();
-    if alone && client.outbox.borrow().pending() > 0 {
-        client.resume_at(0);
+    let alone = call.session.watch.is_some();
+    if alone && !call.is_first() {
         return Step::NotYet;
     }
-    let slot = transaction.slot.or(session.watch.as_ref().map(|watch| watch.slot));
+    let slot = transaction.slot.or(call.session.watch.as_ref().map(|watch| watch.slot));
     let dest = Dest::Slot(slot.unwrap_or(0));
-    if !alone && !has_room(worker, client, routes, routes.place(dest)) {
+    if !alone && !call.has_room(call.routes.place(dest)) {
         return Step::NotYet;
     }
-    let Some(transaction) = session.transaction.take() else { return Step::Done };
+    let Some(transaction) = call.session.transaction.take() else { return Step::Done };
     client.info.multi.store(-1, Ordering::Relaxed);
     if transaction.failed {
-        unwatch(worker, client, session);
-        refuse(worker, client, session, request, error::EXECABORT);
-        return Step::Done;
+        unwatch(worker, client, call.session);
+        return call.refuse(error::EXECABORT);
     }
     if transaction.commands.is_empty() && !alone {
-        reply(worker, client, session, |reply| reply.array(0));
-        return Step::Done;
+        return call.reply(|reply| reply.array(0));
     }
-    let watch = session.watch.take();
+    let watch = call.session.watch.take();
     if let Some(watch) = &watch {
         if transaction.slot.is_some_and(|slot| slot != watch.slot) {
             worker.give_back(client);
-            refuse(worker, client, session, request, error::CROSSSLOT);
-            return Step::Done;
+            return call.refuse(error::CROSSSLOT);
         }
         if !holds(client, &watch.connection) {
             // The connection that watched is gone: nobody can say that nothing has changed.
             worker.give_back(client);
-            reply(worker, client, session, |reply| reply.null_array());
-            return Step::Done;
+            return call.reply(|reply| reply.null_array());
         }
     }
-    let (frames, id_at) = transaction.frames(session, routes);
+    let (frames, id_at) = transaction.frames(call.session, call.routes);
     let body = Body::Frames { bytes: &frames, id_at };
-    let seq = client.outbox.borrow_mut().open(dispatch::render_of(session, request.command));
-    let mut pending = dispatch::pending(worker, client, request, seq, dest, session.timeout_ms);
+    let seq = client.outbox.borrow_mut().open(dispatch::render_of(call.session, call.request.command));
+    let mut pending = call.pending(seq, dest, call.session.timeout_ms);
     pending.skips = transaction.commands.len() as u32 + 1;
     pending.write = transaction.write;
     match watch {
         None => {
-            worker.submit(routes, pending, body);
+            worker.submit(call.routes, pending, body);
             Step::Done
         }
         Some(watch) => {

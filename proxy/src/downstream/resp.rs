@@ -12,6 +12,7 @@ use super::request::Request;
 use super::session::{ReplyMode, Session};
 use super::task::{Stop, Taker};
 use crate::buffer::InBuffer;
+use crate::call::Call;
 use crate::dispatch;
 use crate::local;
 use crate::transaction;
@@ -182,24 +183,24 @@ impl RespSession {
         routes: &Routes,
         request: &Request<'_>,
     ) -> Step {
-        let session = &mut self.session;
-        if session.transaction.is_some() && !request.command.runs_inside_multi() {
-            return transaction::queue(worker, client, session, routes, request);
+        let (session, scratch) = (&mut self.session, &mut self.scratch);
+        let mut call = Call { worker, client, session, routes, request, scratch };
+        if call.session.transaction.is_some() && !request.command.runs_inside_multi() {
+            return transaction::queue(&mut call);
         }
-        if !client.take_lane(lane(session, routes, request)) {
+        if !client.take_lane(lane(call.session, routes, request)) {
             return Step::NotYet;
         }
         match request.spec.route {
-            Route::Key => dispatch::by_key(worker, client, session, routes, request, &mut self.scratch),
-            Route::SplitKeys => dispatch::split(worker, client, session, routes, request, &mut self.scratch),
-            Route::Transaction => transaction::command(worker, client, session, routes, request),
+            Route::Key => dispatch::by_key(&mut call),
+            Route::SplitKeys => dispatch::split(&mut call),
+            Route::Transaction => transaction::command(&mut call),
             Route::Refuse(why) => {
                 let name = request.spec.name.to_ascii_uppercase();
-                reply(worker, client, session, |reply| reply.error(format_args!("ERR {name}: {why}")));
-                Step::Done
+                call.reply(|reply| reply.error(format_args!("ERR {name}: {why}")))
             }
             _ => {
-                let step = local::answer(worker, client, session, routes, request, &mut self.scratch);
+                let step = local::answer(&mut call);
                 if request.spec.flags.contains(Flags::NO_AUTH) {
                     self.parser.set_limits(limits(worker, self.session.authenticated));
                 }

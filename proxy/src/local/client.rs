@@ -10,7 +10,7 @@ use torc_protocol::login;
 use torc_protocol::resp::parse_i64;
 use torc_runtime::clock::unix_ms;
 
-use super::Local;
+use crate::call::Call;
 use crate::downstream::client::ClientInfo;
 use crate::downstream::resp::Step;
 use crate::downstream::session::ReplyMode;
@@ -24,77 +24,77 @@ pub(super) fn is_name(name: &[u8]) -> bool {
     name.len() <= MAX_LABEL_BYTES && login::is_name(name)
 }
 
-pub(super) fn answer(local: &mut Local<'_>, command: ConnectionCommand) -> Step {
-    let request = local.request;
-    let info = &local.client.info;
+pub(super) fn answer(call: &mut Call<'_>, command: ConnectionCommand) -> Step {
+    let request = call.request;
+    let info = &call.client.info;
     match command {
-        ConnectionCommand::ClientId => local.reply(|reply| reply.integer(info.id as i64)),
+        ConnectionCommand::ClientId => call.reply(|reply| reply.integer(info.id as i64)),
         ConnectionCommand::ClientInfo => {
             let line = line(info);
-            local.reply(|reply| reply.verbatim(b"txt", &line))
+            call.reply(|reply| reply.verbatim(b"txt", &line))
         }
-        ConnectionCommand::ClientList => list(local),
-        ConnectionCommand::ClientKill => kill(local),
+        ConnectionCommand::ClientList => list(call),
+        ConnectionCommand::ClientKill => kill(call),
         ConnectionCommand::ClientGetname => {
             let name = info.labels.lock().name.clone();
-            local.reply(|reply| if name.is_empty() { reply.null() } else { reply.bulk(&name) })
+            call.reply(|reply| if name.is_empty() { reply.null() } else { reply.bulk(&name) })
         }
         ConnectionCommand::ClientSetname => {
             if !is_name(request.arg(2)) {
-                return local.refuse(error::CLIENT_NAME);
+                return call.refuse(error::CLIENT_NAME);
             }
             info.labels.lock().name = request.arg(2).to_vec();
-            local.reply(|reply| reply.ok())
+            call.reply(|reply| reply.ok())
         }
-        ConnectionCommand::ClientSetinfo => set_info(local),
+        ConnectionCommand::ClientSetinfo => set_info(call),
         ConnectionCommand::ClientNoEvict | ConnectionCommand::ClientNoTouch => {
             let on = match (request.is_word(2, "ON"), request.is_word(2, "OFF")) {
                 (true, _) => true,
                 (_, true) => false,
-                _ => return local.refuse(error::SYNTAX),
+                _ => return call.refuse(error::SYNTAX),
             };
             let flag =
                 if command == ConnectionCommand::ClientNoEvict { &info.no_evict } else { &info.no_touch };
             flag.store(on, Ordering::Relaxed);
-            local.reply(|reply| reply.ok())
+            call.reply(|reply| reply.ok())
         }
-        ConnectionCommand::ClientReply => reply_mode(local),
+        ConnectionCommand::ClientReply => reply_mode(call),
         ConnectionCommand::ClientAck => {
             let ack = match request.is_word(2, "default") {
                 true => None,
                 false => match Ack::from_bytes(request.arg(2)) {
                     Ok(ack) => Some(ack),
-                    Err(cause) => return local.refuse(&cause.to_string()),
+                    Err(cause) => return call.refuse(&cause.to_string()),
                 },
             };
-            local.session.ack = ack;
-            local.session.changed();
-            local.reply(|reply| reply.ok())
+            call.session.ack = ack;
+            call.session.changed();
+            call.reply(|reply| reply.ok())
         }
         ConnectionCommand::ClientRead => {
             let read = match request.is_word(2, "default") {
                 true => None,
                 false => match ReadLevel::from_bytes(request.arg(2)) {
                     Ok(read) => Some(read),
-                    Err(cause) => return local.refuse(&cause.to_string()),
+                    Err(cause) => return call.refuse(&cause.to_string()),
                 },
             };
-            local.session.read = read;
-            local.session.changed();
-            local.reply(|reply| reply.ok())
+            call.session.read = read;
+            call.session.changed();
+            call.reply(|reply| reply.ok())
         }
         // No client of a proxy is blocked in a way that could be undone without an answer of its node.
         ConnectionCommand::ClientUnblock
             if request.args.len() > 3 && !request.is_word(3, "TIMEOUT") && !request.is_word(3, "ERROR") =>
         {
-            local.refuse(error::UNBLOCK_REASON)
+            call.refuse(error::UNBLOCK_REASON)
         }
         ConnectionCommand::ClientUnblock => match parse_i64(request.arg(2)) {
-            Some(_) => local.reply(|reply| reply.integer(0)),
-            None => local.refuse(error::NOT_AN_INTEGER),
+            Some(_) => call.reply(|reply| reply.integer(0)),
+            None => call.refuse(error::NOT_AN_INTEGER),
         },
-        ConnectionCommand::ClientUnpause => local.reply(|reply| reply.ok()),
-        _ => local.refuse("ERR CLIENT PAUSE is not supported by the proxy; pause the nodes instead"),
+        ConnectionCommand::ClientUnpause => call.reply(|reply| reply.ok()),
+        _ => call.refuse("ERR CLIENT PAUSE is not supported by the proxy; pause the nodes instead"),
     }
 }
 
@@ -103,55 +103,55 @@ fn no_spaces(attribute: &[u8]) -> String {
     format!("ERR {attribute} cannot contain spaces, newlines or special characters.")
 }
 
-fn set_info(local: &mut Local<'_>) -> Step {
-    let request = local.request;
+fn set_info(call: &mut Call<'_>) -> Step {
+    let request = call.request;
     let value = request.arg(3);
-    let labels = &local.client.info.labels;
+    let labels = &call.client.info.labels;
     if request.is_word(2, "LIB-NAME") {
         if !is_name(value) {
-            return local.refuse(&no_spaces(request.arg(2)));
+            return call.refuse(&no_spaces(request.arg(2)));
         }
         labels.lock().lib_name = value.to_vec();
     } else if request.is_word(2, "LIB-VER") {
         if !is_name(value) {
-            return local.refuse(&no_spaces(request.arg(2)));
+            return call.refuse(&no_spaces(request.arg(2)));
         }
         labels.lock().lib_version = value.to_vec();
     } else {
         let option = String::from_utf8_lossy(request.arg(2)).into_owned();
-        return local.refuse(&format!("ERR Unrecognized option '{option}'"));
+        return call.refuse(&format!("ERR Unrecognized option '{option}'"));
     }
-    local.reply(|reply| reply.ok())
+    call.reply(|reply| reply.ok())
 }
 
-fn reply_mode(local: &mut Local<'_>) -> Step {
-    let request = local.request;
+fn reply_mode(call: &mut Call<'_>) -> Step {
+    let request = call.request;
     if request.is_word(2, "ON") {
-        local.session.reply_mode = ReplyMode::On;
-        return local.reply(|reply| reply.ok());
+        call.session.reply_mode = ReplyMode::On;
+        return call.reply(|reply| reply.ok());
     }
     if request.is_word(2, "OFF") {
-        local.session.reply_mode = ReplyMode::Off;
+        call.session.reply_mode = ReplyMode::Off;
     } else if request.is_word(2, "SKIP") {
-        if local.session.reply_mode != ReplyMode::Off {
-            local.session.reply_mode = ReplyMode::SkipNext;
+        if call.session.reply_mode != ReplyMode::Off {
+            call.session.reply_mode = ReplyMode::SkipNext;
         }
     } else {
-        return local.refuse(error::SYNTAX);
+        return call.refuse(error::SYNTAX);
     }
     Step::Done
 }
 
-fn list(local: &mut Local<'_>) -> Step {
-    let request = local.request;
-    let mut clients = local.worker.shared.clients.all();
+fn list(call: &mut Call<'_>) -> Step {
+    let request = call.request;
+    let mut clients = call.worker.shared.clients.all();
     if request.is_word(2, "TYPE") && request.args.len() == 4 {
         match type_of(request.arg(3)) {
             Some(true) => {}
             Some(false) => clients.clear(),
             None => {
                 let kind = String::from_utf8_lossy(request.arg(3)).into_owned();
-                return local.refuse(&format!("ERR Unknown client type '{kind}'"));
+                return call.refuse(&format!("ERR Unknown client type '{kind}'"));
             }
         }
     } else if request.is_word(2, "ID") && request.args.len() > 3 {
@@ -159,15 +159,15 @@ fn list(local: &mut Local<'_>) -> Step {
         for id in request.args.tail(3) {
             match parse_i64(id) {
                 Some(id) if id >= 0 => ids.push(id as u64),
-                _ => return local.refuse(error::INVALID_CLIENT_ID),
+                _ => return call.refuse(error::INVALID_CLIENT_ID),
             }
         }
         clients.retain(|client| ids.contains(&client.id));
     } else if request.args.len() > 2 {
-        return local.refuse(error::SYNTAX);
+        return call.refuse(error::SYNTAX);
     }
     let text: Vec<u8> = clients.iter().flat_map(|client| line(client)).collect();
-    local.reply(|reply| reply.verbatim(b"txt", &text))
+    call.reply(|reply| reply.verbatim(b"txt", &text))
 }
 
 /// Whether the proxy's clients are of that type. `None`: there is no such type.
@@ -191,24 +191,24 @@ struct Filter<'a> {
     max_age_s: Option<u64>,
 }
 
-fn kill(local: &mut Local<'_>) -> Step {
-    let request = local.request;
+fn kill(call: &mut Call<'_>) -> Step {
+    let request = call.request;
     if request.args.len() == 3 {
         let target = request.arg(2);
         let found =
-            local.worker.shared.clients.all().into_iter().find(|known| known.address.as_bytes() == target);
+            call.worker.shared.clients.all().into_iter().find(|known| known.address.as_bytes() == target);
         return match found {
-            Some(client) => end(local, &[client], |reply, _| reply.ok()),
-            None => local.refuse(error::NO_SUCH_CLIENT),
+            Some(client) => end(call, &[client], |reply, _| reply.ok()),
+            None => call.refuse(error::NO_SUCH_CLIENT),
         };
     }
-    let filter = match filter(local) {
+    let filter = match filter(call) {
         Ok(filter) => filter,
-        Err(text) => return local.refuse(&text),
+        Err(text) => return call.refuse(&text),
     };
-    let me = local.client.id();
+    let me = call.client.id();
     let now_ms = unix_ms();
-    let mut found = local.worker.shared.clients.all();
+    let mut found = call.worker.shared.clients.all();
     found.retain(|client| {
         let age_s = now_ms.saturating_sub(client.since_ms) / 1000;
         filter.id.is_none_or(|id| client.id == id)
@@ -219,11 +219,11 @@ fn kill(local: &mut Local<'_>) -> Step {
             && filter.max_age_s.is_none_or(|most| age_s >= most)
             && !(filter.skip_me && client.id == me)
     });
-    end(local, &found, |reply, count| reply.integer(count))
+    end(call, &found, |reply, count| reply.integer(count))
 }
 
-fn filter<'a>(local: &Local<'a>) -> Result<Filter<'a>, String> {
-    let request = local.request;
+fn filter<'a>(call: &Call<'a>) -> Result<Filter<'a>, String> {
+    let request = call.request;
     let mut filter = Filter { skip_me: true, ..Filter::default() };
     let mut at = 2;
     while at < request.args.len() {
@@ -266,21 +266,21 @@ fn filter<'a>(local: &Local<'a>) -> Result<Filter<'a>, String> {
 
 /// Closes clients; the one that asks gets its answer first.
 fn end(
-    local: &mut Local<'_>,
+    call: &mut Call<'_>,
     clients: &[Arc<ClientInfo>],
     write: impl FnOnce(&mut torc_protocol::resp::ReplyWriter<'_>, i64),
 ) -> Step {
-    let me = local.client.id();
+    let me = call.client.id();
     let (mut step, mut closed) = (Step::Done, 0);
     for client in clients {
         if client.id == me {
             step = Step::Close;
             closed += 1;
-        } else if local.worker.shared.order(client.worker, Order::Kill(client.id)) {
+        } else if call.worker.shared.order(client.worker, Order::Kill(client.id)) {
             closed += 1;
         }
     }
-    local.reply(|reply| write(reply, closed));
+    call.reply(|reply| write(reply, closed));
     step
 }
 

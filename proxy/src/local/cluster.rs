@@ -5,25 +5,26 @@ use torc_protocol::command::ClusterCommand;
 use torc_protocol::resp::ReplyWriter;
 use torc_protocol::slot::{SLOTS, key_slot};
 
-use super::Local;
+use crate::call::Call;
+use crate::dispatch;
 use crate::downstream::resp::Step;
 
-pub(super) fn answer(local: &mut Local<'_>, command: ClusterCommand) -> Step {
-    let me = Myself::new(local);
+pub(super) fn answer(call: &mut Call<'_>, command: ClusterCommand) -> Step {
+    let me = Myself::new(call);
     match command {
         ClusterCommand::Asking | ClusterCommand::Readonly | ClusterCommand::Readwrite => {
-            local.reply(|reply| reply.ok())
+            call.reply(|reply| reply.ok())
         }
         ClusterCommand::Cluster | ClusterCommand::ClusterHelp => {
-            local.reply(|reply| torc_protocol::command::help(command.into(), reply))
+            call.reply(|reply| torc_protocol::command::help(command.into(), reply))
         }
-        ClusterCommand::ClusterMyid => local.reply(|reply| reply.bulk(me.id.as_bytes())),
+        ClusterCommand::ClusterMyid => call.reply(|reply| reply.bulk(me.id.as_bytes())),
         ClusterCommand::ClusterKeyslot => {
-            let slot = key_slot(local.request.arg(2));
-            local.reply(|reply| reply.integer(i64::from(slot)))
+            let slot = key_slot(call.request.arg(2));
+            call.reply(|reply| reply.integer(i64::from(slot)))
         }
         ClusterCommand::ClusterInfo => {
-            let table = &local.routes.table;
+            let table = &call.routes.table;
             let state = if table.is_whole() { "ok" } else { "fail" };
             let epoch = table.epoch;
             let text = format!(
@@ -33,19 +34,21 @@ pub(super) fn answer(local: &mut Local<'_>, command: ClusterCommand) -> Step {
                  cluster_stats_messages_sent:0\r\ncluster_stats_messages_received:0\r\n\
                  total_cluster_links_buffer_limit_exceeded:0\r\n"
             );
-            local.reply(|reply| reply.verbatim(b"txt", text.as_bytes()))
+            call.reply(|reply| reply.verbatim(b"txt", text.as_bytes()))
         }
-        ClusterCommand::ClusterSlots => local.reply(|reply| me.slots(reply)),
-        ClusterCommand::ClusterShards => local.reply(|reply| me.shards(reply)),
+        ClusterCommand::ClusterSlots => call.reply(|reply| me.slots(reply)),
+        ClusterCommand::ClusterShards => call.reply(|reply| me.shards(reply)),
         ClusterCommand::ClusterNodes => {
             let Myself { id, host, port } = &me;
-            let epoch = local.routes.table.epoch;
+            let epoch = call.routes.table.epoch;
             let text =
                 format!("{id} {host}:{port}@{port} myself,master - 0 0 {epoch} connected 0-{}\n", SLOTS - 1);
-            local.reply(|reply| reply.verbatim(b"txt", text.as_bytes()))
+            call.reply(|reply| reply.verbatim(b"txt", text.as_bytes()))
         }
-        ClusterCommand::ClusterLinks => local.reply(|reply| reply.array(0)),
-        ClusterCommand::ClusterCountkeysinslot | ClusterCommand::ClusterGetkeysinslot => local.forward(),
+        ClusterCommand::ClusterLinks => call.reply(|reply| reply.array(0)),
+        ClusterCommand::ClusterCountkeysinslot | ClusterCommand::ClusterGetkeysinslot => {
+            dispatch::by_table(call)
+        }
     }
 }
 
@@ -57,9 +60,9 @@ struct Myself {
 }
 
 impl Myself {
-    fn new(local: &Local<'_>) -> Myself {
-        let shared = &local.worker.shared;
-        let own = &local.client.info.local;
+    fn new(call: &Call<'_>) -> Myself {
+        let shared = &call.worker.shared;
+        let own = &call.client.info.local;
         // The address that the client itself uses is one that it can reach.
         let host = match &*shared.config.advertise {
             "" => own.rsplit_once(':').map_or("127.0.0.1", |(host, _)| host).trim_matches(['[', ']']),

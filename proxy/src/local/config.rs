@@ -5,7 +5,7 @@ use torc_protocol::error;
 use torc_protocol::glob;
 use torc_protocol::resp::parse_i64;
 
-use super::Local;
+use crate::call::Call;
 use crate::dispatch;
 use crate::downstream::resp::Step;
 use crate::join::How;
@@ -15,14 +15,14 @@ use crate::shared::Tunable;
 const OWN: [&str; 6] =
     ["maxclients", "timeout", "requirepass", "proto-max-bulk-len", "proxy-request-timeout-ms", "io-threads"];
 
-pub(super) fn get(local: &mut Local<'_>) -> Step {
-    let request = local.request;
+pub(super) fn get(call: &mut Call<'_>) -> Step {
+    let request = call.request;
     let patterns: Vec<&[u8]> = request.args.tail(2).iter().collect();
     let names: Vec<&str> = OWN
         .into_iter()
         .filter(|name| patterns.iter().any(|pattern| glob::matches_ignoring_case(pattern, name.as_bytes())))
         .collect();
-    let shared = &local.worker.shared;
+    let shared = &call.worker.shared;
     let tunable = shared.tunable.load();
     let own: Vec<(&'static str, String)> = names
         .into_iter()
@@ -41,10 +41,10 @@ pub(super) fn get(local: &mut Local<'_>) -> Step {
     // What a node has beside these only a node knows.
     let all_own =
         patterns.iter().all(|pattern| OWN.iter().any(|name| pattern.eq_ignore_ascii_case(name.as_bytes())));
-    if !all_own && local.routes.shards() > 0 {
-        return dispatch::any_joined(local, How::Overlay(own));
+    if !all_own && call.routes.shards() > 0 {
+        return dispatch::any_joined(call, How::Overlay(own));
     }
-    local.reply(|reply| {
+    call.reply(|reply| {
         reply.map(own.len());
         for (name, value) in own {
             reply.bulk(name.as_bytes());
@@ -53,10 +53,10 @@ pub(super) fn get(local: &mut Local<'_>) -> Step {
     })
 }
 
-pub(super) fn set(local: &mut Local<'_>) -> Step {
-    let request = local.request;
+pub(super) fn set(call: &mut Call<'_>) -> Step {
+    let request = call.request;
     if !request.args.len().is_multiple_of(2) {
-        return local.refuse(&error::wrong_arity("config|set"));
+        return call.refuse(&error::wrong_arity("config|set"));
     }
     let pairs: Vec<(String, &[u8])> = (2..request.args.len())
         .step_by(2)
@@ -64,21 +64,21 @@ pub(super) fn set(local: &mut Local<'_>) -> Step {
         .collect();
     let own = pairs.iter().filter(|(name, _)| OWN.contains(&name.as_str())).count();
     if own == 0 {
-        return local.forward();
+        return dispatch::by_table(call);
     }
     if own < pairs.len() {
-        return local.refuse(
+        return call.refuse(
             "ERR CONFIG SET failed: options of the proxy and of the nodes cannot be set in one command",
         );
     }
-    let shared = &local.worker.shared;
+    let shared = &call.worker.shared;
     let mut tunable = Tunable::clone(&shared.tunable.load());
     let mut most_clients = None;
     for (name, value) in &pairs {
         if let Err(why) =
             set_one(&mut tunable, &mut most_clients, name, value, shared.config.max_request_bytes)
         {
-            return local
+            return call
                 .refuse(&format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}"));
         }
     }
@@ -86,7 +86,7 @@ pub(super) fn set(local: &mut Local<'_>) -> Step {
         shared.limit.set_limit(most);
     }
     shared.tunable.store(tunable.into());
-    local.reply(|reply| reply.ok())
+    call.reply(|reply| reply.ok())
 }
 
 fn set_one(

@@ -6,7 +6,8 @@ use torc_protocol::command::ServerCommand;
 use torc_protocol::error;
 use torc_protocol::resp::request_arg;
 
-use super::{Local, config, wait};
+use super::{config, wait};
+use crate::call::Call;
 use crate::dispatch::{self, MAX_WAIT_MS};
 use crate::downstream::resp::Step;
 use crate::info::{self, TORC_VERSION};
@@ -14,12 +15,12 @@ use crate::join::How;
 use crate::text;
 use crate::upstream::pending::Dest;
 
-pub(super) fn answer(local: &mut Local<'_>, command: ServerCommand) -> Step {
+pub(super) fn answer(call: &mut Call<'_>, command: ServerCommand) -> Step {
     match command {
-        ServerCommand::Info => about(local),
+        ServerCommand::Info => about(call),
         ServerCommand::Time => {
             let now = wall_time();
-            local.reply(|reply| {
+            call.reply(|reply| {
                 reply.array(2);
                 reply.bulk_fmt(now.as_secs());
                 reply.bulk_fmt(now.subsec_micros());
@@ -29,22 +30,22 @@ pub(super) fn answer(local: &mut Local<'_>, command: ServerCommand) -> Step {
             let text = format!(
                 "\n   /\\_/\\   one address\n  ( o.o )  in front of many\n   > ^ <\n\nTorc ver. {TORC_VERSION}\n"
             );
-            local.reply(|reply| reply.verbatim(b"txt", text.as_bytes()))
+            call.reply(|reply| reply.verbatim(b"txt", text.as_bytes()))
         }
-        ServerCommand::Role => local.reply(|reply| {
+        ServerCommand::Role => call.reply(|reply| {
             reply.array(3);
             reply.bulk(b"master");
             reply.integer(0);
             reply.array(0);
         }),
-        ServerCommand::Wait => wait::answer(local),
+        ServerCommand::Wait => wait::answer(call),
         ServerCommand::Waitaof => {
-            local.refuse("ERR WAITAOF cannot be used: there is no append-only file; WAIT waits for replicas")
+            call.refuse("ERR WAITAOF cannot be used: there is no append-only file; WAIT waits for replicas")
         }
-        ServerCommand::DebugSleep => sleep(local),
-        ServerCommand::ConfigGet => config::get(local),
-        ServerCommand::ConfigSet => config::set(local),
-        ServerCommand::ConfigRewrite => local.refuse(error::NO_CONFIG_FILE),
+        ServerCommand::DebugSleep => sleep(call),
+        ServerCommand::ConfigGet => config::get(call),
+        ServerCommand::ConfigSet => config::set(call),
+        ServerCommand::ConfigRewrite => call.refuse(error::NO_CONFIG_FILE),
         ServerCommand::Command
         | ServerCommand::CommandCount
         | ServerCommand::CommandDocs
@@ -52,15 +53,15 @@ pub(super) fn answer(local: &mut Local<'_>, command: ServerCommand) -> Step {
         | ServerCommand::CommandInfo
         | ServerCommand::CommandList
         | ServerCommand::CommandHelp => {
-            let args = local.request.args;
-            local.reply(|reply| {
+            let args = call.request.args;
+            call.reply(|reply| {
                 torc_protocol::command::answer_command(command, &args, reply);
             })
         }
-        _ if local.request.spec.name.ends_with("|help") => {
-            local.reply(|reply| torc_protocol::command::help(command.into(), reply))
+        _ if call.request.spec.name.ends_with("|help") => {
+            call.reply(|reply| torc_protocol::command::help(command.into(), reply))
         }
-        _ => local.forward(),
+        _ => dispatch::by_table(call),
     }
 }
 
@@ -71,21 +72,16 @@ fn wall_time() -> Duration {
 }
 
 /// DEBUG SLEEP holds its connection up: it gets one of its own.
-fn sleep(local: &mut Local<'_>) -> Step {
-    let seconds = std::str::from_utf8(local.request.arg(2)).ok().and_then(|text| text.parse::<f64>().ok());
+fn sleep(call: &mut Call<'_>) -> Step {
+    let seconds = std::str::from_utf8(call.request.arg(2)).ok().and_then(|text| text.parse::<f64>().ok());
     let wait_ms = (seconds.unwrap_or(0.0) * 1000.0).clamp(0.0, f64::from(MAX_WAIT_MS)) as u32;
-    let shards = local.routes.shards();
-    if shards == 0 {
-        return local.refuse(text::NO_MAP);
-    }
-    let dest = Dest::Shard(local.routes.shard_id(local.client.id() as usize % shards));
-    let Local { worker, client, session, routes, request, scratch } = local;
-    dispatch::alone(worker, client, session, routes, request, dest, wait_ms, scratch)
+    let Some(place) = call.any_place() else { return call.refuse(text::NO_MAP) };
+    dispatch::alone(call, Dest::Shard(call.routes.shard_id(place)), wait_ms)
 }
 
 /// INFO: the proxy's own sections, and the keyspace of all shards.
-fn about(local: &mut Local<'_>) -> Step {
-    let wanted: Vec<String> = local
+fn about(call: &mut Call<'_>) -> Step {
+    let wanted: Vec<String> = call
         .request
         .args
         .tail(1)
@@ -93,22 +89,13 @@ fn about(local: &mut Local<'_>) -> Step {
         .map(|word| String::from_utf8_lossy(word).to_ascii_lowercase())
         .collect();
     let sections = info::Sections::new(&wanted);
-    let text = info::render(&local.worker.shared, &local.routes.table, &sections);
-    if !sections.has("keyspace") || local.routes.shards() == 0 {
-        return local.reply(|reply| reply.verbatim(b"txt", text.as_bytes()));
+    let text = info::render(&call.worker.shared, &call.routes.table, &sections);
+    if !sections.has("keyspace") || call.routes.shards() == 0 {
+        return call.reply(|reply| reply.verbatim(b"txt", text.as_bytes()));
     }
     let mut args = Vec::new();
     request_arg(&mut args, b"INFO");
     request_arg(&mut args, b"keyspace");
     let how = How::Keyspace(text);
-    dispatch::all_of(
-        local.worker,
-        local.client,
-        local.session,
-        local.routes,
-        local.request,
-        how,
-        0,
-        (2, &args),
-    )
+    dispatch::all_of(call, how, 0, (2, &args))
 }

@@ -4,14 +4,11 @@
 //! last write there; the smallest answer is the client's. When a shard has changed its primary since, the answer is 0
 //! until the client has written there again.
 
-use std::rc::Rc;
-
 use torc_cluster::ShardId;
 use torc_protocol::error;
 use torc_protocol::resp::{parse_i64, request_arg};
 
-use super::Local;
-use crate::dispatch;
+use crate::call::Call;
 use crate::downstream::resp::Step;
 use crate::join::{How, Join};
 use crate::text;
@@ -21,39 +18,34 @@ use crate::upstream::pending::{Dest, NEVER, Way};
 /// The longest time-out, in milliseconds: a day.
 const MAX_TIMEOUT_MS: i64 = 86_400_000;
 
-pub(super) fn answer(local: &mut Local<'_>) -> Step {
-    let request = local.request;
-    let Some(replicas) = parse_i64(request.arg(1)) else { return local.refuse(error::NOT_AN_INTEGER) };
+pub(super) fn answer(call: &mut Call<'_>) -> Step {
+    let request = call.request;
+    let Some(replicas) = parse_i64(request.arg(1)) else { return call.refuse(error::NOT_AN_INTEGER) };
     let Some(timeout_ms) = parse_i64(request.arg(2)) else {
-        return local.refuse(error::TIMEOUT_NOT_AN_INTEGER);
+        return call.refuse(error::TIMEOUT_NOT_AN_INTEGER);
     };
     if timeout_ms < 0 {
-        return local.refuse(error::TIMEOUT_NEGATIVE);
+        return call.refuse(error::TIMEOUT_NEGATIVE);
     }
     // The positions of earlier writes are known when these are answered.
-    if local.client.outbox.borrow().pending() > 0 {
-        local.client.resume_at(0);
+    if !call.is_first() {
         return Step::NotYet;
     }
-    let shards = local.routes.shards();
-    if shards == 0 {
-        return local.refuse(text::NO_MAP);
-    }
-    let written = local.client.positions.borrow().clone();
-    let reign = |shard: ShardId| local.routes.table.map.shard(shard).map_or(0, |state| state.term.0);
+    let Some(any) = call.any_place() else { return call.refuse(text::NO_MAP) };
+    let written = call.client.positions.borrow().clone();
+    let reign = |shard: ShardId| call.routes.table.map.shard(shard).map_or(0, |state| state.term.0);
     if written.iter().any(|(shard, term, _)| reign(*shard) > *term) {
         // Another primary has come since: nobody can say from an offset alone that it has the write.
-        return local.reply(|reply| reply.integer(0));
+        return call.reply(|reply| reply.integer(0));
     }
     let mut positions: Vec<(ShardId, u64)> =
         written.iter().map(|(shard, _, offset)| (*shard, *offset)).collect();
     if positions.is_empty() {
         // Nothing was written: any shard says how many replicas it has.
-        positions.push((local.routes.shard_id(local.client.id() as usize % shards), 0));
+        positions.push((call.routes.shard_id(any), 0));
     }
     let timeout_ms = timeout_ms.min(MAX_TIMEOUT_MS);
-    let join = Join::new(How::Min, positions.len());
-    let seq = local.client.outbox.borrow_mut().open_join(local.session.render(), join);
+    let seq = call.open_join(Join::new(How::Min, positions.len()));
     for (part, (shard, offset)) in positions.into_iter().enumerate() {
         let mut args = Vec::new();
         request_arg(&mut args, b"TORC.WAIT");
@@ -61,17 +53,16 @@ pub(super) fn answer(local: &mut Local<'_>) -> Step {
             request_arg(&mut args, itoa::Buffer::new().format(number).as_bytes());
         }
         let time_ms =
-            if timeout_ms == 0 { 0 } else { local.session.timeout_ms.saturating_add(timeout_ms as u32) };
-        let prefix = local.session.prefix_with_time(&local.routes.table, false, b"", time_ms);
+            if timeout_ms == 0 { 0 } else { call.session.timeout_ms.saturating_add(timeout_ms as u32) };
+        let prefix = call.session.prefix_with_time(&call.routes.table, false, b"", time_ms);
         let dest = Dest::Shard(shard);
-        let mut pending = dispatch::pending(local.worker, local.client, request, seq, dest, time_ms);
+        let mut pending = call.pending(seq, dest, time_ms);
         if timeout_ms == 0 {
             pending.deadline_ns = NEVER;
         }
         pending.part = part as u32;
         pending.way = Way::OneShot;
-        let worker = Rc::clone(local.worker);
-        worker.submit_alone(local.routes, pending, Body::One { count: 4, prefix: &prefix, args: &args });
+        call.worker.submit_alone(call.routes, pending, Body::One { count: 4, prefix: &prefix, args: &args });
     }
     Step::DoneAlone
 }
