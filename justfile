@@ -22,6 +22,11 @@ bench *args:
     cargo build --release -p torc
     bench/compare {{ args }}
 
+# Hit ratios of the eviction policies beside redis-server's, e.g. `just hit-ratio --part 0.05`.
+hit-ratio *args:
+    cargo build --release -p torc
+    bench/hit-ratio {{ args }}
+
 # Random commands against redis-server from another seed, e.g. `just differential 7 100000`.
 differential seed="1" commands="20000":
     TORC_DIFF_SEED={{ seed }} TORC_DIFF_COMMANDS={{ commands }} cargo test -p torc-tests --test differential_redis random_

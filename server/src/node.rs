@@ -15,10 +15,11 @@ use torc_protocol::handshake::Secret;
 use torc_runtime::shutdown::Shutdown;
 
 use crate::clients::Clients;
+use crate::eviction::Eviction;
 use crate::lock::LockDesk;
 use crate::memcached::PendingFlush;
 use crate::script::ScriptCache;
-use crate::settings::{EvictionClock, Settings};
+use crate::settings::{EvictionClock, Notes, Settings};
 use crate::shard::gate::Exclusive;
 use crate::shard::{Role, Shard};
 use crate::slow::SlowLog;
@@ -82,6 +83,8 @@ pub struct Node {
     /// Whether keys that have expired are looked for (DEBUG SET-ACTIVE-EXPIRE).
     pub active_expiry: AtomicBool,
     garbage: mpsc::SyncSender<Garbage>,
+    /// What eviction remembers.
+    pub eviction: Eviction,
     /// What is looked at for each request, kept aside of `settings`; written under its lock.
     quick: Quick,
 }
@@ -92,15 +95,15 @@ struct Quick {
     writer: Mutex<()>,
     /// Rises with every change of the settings.
     version: AtomicU64,
-    /// The policy counts uses.
-    lfu: AtomicBool,
+    /// What the policy notes of uses ([`Notes`]).
+    notes: AtomicU8,
     maxmemory: AtomicU64,
     default_ack: AtomicU8,
 }
 
 impl Quick {
     fn follow(&self, settings: &Settings) {
-        self.lfu.store(settings.maxmemory_policy.is_lfu(), Ordering::Relaxed);
+        self.notes.store(settings.maxmemory_policy.notes() as u8, Ordering::Relaxed);
         self.maxmemory.store(settings.maxmemory, Ordering::Relaxed);
         self.default_ack.store(settings.default_ack as u8, Ordering::Relaxed);
         self.version.fetch_add(1, Ordering::Release);
@@ -151,6 +154,7 @@ impl Node {
             progress: (0..workers).map(|_| CachePadded::new(AtomicU64::new(0))).collect(),
             active_expiry: AtomicBool::new(true),
             garbage,
+            eviction: Eviction::default(),
             quick,
         })
     }
@@ -244,7 +248,7 @@ impl Node {
     /// How uses of a key are noted at this time.
     #[inline]
     pub fn eviction_clock(&self, now_ms: u64) -> EvictionClock {
-        EvictionClock::at(now_ms, self.quick.lfu.load(Ordering::Relaxed))
+        EvictionClock::at(now_ms, Notes::from_number(self.quick.notes.load(Ordering::Relaxed)))
     }
 
     /// The sum of one counter over all workers.

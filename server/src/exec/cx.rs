@@ -212,7 +212,7 @@ impl Cx<'_, '_> {
 
     /// Meta data for a new entry: fresh version, used now.
     pub fn fresh_meta(&mut self, key: &Key<'_>) -> Meta {
-        let access = self.node.eviction_clock(self.now_ms).fresh();
+        let access = self.node.eviction.arrival(self.node.eviction_clock(self.now_ms), key.hash);
         self.access.stripe(key.slot).fresh_meta(access)
     }
 
@@ -221,7 +221,7 @@ impl Cx<'_, '_> {
         let mut meta = Meta { expire_ms, mc_flags, ..self.fresh_meta(key) };
         // How often a key is used outlives its value; when it was used is now either way.
         let clock = self.clock();
-        if clock.is_lfu()
+        if clock.keeps_history()
             && let Some(old) = self.access.stripe(key.slot).peek(self.db, key)
         {
             meta.access = clock.touched(old.access());

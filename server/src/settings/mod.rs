@@ -24,6 +24,8 @@ pub enum EvictionPolicy {
     AllKeysLru,
     /// The least frequently used of all keys.
     AllKeysLfu,
+    /// Of all keys the one that S3-FIFO chooses: quick to drop what is used once.
+    AllKeysS3Fifo,
     /// Any key.
     AllKeysRandom,
     /// The least recently used key with an expiry.
@@ -38,10 +40,11 @@ pub enum EvictionPolicy {
 
 impl EvictionPolicy {
     /// All policies with their names in `maxmemory-policy`.
-    pub const NAMES: [(&'static str, EvictionPolicy); 8] = [
+    pub const NAMES: [(&'static str, EvictionPolicy); 9] = [
         ("noeviction", EvictionPolicy::NoEviction),
         ("allkeys-lru", EvictionPolicy::AllKeysLru),
         ("allkeys-lfu", EvictionPolicy::AllKeysLfu),
+        ("allkeys-s3fifo", EvictionPolicy::AllKeysS3Fifo),
         ("allkeys-random", EvictionPolicy::AllKeysRandom),
         ("volatile-lru", EvictionPolicy::VolatileLru),
         ("volatile-lfu", EvictionPolicy::VolatileLfu),
@@ -57,6 +60,15 @@ impl EvictionPolicy {
     /// Whether uses of keys are counted rather than their times kept.
     pub fn is_lfu(self) -> bool {
         matches!(self, EvictionPolicy::AllKeysLfu | EvictionPolicy::VolatileLfu)
+    }
+
+    /// What an entry's access note means under it.
+    pub fn notes(self) -> Notes {
+        match self {
+            EvictionPolicy::AllKeysLfu | EvictionPolicy::VolatileLfu => Notes::Uses,
+            EvictionPolicy::AllKeysS3Fifo => Notes::Queue,
+            _ => Notes::LastUse,
+        }
     }
 
     /// Its name.
@@ -173,15 +185,52 @@ pub fn parse_memory(text: &str) -> Option<u64> {
     number.checked_mul(unit)
 }
 
-/// How uses of keys are noted for eviction, in an entry's four access bytes: under an LRU policy the second of the
+/// What an entry's access note means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Notes {
+    /// The time of the last use (LRU).
+    LastUse = 0,
+    /// How often it is used (LFU).
+    Uses = 1,
+    /// Its queue, when it entered it, and its uses since (S3-FIFO).
+    Queue = 2,
+}
+
+impl Notes {
+    /// The notes of this number.
+    #[inline]
+    pub fn from_number(number: u8) -> Notes {
+        match number {
+            1 => Notes::Uses,
+            2 => Notes::Queue,
+            _ => Notes::LastUse,
+        }
+    }
+}
+
+/// How uses of keys are noted for eviction, in an entry's access bytes: under an LRU policy the second of the
 /// last use; under an LFU policy its minute (24 bits) and a counter (8 bits) that grows ever more slowly with each
-/// use and falls by one each minute. When the policy changes, old notes are misread until they are renewed.
+/// use and falls by one each minute; under S3-FIFO the uses (2 bits), the queue (1 bit) and the time of entry (21 bits).
+/// When the policy changes, old notes are misread until they are renewed.
 #[derive(Clone, Copy, Debug)]
 pub struct EvictionClock {
+    now_ms: u64,
     now_s: u32,
-    lfu: bool,
+    notes: Notes,
     noise: u64,
 }
+
+/// S3-FIFO: the uses of an entry, no more are counted.
+const USES: u32 = 3;
+/// S3-FIFO: the entry is in the main queue.
+const MAIN: u32 = 4;
+/// S3-FIFO: the time of entry is above these bits, in [`TICK_MS`], and wraps after a day and a half.
+const TICK_SHIFT: u32 = 3;
+const TICK_MASK: u64 = (1 << 21) - 1;
+const TICK_MS: u64 = 64;
+/// S3-FIFO: uses in the small queue that take an entry into the main one.
+const USES_TO_STAY: u32 = 2;
 
 /// The counter of a new key, so that it is not removed at once.
 const LFU_START: u32 = 5;
@@ -192,14 +241,55 @@ const LFU_FACTOR: u32 = 10;
 impl EvictionClock {
     /// The clock at this time.
     #[inline]
-    pub fn at(now_ms: u64, lfu: bool) -> EvictionClock {
-        EvictionClock { now_s: (now_ms / 1000) as u32, lfu, noise: now_ms }
+    pub fn at(now_ms: u64, notes: Notes) -> EvictionClock {
+        EvictionClock { now_ms, now_s: (now_ms / 1000) as u32, notes, noise: now_ms }
     }
 
-    /// Whether uses are counted; then [`EvictionClock::with_noise`] is worth its while.
+    /// Whether uses are counted by chance; then [`EvictionClock::with_noise`] is worth its while.
     #[inline]
     pub fn is_lfu(self) -> bool {
-        self.lfu
+        self.notes == Notes::Uses
+    }
+
+    /// Whether entries stand in queues.
+    #[inline]
+    pub fn is_fifo(self) -> bool {
+        self.notes == Notes::Queue
+    }
+
+    /// Whether what was noted of a key outlives its value.
+    #[inline]
+    pub fn keeps_history(self) -> bool {
+        self.notes != Notes::LastUse
+    }
+
+    fn entering(self) -> u32 {
+        (((self.now_ms / TICK_MS) & TICK_MASK) as u32) << TICK_SHIFT
+    }
+
+    /// The access field of a new key that goes to the main queue at once (S3-FIFO).
+    pub fn fresh_main(self) -> u32 {
+        self.entering() | MAIN
+    }
+
+    /// Whether an entry is in the main queue (S3-FIFO).
+    pub fn is_main(self, access: u32) -> bool {
+        access & MAIN != 0
+    }
+
+    /// How long ago an entry entered its queue, in ticks (S3-FIFO).
+    pub fn arrival_age(self, access: u32) -> u64 {
+        (self.now_ms / TICK_MS).wrapping_sub(u64::from(access >> TICK_SHIFT)) & TICK_MASK
+    }
+
+    /// The access field of an entry that has come to the end of its queue and goes on in the main one; `None`: it is
+    /// to be evicted (S3-FIFO).
+    pub fn at_queue_end(self, access: u32) -> Option<u32> {
+        let uses = access & USES;
+        if self.is_main(access) {
+            return (uses > 0).then(|| self.fresh_main() | (uses - 1));
+        }
+        (uses >= USES_TO_STAY).then(|| self.fresh_main())
     }
 
     /// The clock with a random number for the next use.
@@ -214,8 +304,10 @@ impl EvictionClock {
     /// The access field of a key that is used now and had `old` before.
     #[inline]
     pub fn touched(self, old: u32) -> u32 {
-        if !self.lfu {
-            return self.now_s;
+        match self.notes {
+            Notes::LastUse => return self.now_s,
+            Notes::Queue => return if old & USES < USES { old + 1 } else { old },
+            Notes::Uses => {}
         }
         let counter = self.frequency(old);
         let grows = self.noise.is_multiple_of(u64::from(counter.saturating_sub(LFU_START) * LFU_FACTOR + 1));
@@ -225,7 +317,11 @@ impl EvictionClock {
     /// The access field of a new key.
     #[inline]
     pub fn fresh(self) -> u32 {
-        if self.lfu { self.counted(LFU_START) } else { self.now_s }
+        match self.notes {
+            Notes::LastUse => self.now_s,
+            Notes::Uses => self.counted(LFU_START),
+            Notes::Queue => self.entering(),
+        }
     }
 
     /// Seconds since the last use (LRU).
@@ -247,15 +343,36 @@ mod tests {
     #[test]
     fn uses_are_counted_and_forgotten() {
         let minute = 60_000;
-        let mut access = EvictionClock::at(minute, true).fresh();
+        let mut access = EvictionClock::at(minute, Notes::Uses).fresh();
         for noise in 0..100_000u64 {
-            let clock =
-                EvictionClock::at(minute, true).with_noise(noise.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 7);
+            let clock = EvictionClock::at(minute, Notes::Uses)
+                .with_noise(noise.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 7);
             access = clock.touched(access);
         }
-        let now = EvictionClock::at(minute, true).frequency(access);
+        let now = EvictionClock::at(minute, Notes::Uses).frequency(access);
         assert!((80..255).contains(&now), "{now}");
-        assert_eq!(EvictionClock::at(11 * minute, true).frequency(access), now - 10);
-        assert_eq!(EvictionClock::at(1000 * minute, true).frequency(access), 0);
+        assert_eq!(EvictionClock::at(11 * minute, Notes::Uses).frequency(access), now - 10);
+        assert_eq!(EvictionClock::at(1000 * minute, Notes::Uses).frequency(access), 0);
+    }
+
+    #[test]
+    fn a_key_goes_through_the_queues() {
+        let at = |ms| EvictionClock::at(ms, Notes::Queue);
+        let new = at(640).fresh();
+        assert!(!at(640).is_main(new));
+        assert_eq!(at(6400).arrival_age(new), 90);
+        assert_eq!(at(6400).at_queue_end(new), None);
+        let used = at(700).touched(at(650).touched(new));
+        assert_eq!(at(6400).arrival_age(used), 90, "uses do not move it");
+        let main = at(6400).at_queue_end(used).unwrap();
+        assert!(at(6400).is_main(main));
+        assert_eq!((at(6400).arrival_age(main), at(6400).at_queue_end(main)), (0, None));
+        // In the main queue it goes round once for each use, three times at most.
+        let mut note = (0..9).fold(main, |note, _| at(7000).touched(note));
+        for _ in 0..3 {
+            note = at(8000).at_queue_end(note).unwrap();
+        }
+        assert_eq!(at(8000).at_queue_end(note), None);
+        assert!(note < 1 << 24);
     }
 }

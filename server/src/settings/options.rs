@@ -176,7 +176,7 @@ fn set_password(settings: &mut Settings, value: &str) -> Result<(), SetError> {
 fn set_policy(settings: &mut Settings, value: &str) -> Result<(), SetError> {
     let policy = EvictionPolicy::from_name(value).ok_or(
         "argument(s) must be one of the following: volatile-lru, volatile-lfu, volatile-random, volatile-ttl, \
-         allkeys-lru, allkeys-lfu, allkeys-random, noeviction",
+         allkeys-lru, allkeys-lfu, allkeys-random, allkeys-s3fifo, noeviction",
     )?;
     put(&mut settings.maxmemory_policy, policy)
 }

@@ -12,6 +12,8 @@ const EMBEDDED_MAX: usize = 44;
 const LFU_IS_OFF: &str = "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note \
      that when switching between policies at runtime LRU and LFU data will take some time to adjust.";
 
+const FIFO_IS_ON: &str = "ERR An S3-FIFO maxmemory policy is selected, idle time not tracked.";
+
 const LFU_IS_ON: &str = "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when \
      switching between policies at runtime LRU and LFU data will take some time to adjust.";
 
@@ -61,6 +63,7 @@ pub fn idletime(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     match cx.peek(&key).map(Entry::access) {
         None => cx.reply().null(),
         Some(_) if lfu => return Err(LFU_IS_ON.into()),
+        Some(_) if clock.is_fifo() => return Err(FIFO_IS_ON.into()),
         Some(access) => cx.reply().integer(i64::from(clock.idle_s(access))),
     }
     Ok(())

@@ -49,6 +49,34 @@ fn config_rewrite_keeps_what_was_set() {
     assert_eq!(text, "port = 7000\n\n[redis]\n\"maxmemory\" = \"1048576\"\n");
 }
 
+/// Every policy keeps the store below its limit; those that look at uses keep what is used.
+#[test]
+fn eviction_keeps_the_limit_and_what_is_used() {
+    for (policy, keeps_used) in
+        [("allkeys-s3fifo", true), ("allkeys-lfu", true), ("allkeys-lru", false), ("allkeys-random", false)]
+    {
+        let mut t = Harness::new();
+        t.run(&format!("CONFIG SET maxmemory 2mb maxmemory-policy {policy}"));
+        let value = "x".repeat(200);
+        for n in 0..20_000u32 {
+            assert_eq!(t.run(&format!("SET cold:{n} {value}")), "+OK\r\n");
+            if n < 100 {
+                t.run(&format!("SET used:{n} {value}"));
+            }
+            if n % 10 == 0 {
+                t.run(&format!("GET used:{}", n / 10 % 100));
+            }
+        }
+        let used: u64 = info(&mut t, "memory")
+            .lines()
+            .find_map(|line| line.strip_prefix("used_memory_dataset:")?.trim().parse().ok())
+            .expect("INFO says it");
+        assert!(used < 2 << 20 | 1 << 12, "{policy}: {used}");
+        let left = (0..100).filter(|n| t.run(&format!("EXISTS used:{n}")) == ":1\r\n").count();
+        assert!(!keeps_used || left >= 90, "{policy}: {left} of 100");
+    }
+}
+
 #[test]
 fn info_has_what_tools_look_for() {
     let mut t = Harness::new();

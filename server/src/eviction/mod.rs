@@ -1,0 +1,259 @@
+//! Making room when the store has reached `maxmemory`.
+//!
+//! Candidates are sampled from random stripes and the best of the last samples kept in a pool, as Redis does; each
+//! removal is an effect of its own, so replicas remove the same key.
+//!
+//! `allkeys-s3fifo` is S3-FIFO (Yang et al., "FIFO queues are all you need for cache eviction", SOSP 2023), by samples:
+//! the note of an entry says in which queue it is, when it entered it and how often it was used since, and the oldest
+//! of the sampled entries of a queue stands for the queue's end. So the queues cost neither memory nor a lock on the
+//! path of a request. A new key enters the small queue, or the main one when it was evicted not long ago ([`ghost`]);
+//! at the end of the small queue it moves to the main one if it was used twice, at the end of that one it stays as
+//! often as it was used.
+//!
+//! Lock order: the pools, then stripes. The ghosts' lock is a leaf.
+
+mod ghost;
+mod pool;
+
+use parking_lot::Mutex;
+use torc_protocol::error as text;
+
+use self::ghost::Ghosts;
+use self::pool::{Candidate, Pool};
+use crate::effect::EffectWriter;
+use crate::exec::CommandError;
+use crate::node::Node;
+use crate::settings::{EvictionClock, EvictionPolicy, Settings};
+use crate::shard::Role;
+use crate::stats::WorkerStats;
+use crate::store::table::Keyed;
+use crate::store::{DATABASES, Entry, Key, STRIPES};
+
+/// Evictions that one request may wait for.
+const MAX_PER_REQUEST: usize = 64;
+
+/// Stripes that are looked at for one candidate before the store counts as having none.
+const MAX_LOOKS: usize = 2 * STRIPES;
+
+/// Candidates that are taken up for one eviction: those that were used since, or move to another queue, are dropped.
+const MAX_TAKEN: usize = 256;
+
+/// The share of the small queue, of [`WHOLE`].
+const SMALL_SHARE: u32 = WHOLE / 10;
+const WHOLE: u32 = 1 << 16;
+
+/// Samples over which the share of the small queue is averaged, as a power of two.
+const SHARE_SHIFT: u32 = 7;
+
+/// The part of `maxmemory` that the ghosts' table may take beside it.
+const GHOST_PART: u64 = 32;
+
+/// Evictions after which the ghosts' table is fitted to the number of keys.
+const FIT_EVERY: u64 = 1 << 14;
+
+/// What eviction remembers from one removal to the next.
+#[derive(Debug, Default)]
+pub struct Eviction {
+    pools: Mutex<Pools>,
+    ghosts: Ghosts,
+}
+
+#[derive(Debug, Default)]
+struct Pools {
+    /// The policy that made the scores.
+    policy: EvictionPolicy,
+    /// Candidates; of the main queue under S3-FIFO.
+    main: Pool,
+    /// Candidates of the small queue.
+    small: Pool,
+    /// The share of the small queue in recent samples, of [`WHOLE`].
+    small_share: u32,
+    evictions: u64,
+}
+
+impl Pools {
+    fn begin(&mut self, policy: EvictionPolicy, ghosts: &Ghosts) {
+        if self.policy == policy {
+            return;
+        }
+        if self.policy == EvictionPolicy::AllKeysS3Fifo {
+            ghosts.clear();
+        }
+        *self = Pools { policy, small_share: WHOLE, ..Pools::default() };
+    }
+
+    /// Candidates to take the next one from.
+    fn next(&mut self) -> &mut Pool {
+        let from_small = self.small_share >= SMALL_SHARE && !self.small.is_empty();
+        if from_small || self.main.is_empty() { &mut self.small } else { &mut self.main }
+    }
+
+    fn sampled(&mut self, is_small: bool) {
+        let target = if is_small { WHOLE } else { 0 };
+        self.small_share = self.small_share - (self.small_share >> SHARE_SHIFT) + (target >> SHARE_SHIFT);
+    }
+}
+
+fn next(rng: &mut u64) -> u64 {
+    *rng = rng.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    (*rng >> 33) ^ *rng
+}
+
+impl Eviction {
+    /// The access note of a new key: under S3-FIFO it depends on whether the key was here not long ago.
+    pub fn arrival(&self, clock: EvictionClock, hash: u64) -> u32 {
+        if clock.is_fifo() && self.ghosts.take(hash) { clock.fresh_main() } else { clock.fresh() }
+    }
+}
+
+impl Node {
+    /// Evicts until the store is below `maxmemory`, or refuses. Holds no stripe when called.
+    pub fn make_room(
+        &self,
+        effects: &mut EffectWriter,
+        records: &mut Vec<u8>,
+        stats: &WorkerStats,
+        now_ms: u64,
+        rng: &mut u64,
+    ) -> Result<(), CommandError> {
+        let settings = self.settings.load();
+        if settings.maxmemory == 0 || (self.store.used_bytes() as u64) < settings.maxmemory {
+            return Ok(());
+        }
+        if settings.maxmemory_policy == EvictionPolicy::NoEviction || self.shard.role() == Role::Replica {
+            return Err(text::OOM.into());
+        }
+        for evicted in 0..MAX_PER_REQUEST {
+            if (self.store.used_bytes() as u64) < settings.maxmemory {
+                return Ok(());
+            }
+            let Some(victim) = self.candidate(&settings, now_ms, rng) else {
+                // Nothing may go: refuse, unless this very request has made some room.
+                return if evicted > 0 { Ok(()) } else { Err(text::OOM.into()) };
+            };
+            self.evict(&victim, effects, records, stats);
+        }
+        // Much has to go (somebody stored a giant): this request has done its share, the next ones do theirs.
+        Ok(())
+    }
+
+    fn evict(
+        &self,
+        victim: &Candidate,
+        effects: &mut EffectWriter,
+        records: &mut Vec<u8>,
+        stats: &WorkerStats,
+    ) {
+        let key = self.store.key(&victim.key);
+        let mut stripe = self.store.stripe(victim.stripe);
+        let Some(old) = stripe.remove(victim.db, &key) else { return };
+        stripe.changed(victim.db, key.bytes);
+        effects.delete(victim.db, key.bytes);
+        if !effects.is_empty() {
+            effects.take_record(self.shard.term().0, self.shard.next_offset(), records);
+        }
+        let growth = stripe.take_growth();
+        drop(stripe);
+        self.store.report_growth(growth);
+        stats.evicted.add(1);
+        self.drop_later(Some(old));
+    }
+
+    /// The key that goes next.
+    fn candidate(&self, settings: &Settings, now_ms: u64, rng: &mut u64) -> Option<Candidate> {
+        let policy = settings.maxmemory_policy;
+        let mut pools = self.eviction.pools.lock();
+        pools.begin(policy, &self.eviction.ghosts);
+        pools.evictions += 1;
+        if policy == EvictionPolicy::AllKeysS3Fifo && pools.evictions % FIT_EVERY == 1 {
+            let keys = (0..DATABASES as u8).map(|db| self.store.len(db)).sum();
+            self.eviction.ghosts.reserve(keys, (settings.maxmemory / GHOST_PART) as usize);
+        }
+        for _ in 0..MAX_TAKEN {
+            // New samples for each candidate that is taken: the pools never live on old news alone.
+            if self.sample_candidates(&mut pools, settings, now_ms, rng) == 0 {
+                return None;
+            }
+            while let Some(candidate) = pools.next().pop() {
+                if self.may_go(&candidate, policy, now_ms, rng) {
+                    return Some(candidate);
+                }
+                if policy == EvictionPolicy::AllKeysS3Fifo {
+                    break;
+                }
+            }
+        }
+        None
+    }
+
+    /// Looks at random entries, and keeps those that are better than what is known. Answers how many may go.
+    fn sample_candidates(&self, pools: &mut Pools, settings: &Settings, now_ms: u64, rng: &mut u64) -> u32 {
+        let clock = self.eviction_clock(now_ms);
+        let mut found = 0;
+        for _ in 0..MAX_LOOKS {
+            let index = (next(rng) % STRIPES as u64) as u16;
+            let stripe = self.store.stripe(index);
+            let dbs: smallvec::SmallVec<[u8; DATABASES]> = stripe.databases().collect();
+            let Some(&db) = dbs.get(next(rng) as usize % dbs.len().max(1)) else { continue };
+            let Some(entry) = stripe.sample(db, next(rng)) else { continue };
+            let Some(score) = score(settings.maxmemory_policy, clock, entry, rng) else { continue };
+            let is_small = clock.is_fifo() && !clock.is_main(entry.access());
+            pools.sampled(is_small);
+            let pool = if is_small { &mut pools.small } else { &mut pools.main };
+            if pool.wants(score) {
+                pool.add(Candidate { stripe: index, db, key: entry.key().into(), score });
+            }
+            found += 1;
+            if found >= settings.maxmemory_samples {
+                break;
+            }
+        }
+        found
+    }
+
+    /// Whether a candidate may still go: it is there, and was not used since it was sampled. Under S3-FIFO this is
+    /// the end of its queue: it may move instead.
+    fn may_go(&self, candidate: &Candidate, policy: EvictionPolicy, now_ms: u64, rng: &mut u64) -> bool {
+        let clock = self.eviction_clock(now_ms);
+        let key: Key<'_> = self.store.key(&candidate.key);
+        let mut stripe = self.store.stripe(candidate.stripe);
+        let Some(entry) = stripe.peek(candidate.db, &key) else { return false };
+        if !clock.is_fifo() {
+            // A score only grows while nobody uses the key.
+            let random = matches!(policy, EvictionPolicy::AllKeysRandom | EvictionPolicy::VolatileRandom);
+            return score(policy, clock, entry, rng).is_some_and(|now| random || now >= candidate.score);
+        }
+        if clock.arrival_age(entry.access()) < candidate.score {
+            return false;
+        }
+        match clock.at_queue_end(entry.access()) {
+            Some(moved) => {
+                stripe.update(candidate.db, &key, |entry| entry.set_access(moved));
+                false
+            }
+            None => {
+                if !clock.is_main(entry.access()) {
+                    self.eviction.ghosts.add(key.hash);
+                }
+                true
+            }
+        }
+    }
+}
+
+/// How soon an entry should go, `None` for one that may not.
+fn score(policy: EvictionPolicy, clock: EvictionClock, entry: &Entry, rng: &mut u64) -> Option<u64> {
+    let expire = entry.expire_ms();
+    let rarity = |entry: &Entry| u64::from(u8::MAX) - u64::from(clock.frequency(entry.access()));
+    match policy {
+        EvictionPolicy::NoEviction => None,
+        EvictionPolicy::AllKeysRandom => Some(next(rng)),
+        EvictionPolicy::VolatileRandom => expire.map(|_| next(rng)),
+        EvictionPolicy::AllKeysLru => Some(u64::from(clock.idle_s(entry.access()))),
+        EvictionPolicy::AllKeysLfu => Some(rarity(entry)),
+        EvictionPolicy::AllKeysS3Fifo => Some(clock.arrival_age(entry.access())),
+        EvictionPolicy::VolatileLru => expire.map(|_| u64::from(clock.idle_s(entry.access()))),
+        EvictionPolicy::VolatileLfu => expire.map(|_| rarity(entry)),
+        EvictionPolicy::VolatileTtl => expire.map(|at| u64::MAX - at),
+    }
+}
