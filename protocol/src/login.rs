@@ -56,9 +56,13 @@ fn same(given: &[u8], wanted: &[u8]) -> bool {
     bool::from(equal)
 }
 
+/// The longest name of a client or of its library, bytes: it stays as long as the connection. (Redis has no bound but
+/// that of the request.)
+pub const MAX_NAME_BYTES: usize = 1024;
+
 /// Whether a client (or its library) may call itself so.
 pub fn is_name(name: &[u8]) -> bool {
-    name.iter().all(u8::is_ascii_graphic)
+    name.len() <= MAX_NAME_BYTES && name.iter().all(u8::is_ascii_graphic)
 }
 
 /// `HELLO [protover [AUTH username password] [SETNAME name]]`

@@ -60,6 +60,12 @@ pub struct Names {
     pub lib_version: Box<[u8]>,
 }
 
+impl Names {
+    fn heap_bytes(&self) -> usize {
+        self.name.len() + self.lib_name.len() + self.lib_version.len()
+    }
+}
+
 /// What others see of a connection. Stored to by its task alone, but for the requests at the end.
 #[derive(Debug)]
 pub struct Client {
@@ -265,7 +271,7 @@ impl Client {
             0,
             output,
             0,
-            size_of::<Client>() + buffers,
+            size_of::<Client>() + buffers + names.heap_bytes(),
             if output > 0 { "rw" } else { "r" },
             self.last_command_name(),
             self.resp.load(Ordering::Relaxed),

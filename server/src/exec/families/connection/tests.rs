@@ -162,3 +162,14 @@ fn levels_and_switches() {
     assert_eq!(t.run("CLIENT NOSUCH"), "-ERR unknown subcommand 'NOSUCH'. Try CLIENT HELP.\r\n");
     assert!(t.run("CLIENT HELP").contains("CLIENT <subcommand>"));
 }
+
+#[test]
+fn names_have_a_bound() {
+    let mut t = Harness::new();
+    let (longest, longer) = ("n".repeat(1024), "n".repeat(1025));
+    for command in ["CLIENT SETNAME", "CLIENT SETINFO LIB-NAME", "CLIENT SETINFO LIB-VER"] {
+        assert_eq!(t.run(&format!("{command} {longest}")), "+OK\r\n");
+        assert!(t.run(&format!("{command} {longer}")).starts_with("-ERR "), "{command}");
+    }
+    assert!(t.run(&format!("HELLO 3 SETNAME {longer}")).starts_with("-ERR Client names"));
+}
