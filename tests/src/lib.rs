@@ -6,6 +6,7 @@
 //! - [`torc`]: the `torc` binary (built when missing or stale) and servers started from it;
 //! - [`cluster`]: whole clusters brought up by `torc up`;
 //! - [`writer`]: clients that write all the time and remember what was acknowledged;
+//! - [`history`]: what clients did and were told, in one time; judged by [`linear`] and [`grows`];
 //! - [`client`]: blocking connections that hand out raw reply frames;
 //! - [`tools`], [`python`]: other people's clients;
 //! - [`steps`]: several checks on one cluster;
@@ -23,7 +24,10 @@ pub mod cluster;
 pub mod counter;
 pub mod differential;
 pub mod frame;
+pub mod grows;
+pub mod history;
 pub mod http;
+pub mod linear;
 pub mod peer;
 pub mod process;
 pub mod python;
