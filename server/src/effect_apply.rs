@@ -103,7 +103,8 @@ pub fn apply(node: &Node, effect: &Effect<'_>, now_ns: u64) {
         }
         Effect::FlushStripe { stripe } => {
             apply_to_stripe(node, stripe, &Effect::Flush { db: None });
-            node.store.stripe(stripe.min(STRIPES as u16 - 1)).clear_sides();
+            let freed = node.store.stripe(stripe.min(STRIPES as u16 - 1)).clear_sides();
+            node.locks.fences_changed(freed, 0);
             node.forget_locks(stripe);
         }
         Effect::Script { body } => node.load_script(body),

@@ -55,7 +55,7 @@ impl Node {
         for index in 0..STRIPES as u16 {
             let mut stripe = self.store.stripe(index);
             let taken = stripe.flush(None);
-            stripe.clear_sides();
+            self.locks.fences_changed(stripe.clear_sides(), 0);
             let growth = stripe.take_growth();
             drop(stripe);
             self.store.report_growth(growth);

@@ -46,6 +46,13 @@ pub struct FenceTable {
     /// (last use, key), oldest first.
     by_age: BTreeSet<(u64, Vec<u8>)>,
     floor: Token,
+    bytes: usize,
+}
+
+/// Bytes that a key's register takes, about: the key is in two places.
+fn register_bytes(key: &[u8]) -> usize {
+    const FIXED_BYTES: usize = 128;
+    FIXED_BYTES + 2 * key.len()
 }
 
 impl FenceTable {
@@ -63,6 +70,16 @@ impl FenceTable {
 
     pub fn floor(&self) -> Token {
         self.floor
+    }
+
+    /// Bytes that the registers take, about.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Bytes that a request with a token for this key would add.
+    pub fn growth(&self, key: &[u8]) -> usize {
+        if self.registers.contains_key(key) { 0 } else { register_bytes(key) }
     }
 
     /// The token below which a key refuses.
@@ -103,11 +120,12 @@ impl FenceTable {
             FenceEffect::Floor { token } => {
                 self.floor = self.floor.max(token);
                 let floor = self.floor;
-                let by_age = &mut self.by_age;
+                let (by_age, bytes) = (&mut self.by_age, &mut self.bytes);
                 self.registers.retain(|key, (token, used_ms)| {
                     let keep = *token > floor;
                     if !keep {
                         by_age.remove(&(*used_ms, key.clone()));
+                        *bytes -= register_bytes(key);
                     }
                     keep
                 });
@@ -140,6 +158,7 @@ impl FenceTable {
             self.by_age.remove(&(used_ms, key.clone()));
             if let Some((token, _)) = self.registers.remove(&key) {
                 floor = floor.max(token);
+                self.bytes -= register_bytes(&key);
             }
         }
         if floor > self.floor {
@@ -152,6 +171,8 @@ impl FenceTable {
     fn touch(&mut self, key: &[u8], token: Token, now_ms: u64) {
         if let Some((_, used_ms)) = self.registers.insert(key.to_vec(), (token, now_ms)) {
             self.by_age.remove(&(used_ms, key.to_vec()));
+        } else {
+            self.bytes += register_bytes(key);
         }
         self.by_age.insert((now_ms, key.to_vec()));
     }

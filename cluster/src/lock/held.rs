@@ -28,7 +28,21 @@ pub(super) struct Lock {
     pub(super) waiters: VecDeque<Waiter>,
 }
 
+/// What a lock, a holder or a waiter takes beside its texts, about.
+const FIXED_BYTES: usize = 128;
+
 impl Lock {
+    /// Bytes that a lock of this name takes, about: its name is in two places.
+    pub(super) fn bytes(&self, name: &[u8]) -> usize {
+        if self.holders.is_empty() && self.waiters.is_empty() {
+            return 0;
+        }
+        let text = |owner: &[u8], request_id: &[u8]| FIXED_BYTES + owner.len() + request_id.len();
+        let holders: usize = self.holders.iter().map(|h| text(&h.owner, &h.request_id)).sum();
+        let waiters: usize = self.waiters.iter().map(|w| text(&w.owner, &w.request_id)).sum();
+        FIXED_BYTES + 2 * name.len() + holders + waiters
+    }
+
     pub(super) fn new() -> Self {
         Lock { token: Token(0), mode: Mode::Exclusive, holders: Vec::new(), waiters: VecDeque::new() }
     }

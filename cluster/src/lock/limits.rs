@@ -15,6 +15,8 @@ pub struct LockLimits {
     pub max_waiters_per_lock: usize,
     /// Waiters of the whole table.
     pub max_waiters: usize,
+    /// Bytes of names, holders and waiters of the whole table: see [`super::LockTable::bytes`].
+    pub max_bytes: usize,
     /// Bytes of an owner text or a request id.
     pub max_text_bytes: usize,
 }
@@ -28,6 +30,7 @@ impl Default for LockLimits {
             max_holders: 1_024,
             max_waiters_per_lock: 4_096,
             max_waiters: 100_000,
+            max_bytes: 64 << 20,
             max_text_bytes: 256,
         }
     }

@@ -94,6 +94,8 @@ pub enum LockError {
     Closed { remaining_ms: u64 },
     #[error("too many locks, holders or waiters")]
     Full,
+    #[error("locks take more than {max_bytes} bytes of memory already")]
+    Memory { max_bytes: usize },
     #[error("owner and request id must not be above {max_bytes} bytes")]
     TextTooLong { max_bytes: usize },
     #[error("all tokens of this term are used up")]

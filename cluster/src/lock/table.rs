@@ -24,6 +24,7 @@ pub struct LockTable {
     /// (when, name) of each lock's next event by itself.
     agenda: BTreeSet<(u64, Vec<u8>)>,
     waiters: usize,
+    bytes: usize,
 }
 
 impl LockTable {
@@ -36,6 +37,7 @@ impl LockTable {
             locks: HashMap::new(),
             agenda: BTreeSet::new(),
             waiters: 0,
+            bytes: 0,
         }
     }
 
@@ -83,6 +85,11 @@ impl LockTable {
         self.locks.is_empty()
     }
 
+    /// Bytes that locks, holders and waiters take, about.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub fn waiting(&self) -> usize {
         self.waiters
     }
@@ -120,6 +127,7 @@ impl LockTable {
         } else if self.locks.len() >= self.limits.max_locks {
             return Err(LockError::Full);
         }
+        self.check_memory(request)?;
         let waiter = waiter_of(request, now_ms);
         self.grant(request.name, waiter, now_ms, out).map(Acquired::Granted)
     }
@@ -136,6 +144,16 @@ impl LockTable {
             return Err(LockError::TextTooLong { max_bytes: limits.max_text_bytes });
         }
         self.check_open(now_ms)
+    }
+
+    fn check_memory(&self, request: &Acquire<'_>) -> Result<(), LockError> {
+        let max_bytes = self.limits.max_bytes;
+        let more = 2 * request.name.len() + request.owner.len() + request.request_id.len();
+        if self.bytes.saturating_add(more) > max_bytes {
+            Err(LockError::Memory { max_bytes })
+        } else {
+            Ok(())
+        }
     }
 
     /// Whether locks may be granted: not while closed after a loss of memory.
@@ -156,6 +174,7 @@ impl LockTable {
         if full || lock.waiters.len() >= per_lock {
             return Err(LockError::Full);
         }
+        self.check_memory(request)?;
         let deadline_ms = now_ms.saturating_add(request.wait_ms);
         let waiter = waiter_of(request, deadline_ms);
         self.waiters += 1;
@@ -449,6 +468,7 @@ impl LockTable {
     fn change(&mut self, name: &[u8], change: impl FnOnce(&mut Lock)) {
         let mut lock = self.locks.remove(name).unwrap_or_else(Lock::new);
         let before = lock.next_event_ms();
+        self.bytes -= lock.bytes(name);
         change(&mut lock);
         let after = lock.next_event_ms();
         if before != after {
@@ -460,6 +480,7 @@ impl LockTable {
             }
         }
         if after.is_some() {
+            self.bytes += lock.bytes(name);
             self.locks.insert(name.to_vec(), lock);
         }
     }

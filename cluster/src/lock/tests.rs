@@ -276,3 +276,38 @@ proptest! {
         prop_assert_eq!(primary.waiting(), 0);
     }
 }
+
+#[test]
+fn memory_is_counted_and_bounded() {
+    let mut table = LockTable::new(LockLimits { max_bytes: 4096, ..LockLimits::default() });
+    table.begin_term(Term(1), 0);
+    let mut out = Outcome::default();
+    let names: Vec<String> = (0..100).map(|n| format!("lock:{n}")).collect();
+    let mut held = Vec::new();
+    let refused = names.iter().find_map(|name| {
+        match table.acquire(&ask(name, Mode::Exclusive, 0, "x", 1), 0, &mut out) {
+            Ok(Acquired::Granted(granted)) => held.push((name, granted.token)),
+            other => return Some(other),
+        }
+        None
+    });
+    assert!(matches!(refused, Some(Err(LockError::Memory { max_bytes: 4096 }))), "{refused:?}");
+    assert!(!held.is_empty() && table.bytes() > 3000 && table.bytes() <= 4096 + 512, "{}", table.bytes());
+    // What is held can be given back, and then there is room again.
+    for (name, token) in held {
+        table.release(name.as_bytes(), token, b"x", 0, &mut out).expect("held");
+    }
+    assert_eq!(table.bytes(), 0);
+    assert!(table.acquire(&ask("a", Mode::Exclusive, 0, "x", 1), 0, &mut out).is_ok());
+    let name = "n".repeat(4096);
+    let refused = table.acquire(&ask(&name, Mode::Exclusive, 0, "x", 1), 0, &mut out);
+    assert!(matches!(refused, Err(LockError::Memory { .. })), "{refused:?}");
+
+    let (mut fences, limits) = (FenceTable::new(), FenceLimits { max_registers: 3, max_age_ms: 100 });
+    for n in 1..=10u64 {
+        fences.check(format!("k{n}").as_bytes(), Token(n), &limits, n, &mut Vec::new());
+    }
+    assert_eq!(fences.bytes(), 3 * (fences.growth(b"k11") - 2) + 2);
+    fences.apply(FenceEffect::Floor { token: Token(10) }, 11);
+    assert_eq!(fences.bytes(), 0);
+}

@@ -13,7 +13,7 @@ mod replica;
 mod wait;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, oneshot};
@@ -63,7 +63,12 @@ pub struct LockDesk {
     pub given_back: AtomicU64,
     /// Requests refused because a higher token was there, or the lock was not held.
     pub fenced_off: AtomicU64,
+    /// Bytes that the fencing registers of all slots take.
+    fence_bytes: AtomicUsize,
 }
+
+/// Bytes that fencing registers may take: beyond it no new ones are made, and requests that need one are refused.
+pub const MAX_FENCE_BYTES: usize = 64 << 20;
 
 /// The table with those who wait.
 pub struct Desk {
@@ -92,6 +97,20 @@ impl LockDesk {
     /// The table; the caller holds the stripe of the name that it is about to change.
     pub fn lock(&self) -> MutexGuard<'_, Desk> {
         self.inner.lock()
+    }
+
+    /// Bytes of fencing registers.
+    pub fn fence_bytes(&self) -> usize {
+        self.fence_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The registers of a slot took `before` bytes and take `after`. The caller holds their stripe.
+    pub fn fences_changed(&self, before: usize, after: usize) {
+        if after > before {
+            self.fence_bytes.fetch_add(after - before, Ordering::Relaxed);
+        } else if before > after {
+            self.fence_bytes.fetch_sub(before - after, Ordering::Relaxed);
+        }
     }
 
     /// A number for a request that may have to wait.

@@ -20,7 +20,11 @@ impl Node {
     /// A fencing register or floor of a slot was raised on the primary.
     pub fn apply_fence(&self, slot: u16, effect: FenceEffect, now_ns: u64) {
         if usize::from(stripe_of(slot)) < STRIPES {
-            self.store.stripe(stripe_of(slot)).fences_mut(slot).apply(effect, ms(now_ns));
+            let mut stripe = self.store.stripe(stripe_of(slot));
+            let table = stripe.fences_mut(slot);
+            let before = table.bytes();
+            table.apply(effect, ms(now_ns));
+            self.locks.fences_changed(before, table.bytes());
         }
     }
 

@@ -15,8 +15,12 @@ const EXPIRED: Named =
 const FENCED_OFF: Named =
     ("torc_server_fenced_off_total", "Fenced requests refused: a higher token was there, or no lock.");
 
+const LOCK_BYTES: Named =
+    ("torc_server_lock_bytes", "Bytes of locks, their holders and waiters; not in maxmemory.");
+const FENCE_BYTES: Named = ("torc_server_fence_bytes", "Bytes of fencing registers; not in maxmemory.");
+
 /// What [`gather`] yields.
-pub const FAMILIES: &[Named] = &[HELD, WAITING, GRANTED, EXPIRED, FENCED_OFF];
+pub const FAMILIES: &[Named] = &[HELD, WAITING, GRANTED, EXPIRED, FENCED_OFF, LOCK_BYTES, FENCE_BYTES];
 
 /// The families of this module, for one scrape.
 pub fn gather(node: &Node) -> Vec<MetricFamily> {
@@ -27,5 +31,7 @@ pub fn gather(node: &Node) -> Vec<MetricFamily> {
         counter(GRANTED, node.locks.granted.load(Ordering::Relaxed)),
         counter(EXPIRED, node.locks.expired()),
         counter(FENCED_OFF, node.locks.fenced_off.load(Ordering::Relaxed)),
+        gauge(LOCK_BYTES, node.locks.lock().table.bytes() as f64),
+        gauge(FENCE_BYTES, node.locks.fence_bytes() as f64),
     ]
 }

@@ -374,10 +374,13 @@ impl Stripe {
         self.remembered.get_or_insert_default()
     }
 
-    /// Drops all fencing registers and remembered replies: the stripe gets somebody else's.
-    pub fn clear_sides(&mut self) {
+    /// Drops all fencing registers and remembered replies: the stripe gets somebody else's. Answers the bytes that the
+    /// registers took.
+    pub fn clear_sides(&mut self) -> usize {
+        let bytes = self.fences().map(|(_, table)| table.bytes()).sum();
         self.fences = None;
         self.remembered = None;
+        bytes
     }
 
     /// Number of entries of one slot (walks the stripe's table).

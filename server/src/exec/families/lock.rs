@@ -8,7 +8,7 @@ use torc_protocol::resp::{Args, parse_i64};
 use torc_protocol::slot::key_slot;
 
 use crate::exec::{CommandError, CommandResult, Cx, Depth, Flow, Park, families, parse};
-use crate::lock::{fence_limits, ms, write_granted};
+use crate::lock::{MAX_FENCE_BYTES, fence_limits, ms, write_granted};
 
 /// Runs one command of the family.
 pub fn run(cx: &mut Cx<'_, '_>, command: LockCommand, args: &Args<'_>) -> CommandResult {
@@ -237,7 +237,18 @@ pub fn check_fences<'k>(
             return Err(format!("FENCED token {token} does not hold the lock now").into());
         }
         let mut raised = Vec::new();
-        let verdict = cx.access.stripe(slot).fences_mut(slot).check(key, token, &limits, now_ms, &mut raised);
+        let table = cx.access.stripe(slot).fences_mut(slot);
+        let (before, growth) = (table.bytes(), table.growth(key));
+        if growth > 0
+            && token >= table.register(key)
+            && cx.node.locks.fence_bytes() + growth > MAX_FENCE_BYTES
+        {
+            return Err(
+                format!("ERR fencing registers take more than {MAX_FENCE_BYTES} bytes already").into()
+            );
+        }
+        let verdict = table.check(key, token, &limits, now_ms, &mut raised);
+        cx.node.locks.fences_changed(before, table.bytes());
         for effect in raised {
             match effect {
                 FenceEffect::Raise { key, token } => cx.effects.fence(slot, &key, token.0),
