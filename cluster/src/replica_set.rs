@@ -185,6 +185,11 @@ impl ReplicaSet {
         self.replicas.get(&member).filter(|replica| replica.verified).map(|replica| replica.acked)
     }
 
+    /// When a replica was heard of last, on the primary's clock.
+    pub fn heard_ns(&self, member: Member) -> Option<u64> {
+        self.replicas.get(&member).map(|replica| replica.seen.1)
+    }
+
     /// Replicas that are known: connected, or members of the set.
     pub fn replicas(&self) -> impl Iterator<Item = Member> + '_ {
         self.replicas.keys().copied().filter(|member| *member != self.me)

@@ -90,6 +90,8 @@ pub const CLUSTERDOWN_LEASE: &str = "CLUSTERDOWN this node no longer holds the l
 pub const TRYAGAIN: &str = "TRYAGAIN Multiple keys request during rehashing of slot";
 pub const INVALID_SLOT: &str = "ERR Invalid or out of range slot";
 pub const READONLY: &str = "READONLY You can't write against a read only replica.";
+/// Records wait for their place in the history: nothing was executed.
+pub const REPLICATION_BEHIND: &str = "TRYAGAIN replication has to place too many records first; not executed";
 pub const NOREPLICAS: &str = "NOREPLICAS Not enough good replicas to write.";
 /// A strong read that could not be confirmed before its deadline.
 pub const NOREPLICAS_READ: &str = "NOREPLICAS the read could not be confirmed by the in-sync set in time";

@@ -90,6 +90,8 @@ pub struct WorkerStats {
     pub uncertain: Counter,
     /// Writes refused with NOREPLICAS.
     pub no_replicas: Counter,
+    /// Writes refused because replication had too many records to place.
+    pub behind: Counter,
     /// Requests refused for want of a lease or because the slot is elsewhere.
     pub redirected: Counter,
     /// Connections closed for a protocol error.
@@ -113,6 +115,7 @@ impl Default for WorkerStats {
             bytes_out: Counter::default(),
             uncertain: Counter::default(),
             no_replicas: Counter::default(),
+            behind: Counter::default(),
             redirected: Counter::default(),
             protocol_errors: Counter::default(),
             memcached: crate::memcached::Counters::default(),
@@ -165,6 +168,7 @@ impl WorkerStats {
             &self.bytes_out,
             &self.uncertain,
             &self.no_replicas,
+            &self.behind,
             &self.redirected,
             &self.protocol_errors,
         ] {

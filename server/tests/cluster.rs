@@ -163,6 +163,26 @@ async fn a_shard_replicates_and_fails_over() {
             .starts_with("-MOVED")
     );
 
+    // INFO says the same, as of the last heartbeat.
+    let port = 1001 + replica;
+    let wanted = format!("slave0:ip=127.0.0.1,port={port},state=online,offset=500,lag=0\r\n");
+    wait("INFO of the primary", async || {
+        let info = nodes[primary].run(&mut exec, &["INFO", "replication"]);
+        info.contains("role:master\r\nconnected_slaves:1\r\n") && info.contains(&wanted)
+    })
+    .await;
+    let info = nodes[primary].run(&mut exec, &["INFO", "replication"]);
+    assert!(info.contains("repl_backlog_size:67108864\r\nrepl_backlog_first_byte_offset:1\r\n"), "{info}");
+    assert!(!info.contains("repl_backlog_histlen:0\r\n"), "{info}");
+    let mut on_replica = Executor::new(&nodes[replica].node, 0, 1);
+    wait("INFO of the replica", async || {
+        let info = nodes[replica].run(&mut on_replica, &["INFO", "replication"]);
+        info.contains(
+            "master_link_status:up\r\nmaster_last_io_seconds_ago:0\r\nmaster_sync_in_progress:0\r\n",
+        ) && info.contains("slave_repl_offset:500\r\n")
+    })
+    .await;
+
     // The primary goes without a word; the other takes over and has everything.
     let old_term = nodes[primary].node.shard.term();
     nodes[primary].stop();
@@ -176,6 +196,12 @@ async fn a_shard_replicates_and_fails_over() {
     assert_eq!(nodes[replica].run(&mut exec, &["GET", "key:499"]), "$3\r\n499\r\n");
     assert_eq!(nodes[replica].run(&mut exec, &["SET", "after", "1"]), "+OK\r\n");
     assert!(!nodes[replica].node.shard.in_sync_enough(), "one member is below min_in_sync");
+    wait("INFO without replicas", async || {
+        nodes[replica]
+            .run(&mut exec, &["INFO", "replication"])
+            .contains("role:master\r\nconnected_slaves:0\r\n")
+    })
+    .await;
 
     // The old one comes back with nothing, and becomes a replica with everything.
     let id = primary as u64 + 1;

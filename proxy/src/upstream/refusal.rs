@@ -66,6 +66,7 @@ fn refuses(command: Command, frame: &[u8]) -> bool {
         error::CLUSTERDOWN_LEASE,
         error::STALE_EPOCH,
         error::TRYAGAIN,
+        error::REPLICATION_BEHIND,
         error::READONLY,
         error::LOADING,
         error::MASTERDOWN,

@@ -64,6 +64,7 @@ fn make(agent: &Agent) -> Heartbeat {
     let sent_id = agent.next_heartbeat_id();
     let now_ns = boottime_ns();
     let map = agent.map();
+    agent.node.shard.set_replication(agent.repl.summary(&agent.node));
     Heartbeat {
         from: agent.me,
         sent_id,

@@ -23,6 +23,15 @@ impl<'n> Batch<'n, '_> {
         request.ack.unwrap_or_else(|| self.node.default_ack())
     }
 
+    /// Refuses a write while replication has more records to place than it should hold.
+    pub(super) fn check_behind(&self) -> Result<(), CommandError> {
+        if self.role != Role::Primary || !self.node.shard.is_behind() {
+            return Ok(());
+        }
+        self.exec.stats.behind.add(1);
+        Err(text::REPLICATION_BEHIND.into())
+    }
+
     pub(super) fn check_in_sync(&self) -> Result<(), CommandError> {
         if self.role == Role::Plain || self.node.shard.in_sync_enough() {
             return Ok(());

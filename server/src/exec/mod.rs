@@ -347,8 +347,11 @@ impl<'n, 'e> Batch<'n, 'e> {
         }
         let may_write =
             spec.flags.intersects(Flags::WRITE.or(Flags::MAY_REPLICATE)) || request.fence.is_some();
-        if may_write && self.effective_ack(command, request) == Ack::InSync {
-            self.check_in_sync()?;
+        if may_write {
+            self.check_behind()?;
+            if self.effective_ack(command, request) == Ack::InSync {
+                self.check_in_sync()?;
+            }
         }
         if self.role == Role::Primary && !self.lease_valid && place::records_without_keys(command) {
             return Err(text::CLUSTERDOWN_LEASE.into());

@@ -121,6 +121,7 @@ impl<'n> Batch<'n, '_> {
             }
             let may_write = spec.is_write() || spec.flags.contains(Flags::MAY_REPLICATE);
             if may_write {
+                self.check_behind().map_err(Abort::Elsewhere)?;
                 let ack = self.effective_ack(queued.command, request);
                 if ack == Ack::InSync {
                     self.check_in_sync().map_err(Abort::Because)?;

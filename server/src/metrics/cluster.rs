@@ -10,6 +10,10 @@ const EPOCH: Named = ("torc_server_map_epoch", "Version of the cluster map that 
 const LAG: Named =
     ("torc_server_replication_lag_records", "Records that a replica has yet to acknowledge, by its node id.");
 const BACKLOG: Named = ("torc_server_replication_backlog_bytes", "Bytes of the backlog of effects.");
+const UNPLACED: Named = (
+    "torc_server_replication_unplaced_bytes",
+    "Bytes of records that workers have handed over and that have no place in the history yet.",
+);
 const WHOLE: Named = ("torc_server_replication_whole", "0 while a full sync is under way.");
 const LOST: Named = (
     "torc_server_lost_records_total",
@@ -24,16 +28,17 @@ const IN_SYNC: Named = ("torc_server_in_sync_members", "Members of the in-sync s
 
 /// What [`gather`] yields.
 pub const FAMILIES: &[Named] =
-    &[EPOCH, LAG, BACKLOG, WHOLE, LOST, FULL_SYNCS, FAILOVERS, RESETS, UNCLEAN, IN_SYNC];
+    &[EPOCH, LAG, BACKLOG, UNPLACED, WHOLE, LOST, FULL_SYNCS, FAILOVERS, RESETS, UNCLEAN, IN_SYNC];
 
 /// The families of this module, for one scrape.
 pub fn gather(agent: &Agent) -> Vec<MetricFamily> {
     let summary = agent.repl.summary(&agent.node);
     let map = agent.map();
     let mut lag = FamilyBuilder::gauge(LAG.0, LAG.1);
-    for (replica, acked) in &summary.replicas {
-        let behind = summary.last.offset.0.saturating_sub(acked.map_or(0, |offset| offset.0));
-        lag.add(&[("replica", &replica.node.0.to_string())], behind as f64);
+    for replica in &summary.replicas {
+        let acked = replica.acked.map_or(0, |offset| offset.0);
+        let behind = summary.last.offset.0.saturating_sub(acked);
+        lag.add(&[("replica", &replica.member.node.0.to_string())], behind as f64);
     }
     let mut failovers = FamilyBuilder::counter(FAILOVERS.0, FAILOVERS.1);
     let mut resets = FamilyBuilder::counter(RESETS.0, RESETS.1);
@@ -51,6 +56,7 @@ pub fn gather(agent: &Agent) -> Vec<MetricFamily> {
         gauge(EPOCH, map.epoch.0 as f64),
         lag.build(),
         gauge(BACKLOG, summary.backlog_bytes as f64),
+        gauge(UNPLACED, agent.node.shard.unplaced_bytes() as f64),
         gauge(WHOLE, f64::from(u8::from(summary.whole))),
         counter(LOST, summary.dropped_records),
         counter(FULL_SYNCS, summary.full_syncs),

@@ -31,6 +31,10 @@ const PROTOCOL: Named =
     ("torc_server_protocol_errors_total", "Connections closed for a violation of the protocol.");
 const UNCERTAIN: Named =
     ("torc_server_uncertain_total", "Writes executed whose acknowledgement did not come.");
+const BEHIND: Named = (
+    "torc_server_replication_behind_total",
+    "Writes refused while replication had too many records to place.",
+);
 const NO_REPLICAS: Named = ("torc_server_no_replicas_total", "Writes refused for want of in-sync replicas.");
 const REDIRECTED: Named =
     ("torc_server_redirected_total", "Requests refused because the slot or the lease is elsewhere.");
@@ -51,6 +55,7 @@ pub const FAMILIES: &[Named] = &[
     UNREAD,
     PROTOCOL,
     UNCERTAIN,
+    BEHIND,
     NO_REPLICAS,
     REDIRECTED,
 ];
@@ -109,6 +114,7 @@ pub fn gather(node: &Node) -> Vec<MetricFamily> {
         gauge(UNREAD, clients.unsent_bytes.load(Ordering::Relaxed) as f64),
         counter(PROTOCOL, node.total(|s| s.protocol_errors.get())),
         counter(UNCERTAIN, node.total(|s| s.uncertain.get())),
+        counter(BEHIND, node.total(|s| s.behind.get())),
         counter(NO_REPLICAS, node.total(|s| s.no_replicas.get())),
         counter(REDIRECTED, node.total(|s| s.redirected.get())),
     ]

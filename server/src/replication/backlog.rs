@@ -60,6 +60,11 @@ impl Backlog {
         self.chunks.front().map_or(self.last + 1, |c| c.first)
     }
 
+    /// Bytes that may be kept.
+    pub fn limit_bytes(&self) -> usize {
+        self.limit_bytes
+    }
+
     /// Bytes kept.
     pub fn bytes(&self) -> usize {
         self.bytes

@@ -14,6 +14,7 @@ pub mod replica;
 mod sequencer;
 pub mod state;
 mod stream;
+mod summary;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,8 @@ use std::time::Duration;
 use torc_runtime::shutdown::Shutdown;
 
 use crate::node::Node;
-pub use state::{DEFAULT_BACKLOG_BYTES, Replication, Summary};
+pub use state::{DEFAULT_BACKLOG_BYTES, Replication};
+pub use summary::{ReplicaSummary, Summary};
 
 /// Moves the workers' records into the backlog until shut down.
 pub async fn pump(node: Arc<Node>, repl: Arc<Replication>, shutdown: Shutdown) {

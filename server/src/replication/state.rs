@@ -20,11 +20,12 @@ use torc_cluster::ids::{Member, Offset, Position, ShardId, Term};
 use torc_cluster::map::{ClusterMap, MapReply};
 use torc_cluster::member::{Change, Next, RecordRefused, ShardMember};
 use torc_cluster::message::{Grant, HelloReply, ReplicaHello, SealReply, SealRequest, ShardReport};
-use torc_cluster::replica_set::Proposal;
+use torc_cluster::replica_set::{Proposal, ReplicaSet};
 
 use super::apply::{self, Filter};
 use super::backlog::{Backlog, Read};
 use super::sequencer::Sequencer;
+use super::summary::{ReplicaSummary, Summary};
 use crate::effect::{self, DecodeError, Record};
 use crate::node::Node;
 use crate::shard::Role;
@@ -76,6 +77,10 @@ struct State {
     dropped_records: u64,
     /// Full syncs that this node has finished as a replica.
     full_syncs: u64,
+    /// Replicas to which a full sync is being sent.
+    feeding: Vec<Member>,
+    /// When the primary was heard of last (CLOCK_BOOTTIME).
+    heard_ns: u64,
 }
 
 /// The shard's replication; see the module's text.
@@ -83,33 +88,6 @@ pub struct Replication {
     state: Mutex<State>,
     /// Rises whenever there is something new for senders and the follower: records, marks, a change of role.
     news: watch::Sender<u64>,
-}
-
-/// What the outside may know without the lock's details.
-#[derive(Clone, Debug, Default)]
-pub struct Summary {
-    /// The last record held.
-    pub last: Position,
-    /// The high-water mark.
-    pub mark: Offset,
-    /// Terms below this one are refused.
-    pub sealed: Term,
-    /// Whether what is held is whole.
-    pub whole: bool,
-    /// First offset of the backlog.
-    pub backlog_first: u64,
-    /// Bytes of the backlog.
-    pub backlog_bytes: usize,
-    /// Bytes of records that wait for one that a worker has yet to hand over.
-    pub waiting_bytes: usize,
-    /// Replicas that are known, with what they have acknowledged (primary only).
-    pub replicas: Vec<(Member, Option<Offset>)>,
-    /// Whether a stream from the primary stands (replica only).
-    pub streaming: bool,
-    /// Records dropped because the primary never had them.
-    pub dropped_records: u64,
-    /// Full syncs finished as a replica.
-    pub full_syncs: u64,
 }
 
 impl Replication {
@@ -124,6 +102,8 @@ impl Replication {
                 sync: None,
                 dropped_records: 0,
                 full_syncs: 0,
+                feeding: Vec::new(),
+                heard_ns: 0,
             }),
             news: watch::Sender::new(0),
         })
@@ -142,7 +122,7 @@ impl Replication {
         self.state.lock()
     }
 
-    /// The state for status pages.
+    /// The state for status pages, INFO and metrics.
     pub fn summary(&self, node: &Node) -> Summary {
         let state = self.lock();
         let Some(member) = &state.member else { return Summary::default() };
@@ -153,6 +133,12 @@ impl Replication {
         } else {
             last
         };
+        let replica = |set: &ReplicaSet, member: Member| ReplicaSummary {
+            member,
+            acked: set.acked_by(member),
+            heard_ns: set.heard_ns(member).unwrap_or(0),
+            syncing: state.feeding.contains(&member),
+        };
         Summary {
             last,
             mark: member.mark(),
@@ -160,13 +146,16 @@ impl Replication {
             whole: member.is_whole(),
             backlog_first: state.backlog.first(),
             backlog_bytes: state.backlog.bytes(),
+            backlog_limit_bytes: state.backlog.limit_bytes(),
             waiting_bytes: state.sequencer.waiting_bytes(),
             replicas: member
                 .set()
                 .into_iter()
-                .flat_map(|set| set.replicas().map(|replica| (replica, set.acked_by(replica))))
+                .flat_map(|set| set.replicas().map(|member| replica(set, member)))
                 .collect(),
-            streaming: member.is_streaming(),
+            streaming: member.is_streaming() && state.sync.is_none(),
+            syncing: state.sync.is_some(),
+            heard_ns: state.heard_ns,
             dropped_records: state.dropped_records,
             full_syncs: state.full_syncs,
         }
@@ -316,6 +305,9 @@ impl Replication {
         };
         let reply = member.on_hello(hello, backlog_after, now_ns);
         let history = member.history().clone();
+        if matches!(reply, HelloReply::Resync { .. }) {
+            state.feeding.push(hello.from);
+        }
         state.publish(node);
         drop(state);
         self.tell();
@@ -352,11 +344,13 @@ impl Replication {
 
     /// A replica's full sync is done: it holds everything up to `offset`.
     pub fn synced(&self, node: &Node, member: Member, offset: Offset, now_ns: u64) {
+        self.lock().feeding.retain(|fed| *fed != member);
         self.with_set(node, |set| set.synced(member, offset, now_ns));
     }
 
     /// A replica's connection is gone.
     pub fn disconnected(&self, node: &Node, member: Member) {
+        self.lock().feeding.retain(|fed| *fed != member);
         self.with_set(node, |set| set.disconnected(member));
     }
 
@@ -422,6 +416,7 @@ impl Replication {
     ) -> Result<(Offset, bool), ApplyError> {
         let mut state = self.lock();
         let state = &mut *state;
+        state.heard_ns = now_ns;
         let member = state.member.as_mut().ok_or(ApplyError::NotSyncing)?;
         let mut rest = records;
         while !rest.is_empty() {
@@ -461,6 +456,7 @@ impl Replication {
         now_ns: u64,
     ) -> Result<(Offset, bool), ApplyError> {
         let mut state = self.lock();
+        state.heard_ns = now_ns;
         let sealed = state.member.as_ref().map_or(Term::NONE, ShardMember::sealed);
         let sync = state.sync.as_mut().filter(|s| s.from_term == from_term).ok_or(ApplyError::NotSyncing)?;
         if from_term < sealed {
@@ -499,10 +495,13 @@ impl State {
         let mut records = Vec::new();
         node.shard.collect_records(&mut records);
         if records.is_empty() || node.shard.role() != Role::Primary {
+            node.shard.placed(records.len());
             return false;
         }
+        let waited = self.sequencer.waiting_bytes();
         let backlog = &mut self.backlog;
         let fed = self.sequencer.feed(&records, |offset, record| backlog.push(offset, record));
+        node.shard.placed((waited + records.len()).saturating_sub(self.sequencer.waiting_bytes()));
         let last = Offset(self.sequencer.last());
         let wrote = self.member.as_mut().map_or(Ok(()), |member| member.wrote(last));
         // Only our own workers write here: going on would give replicas another history than ours.
@@ -526,6 +525,7 @@ impl State {
         if self.backlog.last() != last {
             self.backlog.restart(last);
         }
+        node.shard.placed(self.sequencer.waiting_bytes());
         self.sequencer.restart(last);
         node.shard.set_last_offset(last);
         node.shard.set_role(closed, Role::Primary, term);

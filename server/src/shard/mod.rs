@@ -11,7 +11,7 @@
 pub mod gate;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use crossbeam_utils::CachePadded;
@@ -20,7 +20,12 @@ use tokio::sync::{Notify, watch};
 use torc_cluster::ids::{Member, ShardId, Term};
 use torc_cluster::map::ClusterMap;
 
+use crate::replication::Summary;
 pub use gate::Gate;
+
+/// Bytes of records that may wait for their place in the history, in outboxes and behind records that are missing.
+/// While there are more a primary refuses writes.
+pub const MAX_UNPLACED_BYTES: usize = 64 << 20;
 
 /// What a node is at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,10 +102,13 @@ pub struct Shard {
     mark: watch::Sender<u64>,
     acked: watch::Sender<Arc<[u64]>>,
     outboxes: Box<[CachePadded<Outbox>]>,
+    /// Bytes of records that were handed over and are not in the backlog yet.
+    unplaced: CachePadded<AtomicUsize>,
     records_ready: Notify,
     /// Workers stay outside while the role changes.
     pub gate: Gate,
     view: ArcSwap<Option<View>>,
+    replication: ArcSwap<Summary>,
 }
 
 impl Shard {
@@ -117,9 +125,11 @@ impl Shard {
             mark: watch::Sender::new(0),
             acked: watch::Sender::new(Arc::from([])),
             outboxes: (0..workers).map(|_| CachePadded::default()).collect(),
+            unplaced: CachePadded::default(),
             records_ready: Notify::new(),
             gate: Gate::new(workers),
             view: ArcSwap::from_pointee(None),
+            replication: ArcSwap::from_pointee(Summary::default()),
         }
     }
 
@@ -209,6 +219,7 @@ impl Shard {
             return;
         }
         let outbox = &self.outboxes[worker];
+        self.unplaced.fetch_add(records.len(), Ordering::Relaxed);
         outbox.records.lock().append(records);
         if outbox.unannounced.fetch_add(1, Ordering::AcqRel) >= MAX_UNANNOUNCED {
             self.announce(worker);
@@ -227,6 +238,7 @@ impl Shard {
     /// Hands records over at once.
     pub fn hand_over(&self, worker: usize, records: &mut Vec<u8>) {
         if !records.is_empty() {
+            self.unplaced.fetch_add(records.len(), Ordering::Relaxed);
             self.outboxes[worker].records.lock().append(records);
             self.records_ready.notify_one();
         }
@@ -247,6 +259,22 @@ impl Shard {
                 into.append(&mut outbox);
             }
         }
+    }
+
+    /// Of the records that were handed over `bytes` have found their place, or are of no use any more.
+    pub fn placed(&self, bytes: usize) {
+        self.unplaced.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes of records that were handed over and have no place in the history yet.
+    pub fn unplaced_bytes(&self) -> usize {
+        self.unplaced.load(Ordering::Relaxed)
+    }
+
+    /// Whether writes must wait until replication has placed some.
+    #[inline]
+    pub fn is_behind(&self) -> bool {
+        self.unplaced_bytes() > MAX_UNPLACED_BYTES
     }
 
     /// Resolves when workers have handed something over since the last call.
@@ -293,6 +321,16 @@ impl Shard {
     /// See [`Shard::in_sync_enough`].
     pub fn set_in_sync_enough(&self, enough: bool) {
         self.in_sync_enough.store(enough, Ordering::Release);
+    }
+
+    /// The replication as of the last heartbeat, for those who must not take its lock.
+    pub fn replication(&self) -> Arc<Summary> {
+        self.replication.load_full()
+    }
+
+    /// See [`Shard::replication`].
+    pub fn set_replication(&self, summary: Summary) {
+        self.replication.store(Arc::new(summary));
     }
 
     /// The map as this node knows it; `None` in a plain store or before the first map.

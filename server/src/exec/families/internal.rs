@@ -204,6 +204,22 @@ mod tests {
     }
 
     #[test]
+    fn writes_wait_while_replication_is_behind() {
+        let mut t = Harness::primary();
+        t.run("SET k v");
+        let mut records = vec![0; crate::shard::MAX_UNPLACED_BYTES + 1];
+        let bytes = records.len();
+        t.node.shard.hand_over(0, &mut records);
+        assert_eq!(t.run("SET k x"), format!("-{}\r\n", text::REPLICATION_BEHIND));
+        t.run("MULTI");
+        t.run("SET k x");
+        assert!(t.run("EXEC").starts_with("-EXECABORT"));
+        assert_eq!(t.run("GET k"), "$1\r\nv\r\n");
+        t.node.shard.placed(bytes);
+        assert_eq!(t.run("SET k x"), "+OK\r\n");
+    }
+
+    #[test]
     fn a_script_that_failed_after_it_wrote_is_not_run_again() {
         let mut t = Harness::primary();
         t.session.trusted = true;

@@ -76,23 +76,33 @@ pub fn replicaof(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     Err(text::REPLICAOF.into())
 }
 
-/// A replica of this node's shard.
+/// A replica that is connected to this primary.
 pub struct Replica {
     /// Its addresses.
     pub info: NodeInfo,
-    /// Whether it is in the in-sync set.
-    pub in_sync: bool,
+    /// `online`, or `send_bulk` while a full sync is sent to it.
+    pub state: &'static str,
+    /// What it has acknowledged.
+    pub offset: u64,
+    /// Seconds since it was heard of.
+    pub lag_s: u64,
 }
 
-/// The other members of this node's shard that are no primary.
+/// Replicas that are connected to this primary, as of its last heartbeat.
 pub fn replicas(cx: &Cx<'_, '_>) -> Vec<Replica> {
     let view = cx.node.shard.view();
     let Some(view) = view.as_ref() else { return Vec::new() };
-    let Some(shard) = view.shard.and_then(|shard| view.map.shard(shard)) else { return Vec::new() };
-    let others = shard.members.iter().filter(|node| shard.primary.is_none_or(|p| p.node != **node));
-    others
-        .filter_map(|node| view.map.node(*node))
-        .map(|info| Replica { info: info.clone(), in_sync: shard.in_sync.contains(&info.member()) })
+    let summary = cx.node.shard.replication();
+    let connected = summary.replicas.iter().filter(|replica| replica.acked.is_some() || replica.syncing);
+    connected
+        .filter_map(|replica| {
+            Some(Replica {
+                info: view.map.node(replica.member.node)?.clone(),
+                state: if replica.acked.is_some() { "online" } else { "send_bulk" },
+                offset: replica.acked.map_or(0, |offset| offset.0),
+                lag_s: cx.now.boottime_ns.saturating_sub(replica.heard_ns) / 1_000_000_000,
+            })
+        })
         .collect()
 }
 
@@ -107,19 +117,22 @@ pub fn primary(cx: &Cx<'_, '_>) -> Option<NodeInfo> {
 pub fn role(cx: &mut Cx<'_, '_>) -> CommandResult {
     let offset = cx.node.shard.last_offset() as i64;
     if is_replica(cx) {
-        let primary = primary(cx);
+        let (primary, summary) = (primary(cx), cx.node.shard.replication());
         let mut reply = cx.reply();
         reply.array(5);
         reply.bulk(b"slave");
         let (host, port) = primary.as_ref().map_or(("", 0), |info| (info.host.as_str(), info.port));
         reply.bulk(host.as_bytes());
         reply.integer(i64::from(port));
-        reply.bulk(if primary.is_some() { b"connected" } else { b"connect" });
+        reply.bulk(match (summary.streaming, summary.syncing) {
+            (true, _) => b"connected",
+            (false, true) => b"sync",
+            (false, false) => b"connect",
+        });
         reply.integer(offset);
         return Ok(());
     }
-    let replicas: Vec<_> = replicas(cx).into_iter().filter(|replica| replica.in_sync).collect();
-    let mark = cx.node.shard.mark();
+    let replicas: Vec<_> = replicas(cx).into_iter().filter(|replica| replica.state == "online").collect();
     let mut reply = cx.reply();
     reply.array(3);
     reply.bulk(b"master");
@@ -129,7 +142,7 @@ pub fn role(cx: &mut Cx<'_, '_>) -> CommandResult {
         reply.array(3);
         reply.bulk(replica.info.host.as_bytes());
         reply.bulk_integer(i64::from(replica.info.port));
-        reply.bulk_integer(mark as i64);
+        reply.bulk_integer(replica.offset as i64);
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::{Lines, databases};
 use crate::exec::Cx;
-use crate::exec::families::server::replication::{primary, replicas};
+use crate::exec::families::server::replication::{Replica, primary, replicas};
 use crate::shard::Role;
 
 /// `# Persistence`: data is in memory only; the fields are there for those who read them.
@@ -40,15 +40,23 @@ pub fn persistence(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
 /// `# Replication`
 pub fn replication(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
     let shard = &cx.node.shard;
-    let (offset, mark) = (shard.last_offset(), shard.mark());
+    let (offset, summary) = (shard.last_offset(), shard.replication());
     if matches!(shard.role(), Role::Replica | Role::Joining) {
         lines.line("role", "slave");
         let primary = primary(cx);
         lines.line("master_host", primary.as_ref().map_or("", |info| info.host.as_str()));
         lines.line("master_port", primary.as_ref().map_or(0, |info| info.port));
-        lines.line("master_link_status", if primary.is_some() { "up" } else { "down" });
-        lines.line("master_last_io_seconds_ago", 0);
-        lines.line("master_sync_in_progress", 0);
+        lines.line("master_link_status", if summary.streaming { "up" } else { "down" });
+        let silent_s = match summary.heard_ns {
+            0 => -1,
+            heard_ns => (cx.now.boottime_ns.saturating_sub(heard_ns) / 1_000_000_000) as i64,
+        };
+        let linked = summary.streaming || summary.syncing;
+        lines.line("master_last_io_seconds_ago", if linked { silent_s } else { -1 });
+        lines.line("master_sync_in_progress", u8::from(summary.syncing));
+        if !summary.streaming {
+            lines.line("master_link_down_since_seconds", silent_s);
+        }
         lines.line("slave_read_repl_offset", offset);
         lines.line("slave_repl_offset", offset);
         lines.line("slave_priority", 100);
@@ -57,15 +65,13 @@ pub fn replication(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
         lines.line("connected_slaves", 0);
     } else {
         lines.line("role", "master");
-        let replicas: Vec<_> = replicas(cx).into_iter().filter(|replica| replica.in_sync).collect();
+        let replicas = replicas(cx);
         lines.line("connected_slaves", replicas.len());
         for (index, replica) in replicas.iter().enumerate() {
+            let Replica { info, state, offset, lag_s } = replica;
             lines.line(
                 format_args!("slave{index}"),
-                format_args!(
-                    "ip={},port={},state=online,offset={mark},lag=0",
-                    replica.info.host, replica.info.port
-                ),
+                format_args!("ip={},port={},state={state},offset={offset},lag={lag_s}", info.host, info.port),
             );
         }
     }
@@ -75,9 +81,10 @@ pub fn replication(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
     lines.line("master_repl_offset", offset);
     lines.line("second_repl_offset", -1);
     lines.line("repl_backlog_active", u8::from(shard.role() != Role::Plain));
-    lines.line("repl_backlog_size", 0);
-    lines.line("repl_backlog_first_byte_offset", 0);
-    lines.line("repl_backlog_histlen", 0);
+    // Offsets count records; sizes are bytes.
+    lines.line("repl_backlog_size", summary.backlog_limit_bytes);
+    lines.line("repl_backlog_first_byte_offset", summary.backlog_first);
+    lines.line("repl_backlog_histlen", summary.backlog_bytes);
 }
 
 /// `# Cluster`

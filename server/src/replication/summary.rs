@@ -1,0 +1,49 @@
+//! What of a node's replication is shown: in INFO, on status pages, as metrics.
+
+use torc_cluster::ids::{Member, Offset, Position, Term};
+
+/// A replica as its primary knows it.
+#[derive(Clone, Debug)]
+pub struct ReplicaSummary {
+    /// Which one.
+    pub member: Member,
+    /// What it has acknowledged; `None`: it is not connected, or its full sync is not done.
+    pub acked: Option<Offset>,
+    /// When it was heard of last (CLOCK_BOOTTIME).
+    pub heard_ns: u64,
+    /// A full sync is being sent to it.
+    pub syncing: bool,
+}
+
+/// What the outside may know without the lock's details.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// The last record held.
+    pub last: Position,
+    /// The high-water mark.
+    pub mark: Offset,
+    /// Terms below this one are refused.
+    pub sealed: Term,
+    /// Whether what is held is whole.
+    pub whole: bool,
+    /// First offset of the backlog.
+    pub backlog_first: u64,
+    /// Bytes of the backlog.
+    pub backlog_bytes: usize,
+    /// Bytes that the backlog may take.
+    pub backlog_limit_bytes: usize,
+    /// Bytes of records that wait for one that a worker has yet to hand over.
+    pub waiting_bytes: usize,
+    /// Replicas that are known (primary only).
+    pub replicas: Vec<ReplicaSummary>,
+    /// Whether a stream from the primary stands and all is here that it had (replica only).
+    pub streaming: bool,
+    /// Whether a full sync from the primary is under way (replica only).
+    pub syncing: bool,
+    /// When the primary was heard of last (CLOCK_BOOTTIME; replica only).
+    pub heard_ns: u64,
+    /// Records dropped because the primary never had them.
+    pub dropped_records: u64,
+    /// Full syncs finished as a replica.
+    pub full_syncs: u64,
+}
