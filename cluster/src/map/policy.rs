@@ -4,8 +4,10 @@ use serde::{Deserialize, Serialize};
 pub use torc_protocol::context::{Ack, ReadLevel};
 
 /// `[[policy]]`: what holds for keys with a prefix. `None` leaves the choice to the connection. The levels are
-/// written as in `CLIENT ACK` and `CLIENT READ`.
+/// written as in `CLIENT ACK` and `CLIENT READ`. A misspelt field is refused: without it the policy would promise less
+/// than its author believes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Policy {
     pub prefix: String,
     #[serde(default, with = "as_text", skip_serializing_if = "Option::is_none")]
@@ -59,5 +61,6 @@ mod tests {
         assert_eq!(text, r#"{"prefix":"lock:","ack":"in-sync","no_evict":false}"#);
         assert_eq!(serde_json::from_str::<Policy>(&text).expect("parses"), policy);
         assert!(serde_json::from_str::<Policy>(r#"{"prefix":"","ack":"maybe"}"#).is_err());
+        assert!(serde_json::from_str::<Policy>(r#"{"prefix":"","akc":"in-sync"}"#).is_err());
     }
 }
