@@ -103,6 +103,7 @@ pub fn run(args: ProxyArgs) -> Result<(), Box<dyn Error>> {
     if options.listen.join.is_empty() {
         return Err("option 'join': name the bus of at least one node (HOST:PORT)".into());
     }
+    check_listen(&options.listen)?;
     if check_only {
         let mut shown = options;
         if !shown.proxy.requirepass.is_empty() {
@@ -158,6 +159,24 @@ fn read_secret(listen: &ListenConfig) -> Result<Secret, Box<dyn Error>> {
     Ok(Secret::from_hex(&text).map_err(|error| format!("{}: {error}", file.display()))?)
 }
 
+/// Checks what [`open`] will be asked for.
+fn check_listen(listen: &ListenConfig) -> Result<(), Box<dyn Error>> {
+    let (port, memcached_port) = (listen.port.to_bind(), listen.memcached_port.to_bind());
+    if port.is_none() && memcached_port.is_none() && listen.unixsocket.is_none() {
+        return Err(
+            "option 'port': no port, no memcached_port and no unixsocket: nobody could connect".into()
+        );
+    }
+    if parse_mode(&listen.unixsocket_mode).is_none() {
+        return Err(unknown_mode(&listen.unixsocket_mode).into());
+    }
+    Ok(())
+}
+
+fn unknown_mode(text: &str) -> String {
+    format!("option 'unixsocket_mode': '{text}' is no octal mode such as 660")
+}
+
 /// Binds everything; `open`: there is a password, so strangers may knock.
 fn open(listen: &ListenConfig, open: bool) -> Result<Listeners, Box<dyn Error>> {
     let hosts = Hosts::new(&listen.bind, open);
@@ -166,15 +185,9 @@ fn open(listen: &ListenConfig, open: bool) -> Result<Listeners, Box<dyn Error>> 
     let memcached = hosts.bind(listen.memcached_port, &options)?;
     let http = hosts.bind(listen.http_port, &options)?;
     if let Some(path) = &listen.unixsocket {
-        let mode = parse_mode(&listen.unixsocket_mode).ok_or_else(|| {
-            format!("option 'unixsocket_mode': '{}' is no octal mode such as 660", listen.unixsocket_mode)
-        })?;
+        let mode =
+            parse_mode(&listen.unixsocket_mode).ok_or_else(|| unknown_mode(&listen.unixsocket_mode))?;
         resp.push(bind(&Address::Unix { path: path.clone(), mode }, &options)?);
-    }
-    if resp.is_empty() && memcached.is_empty() {
-        return Err(
-            "option 'port': no port, no memcached_port and no unixsocket: nobody could connect".into()
-        );
     }
     Ok(Listeners { resp, memcached, http })
 }
