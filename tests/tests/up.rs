@@ -158,6 +158,46 @@ fn a_taken_port_is_named() {
 }
 
 #[test]
+fn options_that_cannot_work_are_refused_before_anything_is_made() {
+    let work = Workdir::new("options");
+    let dir = work.path().join("data");
+    let long = "n".repeat(256);
+    let free = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
+    let port = free.local_addr().expect("it has an address").port().to_string();
+    drop(free);
+    let wrong: [(&str, &[&str]); 8] = [
+        ("--name", &["--name", ""]),
+        ("--name", &["--name", &long]),
+        ("--name", &["--name", "two words"]),
+        ("--name", &["--name", "bell\u{7}"]),
+        ("--node-threads", &["--node-threads", "257"]),
+        ("--proxy-threads", &["--proxy-threads", "0"]),
+        ("no client", &["--port", "0", "--memcached-port", "0"]),
+        (&port, &["--port", &port, "--http-port", &port]),
+    ];
+    for (word, options) in wrong {
+        let text = fails(&dir, options);
+        assert!(text.contains(word) && !text.contains("making"), "{text}");
+        assert!(!dir.exists(), "the folder stays");
+    }
+}
+
+#[test]
+fn a_node_that_cannot_start_is_named_at_once() {
+    let mut cluster = Cluster::start(1);
+    let dir = cluster.dir().to_owned();
+    cluster.stop(Signal::INT);
+    let text = fails(&dir, &["--name", "other"]);
+    assert!(text.contains("is named torc"), "{text}");
+    // Cut in half it is found damaged only after the node's bus answers.
+    let file = dir.join("nodes/node-1/control.redb");
+    let bytes = std::fs::read(&file).expect("the voter has its file");
+    std::fs::write(&file, &bytes[..bytes.len() / 2]).expect("written");
+    let text = fails(&dir, &[]);
+    assert!(text.contains("node-1 ended") && text.contains("control.redb is damaged"), "{text}");
+}
+
+#[test]
 fn an_unusable_folder_is_named() {
     let work = Workdir::new("unusable");
     let file = work.path().join("file");

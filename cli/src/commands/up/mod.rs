@@ -4,6 +4,7 @@
 //! cluster, looks after them and stops them. What it knows of them is in `cluster.json`.
 
 mod layout;
+mod options;
 mod ports;
 mod process;
 mod running;
@@ -24,6 +25,9 @@ use super::tool::{DEFAULT_DIR, block_on};
 use layout::{HOST, Layout};
 use ports::Ports;
 pub use process::follow_parent;
+
+/// Name of a cluster that was given none.
+const DEFAULT_NAME: &str = "torc";
 
 /// Options of `torc up`.
 #[derive(Args, Clone, Debug)]
@@ -46,9 +50,9 @@ pub struct UpArgs {
     /// Folder for the cluster's files
     #[arg(long, env = "TORC_DIR", value_name = "FOLDER", default_value = DEFAULT_DIR)]
     dir: PathBuf,
-    /// Name of the cluster
-    #[arg(long, value_name = "NAME", default_value = "torc")]
-    name: String,
+    /// Name of the cluster [default: torc, or what the folder's cluster has]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
     /// Password that clients must give
     #[arg(long, env = "TORC_REQUIREPASS", value_name = "PASSWORD", hide_env_values = true)]
     requirepass: Option<String>,
@@ -81,6 +85,7 @@ struct ProxyPorts {
 /// Runs a cluster until Ctrl-C.
 pub fn run(args: UpArgs) -> Result<(), Box<dyn Error>> {
     // Everything that can be wrong is looked at before anything is made.
+    options::check(&args)?;
     let mut drawn = Ports::new();
     let ports = ProxyPorts {
         port: free_port("port", args.port, &mut drawn)?,
@@ -132,6 +137,14 @@ fn begin(args: &UpArgs, ports: &mut Ports) -> Result<(FolderLock, Layout, bool),
             )
             .into());
         }
+        if let Some(name) = args.name.as_ref().filter(|name| **name != layout.name) {
+            return Err(format!(
+                "the cluster in {} is named {}, not {name}: leave --name away, or begin a new cluster with another --dir",
+                args.dir.display(),
+                layout.name
+            )
+            .into());
+        }
         layout.check_ports(&args.dir)?;
         ports.keep(layout.ports());
         return Ok((lock, layout, true));
@@ -142,7 +155,8 @@ fn begin(args: &UpArgs, ports: &mut Ports) -> Result<(FolderLock, Layout, bool),
     }
     let lease_ms = args.lease_ms.unwrap_or_else(|| Settings::default().lease_ms);
     Settings::default().scaled_to_lease(lease_ms).check().map_err(|error| format!("--lease-ms: {error}"))?;
-    let layout = Layout { lease_ms, ..Layout::plan(&args.name, shards, replicas, ports)? };
+    let name = args.name.as_deref().unwrap_or(DEFAULT_NAME);
+    let layout = Layout { lease_ms, ..Layout::plan(name, shards, replicas, ports)? };
     layout.write(&args.dir)?;
     Ok((lock, layout, false))
 }

@@ -133,7 +133,12 @@ impl Cluster {
             settings: Settings::default().scaled_to_lease(self.layout.lease_ms),
             voters: None,
         };
-        let map = self.tool().init(&plan).await?;
+        let tool = self.tool();
+        let map = tokio::select! {
+            made = tool.init(&plan) => made?,
+            // It would be waited for as long as the cluster may take to come up.
+            ended = self.until_a_node_ends() => return Err(ended),
+        };
         words::voters(&self.voters(&map));
         self.wait_for_primaries().await?;
         self.proxy.start()?;
@@ -170,6 +175,27 @@ impl Cluster {
         nodes.filter(|(_, ports)| votes(ports.bus_port)).map(|(node, _)| node.name.as_str()).collect()
     }
 
+    /// Waits for the end of a node, and says how it ended.
+    async fn until_a_node_ends(&mut self) -> Box<dyn Error> {
+        loop {
+            if let Err(ended) = self.none_has_ended() {
+                return ended;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+    }
+
+    /// A node that has ended is an error.
+    fn none_has_ended(&mut self) -> Result<(), Box<dyn Error>> {
+        for node in &mut self.nodes {
+            if let Turn::Ended(status) = node.look(false)? {
+                let words = node.last_words();
+                return Err(format!("{} {}:\n{words}", node.name, describe(status)).into());
+            }
+        }
+        Ok(())
+    }
+
     async fn wait_for_primaries(&mut self) -> Result<(), Box<dyn Error>> {
         let until = boottime_ms() + UP_TIME.as_millis() as u64;
         let wanted = usize::from(self.layout.replicas) + 1;
@@ -185,12 +211,7 @@ impl Cluster {
                     return Ok(());
                 }
             }
-            for node in &mut self.nodes {
-                if let Turn::Ended(status) = node.look(false)? {
-                    let words = node.last_words();
-                    return Err(format!("{} {}:\n{words}", node.name, describe(status)).into());
-                }
-            }
+            self.none_has_ended()?;
             if boottime_ms() > until {
                 return Err(format!(
                     "not every shard has its primary and replicas after {UP_TIME:?}: see the logs in {}",
