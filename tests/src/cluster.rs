@@ -43,8 +43,8 @@ pub struct Entry {
     pub shard: Option<u16>,
     /// The node's id.
     pub node: Option<u64>,
-    /// Process id; 0 while it does not run.
-    pub pid: u32,
+    /// Process id; none while it does not run.
+    pub pid: Option<u32>,
     /// Host of all ports.
     pub host: String,
     /// RESP.
@@ -92,14 +92,22 @@ impl Entry {
         Connection::open(&Endpoint::Tcp(self.resp())).unwrap_or_else(|error| panic!("{}: {error}", self.name))
     }
 
+    /// Its process id.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn running_pid(&self) -> u32 {
+        self.pid.unwrap_or_else(|| panic!("{} does not run", self.name))
+    }
+
     /// Sends a signal to the process.
     ///
     /// # Panics
     /// When it is not there.
     pub fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
-        kill_process(pid.unwrap_or_else(|| panic!("{} does not run", self.name)), signal)
-            .unwrap_or_else(|error| panic!("{}, pid {}: {error}", self.name, self.pid));
+        let pid = i32::try_from(self.running_pid()).ok().and_then(Pid::from_raw);
+        kill_process(pid.unwrap_or_else(|| panic!("{} has no process id", self.name)), signal)
+            .unwrap_or_else(|error| panic!("{}, pid {}: {error}", self.name, self.running_pid()));
     }
 }
 
@@ -302,7 +310,7 @@ impl Cluster {
 impl ClusterFile {
     /// Whether each shard has its primary and its replicas.
     pub fn is_whole(&self) -> bool {
-        let count = |role: &str| self.processes.iter().filter(|p| p.role == role && p.pid != 0).count();
+        let count = |role: &str| self.processes.iter().filter(|p| p.role == role && p.pid.is_some()).count();
         let (shards, replicas) = (usize::from(self.shards), usize::from(self.replicas));
         count("primary") == shards && count("replica") == shards * replicas && count("proxy") == 1
     }

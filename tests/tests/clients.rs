@@ -165,7 +165,7 @@ fn a_password_guards_every_door() {
     // The password is in no log and on no command line.
     for entry in cluster.file().processes {
         let log = std::fs::read_to_string(&entry.log).expect("a log");
-        let line = torc_tests::cluster::command_line(entry.pid).join(" ");
+        let line = torc_tests::cluster::command_line(entry.running_pid()).join(" ");
         assert!(!log.contains("sesame") && !line.contains("sesame"), "{} shows the password", entry.name);
     }
     cluster.stop(Signal::INT);

@@ -189,7 +189,7 @@ fn no_internal_door_opens_without_the_secret() {
     steps.step("the secret is in no log and on no command line", || {
         for entry in cluster.file().processes {
             let log = std::fs::read_to_string(&entry.log).expect("a log");
-            let line = torc_tests::cluster::command_line(entry.pid).join(" ");
+            let line = torc_tests::cluster::command_line(entry.running_pid()).join(" ");
             assert!(!log.contains(text.trim()) && !line.contains(text.trim()), "{}", entry.name);
         }
     });

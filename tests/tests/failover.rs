@@ -151,11 +151,14 @@ fn a_node_started_by_hand_comes_back_too() {
     // Four nodes have three voters: one may go.
     let tag = cluster.tag(0);
     let victim = cluster.primary(0);
-    let line = cluster::command_line(victim.pid);
+    let line = cluster::command_line(victim.running_pid());
     let writer = Writer::start(proxy(&cluster), "primary", &format!("{tag}p"));
     writer.wait_more(SOME);
     victim.signal(Signal::KILL);
     wait_other_primary(&cluster, 0, &victim);
+    cluster::wait_for("the killed process has no id", || {
+        cluster.named(&victim.name).pid.is_none().then_some(())
+    });
     writer.wait_more(SOME);
     let log = cluster.dir().join("by-hand.log");
     let mut command = Command::new(&line[0]);

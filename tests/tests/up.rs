@@ -52,10 +52,10 @@ fn comes_up_goes_down_and_comes_up_again() {
     assert_eq!(file.processes.len(), 7);
 
     // Every node is a process of its own, and what the file says of it is true.
-    let pids: BTreeSet<u32> = file.processes.iter().map(|p| p.pid).collect();
+    let pids: BTreeSet<u32> = file.processes.iter().map(Entry::running_pid).collect();
     assert_eq!(pids.len(), 7);
     for entry in &file.processes {
-        assert_eq!(cluster::parent(entry.pid), Some(file.pid), "{}", entry.name);
+        assert_eq!(cluster::parent(entry.running_pid()), Some(file.pid), "{}", entry.name);
         assert!(entry.log.exists(), "{}", entry.log.display());
         answers(entry);
     }

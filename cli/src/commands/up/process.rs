@@ -87,9 +87,9 @@ impl Process {
         Ok(())
     }
 
-    /// Its process id; 0 while it does not run.
-    pub fn pid(&self) -> u32 {
-        self.child.as_ref().map_or(0, Child::id)
+    /// Its process id; `None` while it does not run.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
     }
 
     /// Looks after it: notices its end, starts it again when its pause is over (if `restart`).

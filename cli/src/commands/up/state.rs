@@ -37,8 +37,8 @@ pub struct ProcessEntry {
     pub shard: Option<u16>,
     /// The node's id in the map.
     pub node: Option<u64>,
-    /// Process id; 0 while it does not run.
-    pub pid: u32,
+    /// Process id; `null` while it does not run, and never 0: `kill 0` is for the caller's own process group.
+    pub pid: Option<u32>,
     /// Host of all ports.
     pub host: String,
     /// RESP port; 0: none.

@@ -33,7 +33,7 @@ pub fn up(file: &ClusterFile, dir: &Path, old: bool) {
             p.role,
             at(p, p.port),
             at(p, p.memcached_port),
-            p.pid
+            pid(p.pid)
         );
     }
     println!();
@@ -70,6 +70,10 @@ fn at(process: &ProcessEntry, port: u16) -> String {
     if port == 0 { "-".to_owned() } else { format!("{}:{port}", process.host) }
 }
 
+fn pid(id: Option<u32>) -> String {
+    id.map_or_else(|| "-".to_owned(), |id| id.to_string())
+}
+
 /// A process ended that should not have.
 pub fn ended(name: &str, how: &str, restart: bool) {
     let then = if restart { "; it is started again in a moment" } else { "" };
@@ -77,8 +81,8 @@ pub fn ended(name: &str, how: &str, restart: bool) {
 }
 
 /// It was started again.
-pub fn again(name: &str, pid: u32) {
-    println!("torc: {name} runs again, pid {pid}");
+pub fn again(name: &str, id: Option<u32>) {
+    println!("torc: {name} runs again, pid {}", pid(id));
 }
 
 /// Roles that changed.
