@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use clap::Args;
 use serde::Serialize;
-use torc_runtime::listen::PortChoice;
+use torc_runtime::listen::{Address, PortChoice};
 use torc_runtime::logging::{self, LogConfig, LogFormat, LogTarget};
 
 /// The configuration file.
@@ -70,6 +70,15 @@ macro_rules! given {
 }
 pub(crate) use given;
 
+/// Checks that each of the nodes to join is written as an address; whether it answers shows only later.
+pub fn check_join(join: &[String]) -> Result<(), String> {
+    let is_bus = |text: &str| matches!(text.parse::<Address>(), Ok(Address::Tcp { port: 1.., .. }));
+    match join.iter().find(|text| !is_bus(text)) {
+        Some(text) => Err(format!("option 'join': '{text}' is no address: write HOST:PORT or [IPV6]:PORT")),
+        None => Ok(()),
+    }
+}
+
 /// Options of the log.
 #[derive(Args, Clone, Debug)]
 pub struct LogArgs {
@@ -126,5 +135,33 @@ impl LogOptions {
     /// Opens the log.
     pub fn init(&self) -> Result<(), Box<dyn Error>> {
         Ok(logging::init(&self.config()?)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_join;
+
+    #[test]
+    fn nodes_to_join_are_addresses() {
+        let check = |text: &str| check_join(&["node-1:16379".to_owned(), text.to_owned()]);
+        for good in ["node-2.example:16379", "127.0.0.1:1", "[::1]:65535"] {
+            assert_eq!(check(good), Ok(()));
+        }
+        for bad in [
+            "",
+            "node-2",
+            "node-2:",
+            ":16379",
+            "node-2:0",
+            "node-2:65536",
+            "::1:16379",
+            "a b:1",
+            "unix:/x",
+            "/x",
+        ] {
+            assert!(check(bad).is_err_and(|error| error.contains(&format!("'{bad}'"))), "{bad}");
+        }
+        assert_eq!(check_join(&[]), Ok(()));
     }
 }

@@ -11,7 +11,7 @@ use torc_runtime::datadir;
 use torc_runtime::listen::{Address, Hosts, PortChoice, SocketOptions, bind, parse_mode};
 use torc_runtime::shutdown;
 
-use super::options::{ConfigArgs, ListenArgs, LogArgs, LogOptions, given};
+use super::options::{ConfigArgs, ListenArgs, LogArgs, LogOptions, check_join, given};
 
 /// Options of `torc proxy`: flags, then the environment, then the file, then defaults.
 #[derive(Args, Debug)]
@@ -103,6 +103,7 @@ pub fn run(args: ProxyArgs) -> Result<(), Box<dyn Error>> {
     if options.listen.join.is_empty() {
         return Err("option 'join': name the bus of at least one node (HOST:PORT)".into());
     }
+    check_join(&options.listen.join)?;
     check_listen(&options.listen)?;
     if check_only {
         let mut shown = options;

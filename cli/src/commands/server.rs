@@ -11,7 +11,7 @@ use torc_runtime::shutdown;
 use torc_server::ServerConfig;
 use torc_server::node::AllocatorStats;
 
-use super::options::{ConfigArgs, ListenArgs, LogArgs, LogOptions, given};
+use super::options::{ConfigArgs, ListenArgs, LogArgs, LogOptions, check_join, given};
 
 /// Options of `torc server`: flags, then the environment, then the file, then defaults.
 #[derive(Args, Debug)]
@@ -103,6 +103,7 @@ pub fn run(args: ServerArgs) -> Result<(), Box<dyn Error>> {
     let options = merge(args)?;
     options.log.check()?;
     options.server.check()?;
+    check_join(&options.server.join)?;
     if check_only {
         let mut shown = options;
         if !shown.server.requirepass.is_empty() {
