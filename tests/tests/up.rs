@@ -105,6 +105,19 @@ fn comes_up_goes_down_and_comes_up_again() {
         assert!(status.contains(wanted), "{wanted} is missing:\n{status}");
     }
 
+    // A policy is listed as it was set, until it is removed.
+    let policy = |words: &[&str]| {
+        let output = cluster.torc(&[&["cluster", "policy"][..], words].concat());
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    assert_eq!(policy(&[]), (true, String::new()));
+    assert!(!policy(&["lock:"]).0 && !policy(&["lock:", "--set", r#"{"akc":"in-sync"}"#]).0);
+    assert!(policy(&["lock:", "--set", r#"{"ack":"in-sync"}"#]).0);
+    let listed = "{\"prefix\":\"lock:\",\"ack\":\"in-sync\",\"no_evict\":false}\n";
+    assert_eq!(policy(&[]), (true, listed.to_owned()));
+    assert!(policy(&["lock:", "--remove"]).0);
+    assert_eq!(policy(&[]), (true, String::new()));
+
     // A second one cannot have the folder.
     let text = fails(&cluster.dir().join("."), &[]);
     assert!(text.contains("in use") || text.contains("lock") || text.contains("already"), "{text}");

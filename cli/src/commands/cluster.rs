@@ -25,7 +25,7 @@ pub enum ClusterCommand {
     FailoverUnclean(UncleanArgs),
     /// Moves every primary off a node, before it is stopped
     Drain(DrainArgs),
-    /// Sets how keys with a prefix are acknowledged and read
+    /// Sets how keys with a prefix are acknowledged and read; without a prefix: lists what is set
     Policy(PolicyArgs),
 }
 
@@ -95,13 +95,13 @@ pub struct DrainArgs {
 pub struct PolicyArgs {
     #[command(flatten)]
     cluster: ClusterArgs,
-    /// The prefix of the keys
-    prefix: String,
+    /// The prefix of the keys [default: list all policies, one JSON object a line]
+    prefix: Option<String>,
     /// The policy as JSON: {"ack": "in-sync", "read": "strong", …}; --remove takes it away
-    #[arg(long, value_name = "JSON", required_unless_present = "remove")]
+    #[arg(long, value_name = "JSON", requires = "prefix")]
     set: Option<String>,
     /// Removes the policy
-    #[arg(long)]
+    #[arg(long, requires = "prefix", conflicts_with = "set")]
     remove: bool,
 }
 
@@ -243,12 +243,19 @@ async fn drain(args: DrainArgs) -> Result<(), Box<dyn Error>> {
 
 async fn policy(args: PolicyArgs) -> Result<(), Box<dyn Error>> {
     let (tool, ..) = args.cluster.tool()?;
+    let Some(prefix) = args.prefix else {
+        for policy in &tool.status().await?.map.policies {
+            println!("{}", serde_json::to_string(policy)?);
+        }
+        return Ok(());
+    };
     let command = match args.set {
-        None => MapCommand::RemovePolicy { prefix: args.prefix },
+        None if args.remove => MapCommand::RemovePolicy { prefix },
+        None => return Err("say what to do with the prefix: --set JSON or --remove".into()),
         Some(json) => {
             let mut fields: serde_json::Map<String, serde_json::Value> =
                 serde_json::from_str(&json).map_err(|e| format!("--set is no JSON object: {e}"))?;
-            fields.insert("prefix".to_owned(), args.prefix.into());
+            fields.insert("prefix".to_owned(), prefix.into());
             let policy: Policy = serde_json::from_value(fields.into()).map_err(|e| format!("--set: {e}"))?;
             MapCommand::SetPolicy { policy }
         }
