@@ -27,7 +27,7 @@ use thiserror::Error;
 use crate::resp::{Args, ReplyWriter, Value, encode_request};
 
 /// The version of everything that parts of Torc say to each other.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// The shortest secret, in bytes.
 pub const MIN_SECRET_BYTES: usize = 16;
 /// The longest secret, in bytes.
@@ -467,8 +467,8 @@ mod tests {
         let error = Hello::decode(&bytes).expect_err("another version");
         assert_eq!(error, HandshakeError::Version { theirs: 9 });
         assert!(error.to_string().contains("version 9"), "{error}");
-        let value = Value::Array(vec![Value::Integer(2), Value::Null, Value::Null]);
-        assert_eq!(HelloReply::from_value(&value), Err(HandshakeError::Version { theirs: 2 }));
+        let value = Value::Array(vec![Value::Integer(9), Value::Null, Value::Null]);
+        assert_eq!(HelloReply::from_value(&value), Err(HandshakeError::Version { theirs: 9 }));
     }
 
     #[test]

@@ -152,7 +152,7 @@ fn commands(entry: &Entry) {
 /// The handshake of proxies on a node's RESP port.
 fn proxy_handshake(entry: &Entry) {
     let nonce = "00".repeat(16);
-    let hello = ["TORC.HELLO", "1", "proxy", "test", &nonce];
+    let hello = ["TORC.HELLO", "2", "proxy", "test", &nonce];
     for proof in ["00".repeat(32), "00".repeat(31), String::new(), "no digits".to_owned()] {
         let mut connection = entry.connect();
         let reply = connection.call(&hello).expect("an answer");
@@ -167,7 +167,7 @@ fn proxy_handshake(entry: &Entry) {
     // Out of order, and in a version of tomorrow.
     let reply = entry.connect().call(&["TORC.AUTH", &"00".repeat(32)]).expect("an answer");
     assert!(reply.is_error(), "{reply:?}");
-    let reply = entry.connect().call(&["TORC.HELLO", "2", "proxy", "test", &nonce]).expect("an answer");
+    let reply = entry.connect().call(&["TORC.HELLO", "9", "proxy", "test", &nonce]).expect("an answer");
     assert!(reply.text().is_some_and(|text| text.contains("version")), "{reply:?}");
 }
 

@@ -15,7 +15,11 @@
 mod ghost;
 mod pool;
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use torc_cluster::map::{Ack, Policy};
 use torc_protocol::error as text;
 
 use self::ghost::Ghosts;
@@ -27,7 +31,7 @@ use crate::settings::{EvictionClock, EvictionPolicy, Settings};
 use crate::shard::Role;
 use crate::stats::WorkerStats;
 use crate::store::table::Keyed;
-use crate::store::{DATABASES, Entry, Key, STRIPES};
+use crate::store::{DATABASES, Entry, Key, STRIPES, Stripe};
 
 /// Evictions that one request may wait for.
 const MAX_PER_REQUEST: usize = 64;
@@ -56,6 +60,8 @@ const FIT_EVERY: u64 = 1 << 14;
 pub struct Eviction {
     pools: Mutex<Pools>,
     ghosts: Ghosts,
+    /// Prefixes of the map's policies, and whether their keys are kept.
+    kept: ArcSwap<Vec<(Box<[u8]>, bool)>>,
 }
 
 #[derive(Debug, Default)]
@@ -100,6 +106,23 @@ fn next(rng: &mut u64) -> u64 {
 }
 
 impl Eviction {
+    /// Takes the policies of the map: keys with a prefix that is `no_evict`, or acknowledged `in-sync` (a lock made by a
+    /// Redlock library), are never evicted.
+    pub fn follow(&self, policies: &[Policy]) {
+        let kept = |policy: &Policy| policy.no_evict || policy.ack == Some(Ack::InSync);
+        let new = policies.iter().map(|policy| (policy.prefix.as_bytes().into(), kept(policy))).collect();
+        if **self.kept.load() != new {
+            self.kept.store(Arc::new(new));
+        }
+    }
+
+    /// Whether a key is never evicted: the longest prefix of the policies decides.
+    fn keeps(&self, key: &[u8]) -> bool {
+        let kept = self.kept.load();
+        let matching = kept.iter().filter(|(prefix, _)| key.starts_with(prefix));
+        matching.max_by_key(|(prefix, _)| prefix.len()).is_some_and(|(_, kept)| *kept)
+    }
+
     /// The access note of a new key: under S3-FIFO it depends on whether the key was here not long ago.
     pub fn arrival(&self, clock: EvictionClock, hash: u64) -> u32 {
         if clock.is_fifo() && self.ghosts.take(hash) { clock.fresh_main() } else { clock.fresh() }
@@ -127,40 +150,24 @@ impl Node {
             if (self.store.used_bytes() as u64) < settings.maxmemory {
                 return Ok(());
             }
-            let Some(victim) = self.candidate(&settings, now_ms, rng) else {
+            if !self.evict_one(&settings, (effects, records), stats, now_ms, rng) {
                 // Nothing may go: refuse, unless this very request has made some room.
                 return if evicted > 0 { Ok(()) } else { Err(text::OOM.into()) };
-            };
-            self.evict(&victim, effects, records, stats);
+            }
         }
         // Much has to go (somebody stored a giant): this request has done its share, the next ones do theirs.
         Ok(())
     }
 
-    fn evict(
+    /// Removes the key that goes next; false when none may go.
+    fn evict_one(
         &self,
-        victim: &Candidate,
-        effects: &mut EffectWriter,
-        records: &mut Vec<u8>,
+        settings: &Settings,
+        (effects, records): (&mut EffectWriter, &mut Vec<u8>),
         stats: &WorkerStats,
-    ) {
-        let key = self.store.key(&victim.key);
-        let mut stripe = self.store.stripe(victim.stripe);
-        let Some(old) = stripe.remove(victim.db, &key) else { return };
-        stripe.changed(victim.db, key.bytes);
-        effects.delete(victim.db, key.bytes);
-        if !effects.is_empty() {
-            effects.take_record(self.shard.term().0, self.shard.next_offset(), records);
-        }
-        let growth = stripe.take_growth();
-        drop(stripe);
-        self.store.report_growth(growth);
-        stats.evicted.add(1);
-        self.drop_later(Some(old));
-    }
-
-    /// The key that goes next.
-    fn candidate(&self, settings: &Settings, now_ms: u64, rng: &mut u64) -> Option<Candidate> {
+        now_ms: u64,
+        rng: &mut u64,
+    ) -> bool {
         let policy = settings.maxmemory_policy;
         let mut pools = self.eviction.pools.lock();
         pools.begin(policy, &self.eviction.ghosts);
@@ -172,18 +179,33 @@ impl Node {
         for _ in 0..MAX_TAKEN {
             // New samples for each candidate that is taken: the pools never live on old news alone.
             if self.sample_candidates(&mut pools, settings, now_ms, rng) == 0 {
-                return None;
+                return false;
             }
-            while let Some(candidate) = pools.next().pop() {
-                if self.may_go(&candidate, policy, now_ms, rng) {
-                    return Some(candidate);
+            while let Some(victim) = pools.next().pop() {
+                // Who holds a stripe for long (a script) must not hold up all who need room: the next one goes instead.
+                let Some(mut stripe) = self.store.try_stripe(victim.stripe) else { continue };
+                let key = self.store.key(&victim.key);
+                if self.may_go(&victim, &key, &mut stripe, policy, now_ms, rng)
+                    && let Some(old) = stripe.remove(victim.db, &key)
+                {
+                    stripe.changed(victim.db, key.bytes);
+                    effects.delete(victim.db, key.bytes);
+                    if !effects.is_empty() {
+                        effects.take_record(self.shard.term().0, self.shard.next_offset(), records);
+                    }
+                    let growth = stripe.take_growth();
+                    drop((stripe, pools));
+                    self.store.report_growth(growth);
+                    stats.evicted.add(1);
+                    self.drop_later(Some(old));
+                    return true;
                 }
                 if policy == EvictionPolicy::AllKeysS3Fifo {
                     break;
                 }
             }
         }
-        None
+        false
     }
 
     /// Looks at random entries, and keeps those that are better than what is known. Answers how many may go.
@@ -192,13 +214,16 @@ impl Node {
         let mut found = 0;
         for _ in 0..MAX_LOOKS {
             let index = (next(rng) % STRIPES as u64) as u16;
-            let stripe = self.store.stripe(index);
+            let Some(stripe) = self.store.try_stripe(index) else { continue };
             let dbs: smallvec::SmallVec<[u8; DATABASES]> = stripe.databases().collect();
             let Some(&db) = dbs.get(next(rng) as usize % dbs.len().max(1)) else { continue };
             let Some(entry) = stripe.sample(db, next(rng)) else { continue };
             let Some(score) = score(settings.maxmemory_policy, clock, entry, rng) else { continue };
             let is_small = clock.is_fifo() && !clock.is_main(entry.access());
             pools.sampled(is_small);
+            if self.eviction.keeps(entry.key()) {
+                continue;
+            }
             let pool = if is_small { &mut pools.small } else { &mut pools.main };
             if pool.wants(score) {
                 pool.add(Candidate { stripe: index, db, key: entry.key().into(), score });
@@ -213,11 +238,17 @@ impl Node {
 
     /// Whether a candidate may still go: it is there, and was not used since it was sampled. Under S3-FIFO this is
     /// the end of its queue: it may move instead.
-    fn may_go(&self, candidate: &Candidate, policy: EvictionPolicy, now_ms: u64, rng: &mut u64) -> bool {
+    fn may_go(
+        &self,
+        candidate: &Candidate,
+        key: &Key<'_>,
+        stripe: &mut Stripe,
+        policy: EvictionPolicy,
+        now_ms: u64,
+        rng: &mut u64,
+    ) -> bool {
         let clock = self.eviction_clock(now_ms);
-        let key: Key<'_> = self.store.key(&candidate.key);
-        let mut stripe = self.store.stripe(candidate.stripe);
-        let Some(entry) = stripe.peek(candidate.db, &key) else { return false };
+        let Some(entry) = stripe.peek(candidate.db, key) else { return false };
         if !clock.is_fifo() {
             // A score only grows while nobody uses the key.
             let random = matches!(policy, EvictionPolicy::AllKeysRandom | EvictionPolicy::VolatileRandom);
@@ -228,7 +259,7 @@ impl Node {
         }
         match clock.at_queue_end(entry.access()) {
             Some(moved) => {
-                stripe.update(candidate.db, &key, |entry| entry.set_access(moved));
+                stripe.update(candidate.db, key, |entry| entry.set_access(moved));
                 false
             }
             None => {
@@ -255,5 +286,24 @@ fn score(policy: EvictionPolicy, clock: EvictionClock, entry: &Entry, rng: &mut 
         EvictionPolicy::VolatileLru => expire.map(|_| u64::from(clock.idle_s(entry.access()))),
         EvictionPolicy::VolatileLfu => expire.map(|_| rarity(entry)),
         EvictionPolicy::VolatileTtl => expire.map(|at| u64::MAX - at),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policies_say_what_is_kept() {
+        let eviction = Eviction::default();
+        assert!(!eviction.keeps(b"lock:a"));
+        let policy = |prefix: &str| Policy { prefix: prefix.into(), ..Policy::default() };
+        eviction.follow(&[
+            Policy { ack: Some(Ack::InSync), ..policy("lock:") },
+            Policy { no_evict: true, ..policy("config:") },
+            policy("lock:cheap:"),
+        ]);
+        assert!(eviction.keeps(b"lock:a") && eviction.keeps(b"config:x"));
+        assert!(!eviction.keeps(b"lock:cheap:a") && !eviction.keeps(b"other"));
     }
 }

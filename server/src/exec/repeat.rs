@@ -22,6 +22,10 @@ impl<'n> Batch<'n, '_> {
         ack: Ack,
     ) -> Result<Option<Done>, CommandError> {
         let (Some(id), Some(slot)) = (request.id, request.home) else { return Ok(None) };
+        // Some commands do without their key's stripe (WATCH that is refused inside MULTI): nothing is kept there.
+        if !access.covers(slot) {
+            return Ok(None);
+        }
         match access.stripe(slot).remembered().map_or(Seen::New, |table| table.look(id, request.repeated)) {
             Seen::New => Ok(None),
             Seen::TooOld => Err(text::REQUEST_ID_TOO_OLD.into()),

@@ -25,11 +25,14 @@ use crate::node::Node;
 pub use state::{DEFAULT_BACKLOG_BYTES, Replication};
 pub use summary::{ReplicaSummary, Summary};
 
+/// Records are collected this often even if nobody announces them: a safety net, workers do so at the end of a turn or
+/// after some batches.
+const LOOK_ANYWAY: Duration = Duration::from_millis(100);
+
 /// Moves the workers' records into the backlog until shut down.
 pub async fn pump(node: Arc<Node>, repl: Arc<Replication>, shutdown: Shutdown) {
     while !shutdown.triggered() {
-        // The time-out is a safety net only: each hand-over wakes this task.
-        let _ = tokio::time::timeout(Duration::from_millis(100), node.shard.records_ready()).await;
+        let _ = tokio::time::timeout(LOOK_ANYWAY, node.shard.records_ready()).await;
         repl.pump(&node);
     }
 }

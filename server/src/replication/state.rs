@@ -165,6 +165,7 @@ impl Replication {
 
     /// Takes a map: the node leads, follows or leaves as it says.
     pub fn on_map(&self, node: &Node, map: &ClusterMap, now_ns: u64) -> Option<Change> {
+        node.eviction.follow(&map.policies);
         let closed = node.close_gate();
         let mut state = self.lock();
         if state.member.is_none() {
