@@ -27,6 +27,11 @@ hit-ratio *args:
     cargo build --release -p torc
     bench/hit-ratio {{ args }}
 
+# How long a failover takes on this machine.
+failover *args:
+    cargo build --release -p torc
+    bench/failover {{ args }}
+
 # Random commands against redis-server from another seed, e.g. `just differential 7 100000`.
 differential seed="1" commands="20000":
     TORC_DIFF_SEED={{ seed }} TORC_DIFF_COMMANDS={{ commands }} cargo test -p torc-tests --test differential_redis random_
