@@ -3,11 +3,12 @@
 
 use torc_cluster::lock::{FenceEffect, Token};
 
-use crate::effect::{Effect, EffectWriter, Items};
+use crate::effect::{DecodeError, Effect, EffectWriter};
 use crate::node::Node;
-use crate::store::entry::Value;
+use crate::rdb;
 use crate::store::table::Keyed;
-use crate::store::{Entry, HashValue, Key, Meta, STRIPES, Stripe, stripe_of};
+use crate::store::value::{HashValue, Kind, ListValue, SetValue, SortedSetValue, StreamValue};
+use crate::store::{Collection, Entry, Key, Meta, STRIPES, Stripe, stripe_of};
 
 /// Applies one effect. `now_ns` is this node's CLOCK_BOOTTIME: locks carry remaining durations.
 pub fn apply(node: &Node, effect: &Effect<'_>, now_ns: u64) {
@@ -19,14 +20,14 @@ pub fn apply(node: &Node, effect: &Effect<'_>, now_ns: u64) {
                 stripe.changed(db, key.bytes);
             });
         }
-        Effect::PutHash { db, key, meta, items } => {
-            let hash = hash_of(node, items);
-            on_key(node, key, |stripe, key| {
-                stripe.insert(db, key, Entry::object(key.bytes, Value::Hash(hash), &meta));
+        Effect::Put { db, key, meta, value } => match rdb::read_value(value, &node.env()) {
+            Ok(value) => on_key(node, key, |stripe, key| {
+                stripe.insert(db, key, Entry::object(key.bytes, value, &meta));
                 stripe.saw_version(meta.version);
                 stripe.changed(db, key.bytes);
-            });
-        }
+            }),
+            Err(error) => damaged(key, &error),
+        },
         Effect::Delete { db, key } => on_key(node, key, |stripe, key| {
             node.drop_later(stripe.remove(db, key));
             stripe.changed(db, key.bytes);
@@ -61,43 +62,13 @@ pub fn apply(node: &Node, effect: &Effect<'_>, now_ns: u64) {
             stripe.saw_version(version);
             stripe.changed(db, key.bytes);
         }),
-        Effect::HashSet { db, key, version, items } => {
-            let limits = node.settings.load().hash_packed;
-            let hasher = node.store.hasher();
-            on_key(node, key, |stripe, key| {
-                if stripe.peek(db, key).is_none() {
-                    let meta = Meta { version, ..Meta::default() };
-                    let empty = Value::Hash(HashValue::default());
-                    stripe.insert(db, key, Entry::object(key.bytes, empty, &meta));
-                }
-                stripe.update(db, key, |entry| {
-                    entry.set_version(version);
-                    if let Some(hash) = entry.as_hash_mut() {
-                        for (field, value) in pairs(items) {
-                            hash.set(field, value, &limits, hasher);
-                        }
-                    }
-                });
-                stripe.saw_version(version);
-                stripe.changed(db, key.bytes);
-            });
-        }
-        Effect::HashDelete { db, key, version, items } => on_key(node, key, |stripe, key| {
-            let empty = stripe.update(db, key, |entry| {
-                entry.set_version(version);
-                entry.as_hash_mut().is_some_and(|hash| {
-                    items.for_each(|field| {
-                        hash.remove(field);
-                    });
-                    hash.is_empty()
-                })
-            });
-            if empty == Some(true) {
-                node.drop_later(stripe.remove(db, key));
-            }
-            stripe.saw_version(version);
-            stripe.changed(db, key.bytes);
-        }),
+        Effect::Change { db, key, version, kind, body } => match kind {
+            Kind::Hash => change::<HashValue>(node, db, key, version, body),
+            Kind::List => change::<ListValue>(node, db, key, version, body),
+            Kind::Set => change::<SetValue>(node, db, key, version, body),
+            Kind::SortedSet => change::<SortedSetValue>(node, db, key, version, body),
+            Kind::Stream => change::<StreamValue>(node, db, key, version, body),
+        },
         Effect::Flush { .. } | Effect::Swap { .. } => {
             (0..STRIPES as u16).for_each(|index| apply_to_stripe(node, index, effect));
         }
@@ -174,15 +145,31 @@ fn update(node: &Node, db: u8, key: &[u8], version: u32, change: impl FnOnce(&mu
     });
 }
 
-fn pairs<'a>(mut items: Items<'a>) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
-    std::iter::from_fn(move || Some((items.next()?, items.next()?)))
+/// What [`Effect::Change`] does.
+fn change<C: Collection>(node: &Node, db: u8, key: &[u8], version: u32, body: &[u8]) {
+    let env = node.env();
+    on_key(node, key, |stripe, key| {
+        if stripe.peek(db, key).is_none() {
+            let meta = Meta { version, ..Meta::default() };
+            stripe.insert(db, key, Entry::object(key.bytes, C::default().into_value(), &meta));
+        }
+        let empty = stripe.update(db, key, |entry| {
+            entry.set_version(version);
+            let Some(collection) = entry.as_collection_mut::<C>() else { return false };
+            if let Err(error) = collection.replay(body, &env) {
+                damaged(key.bytes, &error);
+            }
+            collection.is_empty() && !C::STAYS_EMPTY
+        });
+        if empty == Some(true) {
+            node.drop_later(stripe.remove(db, key));
+        }
+        stripe.saw_version(version);
+        stripe.changed(db, key.bytes);
+    });
 }
 
-fn hash_of(node: &Node, items: Items<'_>) -> HashValue {
-    let limits = node.settings.load().hash_packed;
-    let mut hash = HashValue::default();
-    for (field, value) in pairs(items) {
-        hash.set(field, value, &limits, node.store.hasher());
-    }
-    hash
+/// A primary of ours wrote what cannot be read: the replica goes on, and says so.
+fn damaged(key: &[u8], error: &DecodeError) {
+    tracing::error!(key = %key.escape_ascii(), %error, "an effect on a collection cannot be applied");
 }

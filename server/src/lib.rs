@@ -17,6 +17,8 @@ mod long_double;
 pub mod memcached;
 pub mod metrics;
 pub mod node;
+pub mod notify;
+pub mod rdb;
 pub mod replication;
 pub mod run;
 pub mod script;

@@ -1,6 +1,6 @@
 //! The process: what workers, control and replication share.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -18,13 +18,14 @@ use crate::clients::Clients;
 use crate::eviction::Eviction;
 use crate::lock::LockDesk;
 use crate::memcached::PendingFlush;
+use crate::notify::Class;
 use crate::script::ScriptCache;
 use crate::settings::{EvictionClock, Notes, Settings};
 use crate::shard::gate::Exclusive;
 use crate::shard::{Role, Shard};
 use crate::slow::SlowLog;
 use crate::stats::{Rates, Sample, WorkerStats};
-use crate::store::{Entry, KeyHasher, Store};
+use crate::store::{Entry, Env, KeyHasher, Store};
 
 /// Values below this many heap bytes are freed where they are replaced.
 const LAZY_FREE_BYTES: usize = 64 * 1024;
@@ -99,6 +100,7 @@ struct Quick {
     notes: AtomicU8,
     maxmemory: AtomicU64,
     default_ack: AtomicU8,
+    notify: AtomicU16,
 }
 
 impl Quick {
@@ -106,6 +108,7 @@ impl Quick {
         self.notes.store(settings.maxmemory_policy.notes() as u8, Ordering::Relaxed);
         self.maxmemory.store(settings.maxmemory, Ordering::Relaxed);
         self.default_ack.store(settings.default_ack as u8, Ordering::Relaxed);
+        self.notify.store(settings.notify.number(), Ordering::Relaxed);
         self.version.fetch_add(1, Ordering::Release);
     }
 }
@@ -185,6 +188,22 @@ impl Node {
         // Workers that now stand before the gate are in the middle of a turn.
         (0..self.stats.len()).for_each(|worker| self.shard.announce(worker));
         closed
+    }
+
+    /// Which keyspace events are published.
+    #[inline]
+    pub fn notify_classes(&self) -> Class {
+        Class::from_number(self.quick.notify.load(Ordering::Relaxed))
+    }
+
+    /// Publishes a keyspace event of the database to its subscribers.
+    pub fn publish_event(&self, wanted: Class, db: u8, event: &str, key: &[u8]) {
+        tracing::trace!(?wanted, db, event, key = %key.escape_ascii(), "keyspace event");
+    }
+
+    /// What a change of a collection needs to know.
+    pub fn env(&self) -> Env {
+        Env { limits: self.settings.load().limits, hasher: self.store.hasher() }
     }
 
     /// Frees a replaced entry: a big one on a thread of its own.

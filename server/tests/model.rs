@@ -13,7 +13,7 @@ use torc_server::exec::testing::{Harness, START_MS};
 use torc_server::node::Node;
 use torc_server::settings::Settings;
 use torc_server::store::table::Keyed;
-use torc_server::store::{PackedLimits, STRIPES, ValueRef};
+use torc_server::store::{Limits, PackedLimits, STRIPES, ValueRef};
 
 /// Databases that the commands use.
 const DBS: u8 = 3;
@@ -492,6 +492,7 @@ fn dump(node: &Node) -> BTreeMap<(u8, Bytes), Row> {
                     ValueRef::Hash(hash) => {
                         Value::Hash(hash.iter().map(|(f, v)| (f.to_vec(), v.to_vec())).collect())
                     }
+                    other => panic!("no command makes a {}", other.type_name()),
                 };
                 let row = (value, entry.expire_ms(), entry.mc_flags(), entry.version());
                 rows.insert((db, entry.key().to_vec()), row);
@@ -512,7 +513,7 @@ fn check_account(node: &Node) {
 }
 
 fn settings() -> Settings {
-    Settings { hash_packed: LIMITS, ..Settings::default() }
+    Settings { limits: Limits { hash: LIMITS, ..Limits::default() }, ..Settings::default() }
 }
 
 fn apply_records(node: &Node, mut bytes: &[u8]) {

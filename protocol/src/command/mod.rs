@@ -103,6 +103,14 @@ commands! {
     Bitmap(BitmapCommand),
     /// Hashes.
     Hash(HashCommand),
+    /// Lists.
+    List(ListCommand),
+    /// Sets.
+    Set(SetCommand),
+    /// Sorted sets.
+    SortedSet(SortedSetCommand),
+    /// Streams.
+    Stream(StreamCommand),
     /// Transactions.
     Transactions(TransactionCommand),
     /// Scripts.

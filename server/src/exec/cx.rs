@@ -12,11 +12,13 @@ use super::session::Session;
 use super::{Flow, Now};
 use crate::effect::EffectWriter;
 use crate::node::Node;
+use crate::notify::Class;
 use crate::script::Engine;
 use crate::settings::EvictionClock;
 use crate::stats::WorkerStats;
+use crate::store::value::{HashChange, HashValue};
 use crate::store::{
-    Access, Entry, HashValue, Key, Meta, SLOTS_PER_STRIPE, STRIPES, Stripe, ValueRef, entry::Value,
+    Access, Collection, Entry, Env, Key, Meta, SLOTS_PER_STRIPE, STRIPES, Stripe, Value, ValueRef,
 };
 
 /// Result of a handler: the reply is written, or an error says why not.
@@ -164,12 +166,11 @@ impl Cx<'_, '_> {
         }
     }
 
-    /// The hash at a key that is read; `None` when there is no key.
-    pub fn read_hash(&mut self, key: &Key<'_>) -> Result<Option<&HashValue>, CommandError> {
-        match self.read(key).map(Entry::value) {
+    /// The collection at a key that is read; `None` when there is no key.
+    pub fn read_as<C: Collection>(&mut self, key: &Key<'_>) -> Result<Option<&C>, CommandError> {
+        match self.read(key) {
             None => Ok(None),
-            Some(ValueRef::Hash(hash)) => Ok(Some(hash)),
-            Some(_) => Err(CommandError::WrongType),
+            Some(entry) => entry.as_collection().map(Some).ok_or(CommandError::WrongType),
         }
     }
 
@@ -182,12 +183,11 @@ impl Cx<'_, '_> {
         }
     }
 
-    /// The hash at a key that is about to be changed; `None` when there is no key.
-    pub fn peek_hash(&mut self, key: &Key<'_>) -> Result<Option<&HashValue>, CommandError> {
-        match self.peek(key).map(Entry::value) {
+    /// The collection at a key that is about to be changed; `None` when there is no key.
+    pub fn peek_as<C: Collection>(&mut self, key: &Key<'_>) -> Result<Option<&C>, CommandError> {
+        match self.peek(key) {
             None => Ok(None),
-            Some(ValueRef::Hash(hash)) => Ok(Some(hash)),
-            Some(_) => Err(CommandError::WrongType),
+            Some(entry) => entry.as_collection().map(Some).ok_or(CommandError::WrongType),
         }
     }
 
@@ -306,25 +306,102 @@ impl Cx<'_, '_> {
         len
     }
 
+    /// As [`Cx::read_as`], with the reply's writer at hand, so that elements go to the reply without a copy between.
+    pub fn read_as_and<'s, C: Collection + 's, R>(
+        &'s mut self,
+        key: &Key<'_>,
+        then: impl FnOnce(Option<&'s C>, ReplyWriter<'s>) -> R,
+    ) -> Result<R, CommandError> {
+        self.read_and(key, |entry, reply| match entry.map(Entry::as_collection::<C>) {
+            None => Ok(then(None, reply)),
+            Some(Some(collection)) => Ok(then(Some(collection), reply)),
+            Some(None) => Err(CommandError::WrongType),
+        })
+    }
+
+    /// Tells those who subscribe to keyspace events that `event` (Redis's name of it) happened to the key.
+    #[inline]
+    pub fn notify(&mut self, class: Class, event: &'static str, key: &[u8]) {
+        let wanted = self.node.notify_classes();
+        if wanted.contains(class) {
+            self.node.publish_event(wanted, self.db, event, key);
+        }
+    }
+
+    /// What a change of a collection needs to know of the store.
+    pub fn env(&self) -> Env {
+        self.node.env()
+    }
+
+    /// Changes the collection at a key in place, a missing one is created first, and one that is empty afterwards goes
+    /// (unless its type stays). `change` says whether it changed anything; if so, `record` writes what for the
+    /// replicas, in the form that the type's [`Collection::replay`] reads. Answers what `change` answered.
+    ///
+    /// A collection that `change` leaves as it was has the same version and no effect; a missing one stays missing.
+    pub fn modify<C: Collection, R>(
+        &mut self,
+        key: &Key<'_>,
+        change: impl FnOnce(&mut C) -> (R, bool),
+        record: impl FnOnce(&mut Vec<u8>, &R),
+    ) -> Result<R, CommandError> {
+        let clock = self.clock();
+        self.expire_if_due(key);
+        let db = self.db;
+        let stripe = self.access.stripe(key.slot);
+        let Some(entry) = stripe.peek(db, key) else {
+            let mut collection = C::default();
+            let (result, changed) = change(&mut collection);
+            if changed && (C::STAYS_EMPTY || !collection.is_empty()) {
+                let meta = self.fresh_meta(key);
+                let stripe = self.access.stripe(key.slot);
+                stripe.insert(db, key, Entry::object(key.bytes, collection.into_value(), &meta));
+                stripe.changed(db, key.bytes);
+                self.dirty += 1;
+                self.effects.change(db, key.bytes, meta.version, C::KIND, |out| record(out, &result));
+            }
+            return Ok(result);
+        };
+        if entry.as_collection::<C>().is_none() {
+            return Err(CommandError::WrongType);
+        }
+        let version = stripe.next_version();
+        let done = stripe.update(db, key, |entry| {
+            let (result, changed) = change(entry.as_collection_mut::<C>()?);
+            if changed {
+                entry.set_version(version);
+                entry.set_access(clock.touched(entry.access()));
+            }
+            let empty = entry.as_collection::<C>().is_some_and(|c| c.is_empty() && !C::STAYS_EMPTY);
+            Some((result, changed, empty))
+        });
+        let Some(Some((result, changed, empty))) = done else { return Err(CommandError::WrongType) };
+        if changed {
+            stripe.changed(db, key.bytes);
+            self.dirty += 1;
+            if empty {
+                self.node.drop_later(stripe.remove(db, key));
+                self.effects.delete(db, key.bytes);
+            } else {
+                self.effects.change(db, key.bytes, version, C::KIND, |out| record(out, &result));
+            }
+        }
+        Ok(result)
+    }
+
     /// Sets fields (`items` alternates fields and values) of the hash at a key, which is a hash or missing; answers
     /// how many were new.
     pub fn hash_set<'i>(
         &mut self,
         key: &Key<'_>,
         items: impl ExactSizeIterator<Item = &'i [u8]> + Clone,
-    ) -> usize {
-        let limits = self.node.settings.load().hash_packed;
-        let hasher = self.node.store.hasher();
+    ) -> Result<usize, CommandError> {
+        let Env { limits, hasher } = self.env();
         let pairs = items.clone();
-        let done = self.update(key, |e| e.as_hash_mut().map_or(0, |h| h.set_all(pairs, &limits, hasher)));
-        if let Some((added, version)) = done {
-            self.effects.hash_set(self.db, key.bytes, version, items);
-            return added;
-        }
-        let mut hash = HashValue::default();
-        let added = hash.set_all(items, &limits, hasher);
-        self.put_object(key, Value::Hash(hash), None);
-        added
+        self.modify(
+            key,
+            |hash: &mut HashValue| (hash.set_all(pairs, &limits.hash, hasher), true),
+            |out, _| HashChange::put_set(out, items),
+        )
     }
 
     /// Removes fields of the hash at a key; answers how many there were. The key goes with its last field.
@@ -332,25 +409,16 @@ impl Cx<'_, '_> {
         &mut self,
         key: &Key<'_>,
         fields: impl ExactSizeIterator<Item = &'i [u8]> + Clone,
-    ) -> usize {
-        let any = self
-            .peek(key)
-            .and_then(Entry::as_hash)
-            .is_some_and(|h| fields.clone().any(|field| h.get(field).is_some()));
-        if !any {
-            return 0;
-        }
+    ) -> Result<usize, CommandError> {
         let names = fields.clone();
-        let done = self.update(key, |e| {
-            e.as_hash_mut().map_or((0, false), |h| (names.filter(|f| h.remove(f)).count(), h.is_empty()))
-        });
-        let Some(((removed, empty), version)) = done else { return 0 };
-        if empty {
-            self.delete(key);
-        } else {
-            self.effects.hash_delete(self.db, key.bytes, version, fields);
-        }
-        removed
+        self.modify(
+            key,
+            |hash: &mut HashValue| {
+                let removed = names.filter(|f| hash.remove(f)).count();
+                (removed, removed > 0)
+            },
+            |out, _| HashChange::put_delete(out, fields),
+        )
     }
 
     /// Records the whole entry as the effect of what was done to it.

@@ -38,13 +38,12 @@ impl Filter {
 fn stripe(effect: &Effect<'_>) -> Option<u16> {
     match effect {
         Effect::PutString { key, .. }
-        | Effect::PutHash { key, .. }
+        | Effect::Put { key, .. }
         | Effect::Delete { key, .. }
         | Effect::Expire { key, .. }
         | Effect::Append { key, .. }
         | Effect::Patch { key, .. }
-        | Effect::HashSet { key, .. }
-        | Effect::HashDelete { key, .. } => Some(stripe_of(key_slot(key))),
+        | Effect::Change { key, .. } => Some(stripe_of(key_slot(key))),
         Effect::FlushStripe { stripe } => Some(*stripe),
         Effect::Lock { slot, .. }
         | Effect::Fence { slot, .. }

@@ -12,7 +12,8 @@ use std::path::PathBuf;
 
 use torc_protocol::context::Ack;
 
-use crate::store::PackedLimits;
+use crate::notify::Class;
+use crate::store::Limits;
 
 /// What to remove when memory is full; Redis's names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,8 +89,10 @@ pub struct Settings {
     pub maxmemory_policy: EvictionPolicy,
     /// Candidates that are compared for one eviction.
     pub maxmemory_samples: u32,
-    /// When packed hashes become tables.
-    pub hash_packed: PackedLimits,
+    /// Which keyspace events are published.
+    pub notify: Class,
+    /// When collections change their encoding.
+    pub limits: Limits,
     /// The longest bulk string that is accepted, bytes.
     pub proto_max_bulk_bytes: u64,
     /// memcached's largest item, bytes.
@@ -142,7 +145,8 @@ impl Default for Settings {
             maxmemory: 0,
             maxmemory_policy: EvictionPolicy::NoEviction,
             maxmemory_samples: 5,
-            hash_packed: PackedLimits::default(),
+            notify: Class::default(),
+            limits: Limits::default(),
             proto_max_bulk_bytes: 512 << 20,
             max_item_bytes: 1 << 20,
             default_ack: Ack::Primary,

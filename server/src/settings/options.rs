@@ -51,10 +51,86 @@ static OPTIONS: &[Opt] = &[
         |s| s.maxmemory_samples.to_string(),
         |s, v| put(&mut s.maxmemory_samples, integer(v, 1, INT_MAX)? as u32),
     ),
-    opt("hash-max-listpack-entries", |s| s.hash_packed.entries.to_string(), set_packed_entries),
-    opt("hash-max-listpack-value", |s| s.hash_packed.value_bytes.to_string(), set_packed_value),
-    opt("hash-max-ziplist-entries", |s| s.hash_packed.entries.to_string(), set_packed_entries),
-    opt("hash-max-ziplist-value", |s| s.hash_packed.value_bytes.to_string(), set_packed_value),
+    opt(
+        "hash-max-listpack-entries",
+        |s| s.limits.hash.entries.to_string(),
+        |s, v| size(&mut s.limits.hash.entries, v),
+    ),
+    opt(
+        "hash-max-listpack-value",
+        |s| s.limits.hash.value_bytes.to_string(),
+        |s, v| size(&mut s.limits.hash.value_bytes, v),
+    ),
+    opt(
+        "hash-max-ziplist-entries",
+        |s| s.limits.hash.entries.to_string(),
+        |s, v| size(&mut s.limits.hash.entries, v),
+    ),
+    opt(
+        "hash-max-ziplist-value",
+        |s| s.limits.hash.value_bytes.to_string(),
+        |s, v| size(&mut s.limits.hash.value_bytes, v),
+    ),
+    opt(
+        "set-max-listpack-entries",
+        |s| s.limits.set.entries.to_string(),
+        |s, v| size(&mut s.limits.set.entries, v),
+    ),
+    opt(
+        "set-max-listpack-value",
+        |s| s.limits.set.value_bytes.to_string(),
+        |s, v| size(&mut s.limits.set.value_bytes, v),
+    ),
+    opt(
+        "zset-max-listpack-entries",
+        |s| s.limits.sorted_set.entries.to_string(),
+        |s, v| size(&mut s.limits.sorted_set.entries, v),
+    ),
+    opt(
+        "zset-max-listpack-value",
+        |s| s.limits.sorted_set.value_bytes.to_string(),
+        |s, v| size(&mut s.limits.sorted_set.value_bytes, v),
+    ),
+    opt(
+        "zset-max-ziplist-entries",
+        |s| s.limits.sorted_set.entries.to_string(),
+        |s, v| size(&mut s.limits.sorted_set.entries, v),
+    ),
+    opt(
+        "zset-max-ziplist-value",
+        |s| s.limits.sorted_set.value_bytes.to_string(),
+        |s, v| size(&mut s.limits.sorted_set.value_bytes, v),
+    ),
+    opt(
+        "set-max-intset-entries",
+        |s| s.limits.set_intset_entries.to_string(),
+        |s, v| size(&mut s.limits.set_intset_entries, v),
+    ),
+    opt(
+        "stream-node-max-bytes",
+        |s| s.limits.stream_node_bytes.to_string(),
+        |s, v| size(&mut s.limits.stream_node_bytes, v),
+    ),
+    opt(
+        "stream-node-max-entries",
+        |s| s.limits.stream_node_entries.to_string(),
+        |s, v| size(&mut s.limits.stream_node_entries, v),
+    ),
+    opt(
+        "list-max-listpack-size",
+        |s| s.limits.list_node_size.to_string(),
+        |s, v| put(&mut s.limits.list_node_size, integer(v, -INT_MAX - 1, INT_MAX)?),
+    ),
+    opt(
+        "list-max-ziplist-size",
+        |s| s.limits.list_node_size.to_string(),
+        |s, v| put(&mut s.limits.list_node_size, integer(v, -INT_MAX - 1, INT_MAX)?),
+    ),
+    opt(
+        "list-compress-depth",
+        |s| s.limits.list_compress_depth.to_string(),
+        |s, v| put(&mut s.limits.list_compress_depth, integer(v, 0, INT_MAX)?),
+    ),
     opt(
         "proto-max-bulk-len",
         |s| s.proto_max_bulk_bytes.to_string(),
@@ -181,12 +257,8 @@ fn set_policy(settings: &mut Settings, value: &str) -> Result<(), SetError> {
     put(&mut settings.maxmemory_policy, policy)
 }
 
-fn set_packed_entries(settings: &mut Settings, value: &str) -> Result<(), SetError> {
-    put(&mut settings.hash_packed.entries, integer(value, 0, i64::MAX)? as usize)
-}
-
-fn set_packed_value(settings: &mut Settings, value: &str) -> Result<(), SetError> {
-    put(&mut settings.hash_packed.value_bytes, integer(value, 0, i64::MAX)? as usize)
+fn size(field: &mut usize, value: &str) -> Result<(), SetError> {
+    put(field, integer(value, 0, i64::MAX)? as usize)
 }
 
 fn set_busy(settings: &mut Settings, value: &str) -> Result<(), SetError> {

@@ -8,8 +8,8 @@
 //! compact: flags u8 | access u32 | version u32 | key length varint | [expiry u64] [memcached flags u32] | key | value
 //! ```
 
-use super::hash_value::HashValue;
 use super::table::Keyed;
+use super::value::{Collection, Value, ValueRef};
 
 const HAS_EXPIRY: u8 = 1;
 const HAS_MC_FLAGS: u8 = 2;
@@ -46,34 +46,6 @@ pub struct Object {
     version: u32,
     modified: bool,
     value: Value,
-}
-
-/// A value outside the compact form.
-#[derive(Clone, Debug)]
-pub enum Value {
-    /// A long string.
-    Bytes(Vec<u8>),
-    /// A hash.
-    Hash(HashValue),
-}
-
-/// A value, borrowed.
-#[derive(Clone, Copy, Debug)]
-pub enum ValueRef<'a> {
-    /// A string's bytes.
-    String(&'a [u8]),
-    /// A hash.
-    Hash(&'a HashValue),
-}
-
-impl ValueRef<'_> {
-    /// What TYPE answers.
-    pub fn type_name(&self) -> &'static str {
-        match self {
-            ValueRef::String(_) => "string",
-            ValueRef::Hash(_) => "hash",
-        }
-    }
 }
 
 /// What an entry carries beside key and value.
@@ -218,10 +190,7 @@ impl Entry {
     pub fn value(&self) -> ValueRef<'_> {
         match self {
             Entry::Compact(bytes) => ValueRef::String(&bytes[layout(bytes).value..]),
-            Entry::Object(object) => match &object.value {
-                Value::Bytes(bytes) => ValueRef::String(bytes),
-                Value::Hash(hash) => ValueRef::Hash(hash),
-            },
+            Entry::Object(object) => object.value.view(),
         }
     }
 
@@ -234,21 +203,16 @@ impl Entry {
         }
     }
 
-    /// The hash, if it is one.
-    pub fn as_hash(&self) -> Option<&HashValue> {
-        match self.value() {
-            ValueRef::Hash(hash) => Some(hash),
-            _ => None,
-        }
+    /// The collection, if it is one of this type.
+    #[inline]
+    pub fn as_collection<C: Collection>(&self) -> Option<&C> {
+        C::of(self.value())
     }
 
-    /// The hash to change, if it is one.
-    pub fn as_hash_mut(&mut self) -> Option<&mut HashValue> {
+    /// The collection to change, if it is one of this type.
+    pub fn as_collection_mut<C: Collection>(&mut self) -> Option<&mut C> {
         match self {
-            Entry::Object(object) => match &mut object.value {
-                Value::Hash(hash) => Some(hash),
-                _ => None,
-            },
+            Entry::Object(object) => C::of_mut(&mut object.value),
             Entry::Compact(_) => None,
         }
     }
@@ -531,12 +495,7 @@ impl Entry {
         match self {
             Entry::Compact(bytes) => allocated(bytes.len()),
             Entry::Object(object) => {
-                allocated(size_of::<Object>())
-                    + allocated(object.key.len())
-                    + match &object.value {
-                        Value::Bytes(bytes) => allocated(bytes.capacity()),
-                        Value::Hash(hash) => hash.heap_bytes(),
-                    }
+                allocated(size_of::<Object>()) + allocated(object.key.len()) + object.value.heap_bytes()
             }
         }
     }

@@ -10,11 +10,11 @@
 pub mod entry;
 pub mod expiry;
 pub mod hash;
-pub mod hash_value;
 pub mod prefetch;
 pub mod remembered;
 pub mod stripe;
 pub mod table;
+pub mod value;
 
 use std::sync::atomic::{AtomicIsize, AtomicU64, Ordering};
 use std::time::Duration;
@@ -24,11 +24,11 @@ use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 use torc_protocol::slot::{SLOTS, Slot, key_slot};
 
-pub use entry::{Entry, Meta, ValueRef};
+pub use entry::{Entry, Meta};
 pub use hash::KeyHasher;
-pub use hash_value::{HashValue, PackedLimits};
 pub use remembered::{Remembered, Seen};
 pub use stripe::{DATABASES, Key, Stripe, WatchFlag};
+pub use value::{Collection, Env, Limits, PackedLimits, Value, ValueRef};
 
 /// Number of stripes.
 pub const STRIPES: usize = 1024;

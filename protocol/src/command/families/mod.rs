@@ -35,9 +35,13 @@ mod connection;
 mod generic;
 mod hash;
 mod internal;
+mod list;
 mod lock;
 mod scripting;
 mod server;
+mod set;
+mod sorted_set;
+mod stream;
 mod string;
 mod transactions;
 
@@ -47,9 +51,13 @@ pub use connection::ConnectionCommand;
 pub use generic::GenericCommand;
 pub use hash::HashCommand;
 pub use internal::InternalCommand;
+pub use list::ListCommand;
 pub use lock::LockCommand;
 pub use scripting::ScriptingCommand;
 pub use server::ServerCommand;
+pub use set::SetCommand;
+pub use sorted_set::SortedSetCommand;
+pub use stream::StreamCommand;
 pub use string::StringCommand;
 pub use transactions::TransactionCommand;
 

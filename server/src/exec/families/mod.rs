@@ -8,10 +8,14 @@ mod connection;
 mod generic;
 mod hash;
 mod internal;
+mod list;
 pub(super) mod lock;
 mod scripting;
 mod server;
 mod server_keys;
+mod set;
+mod sorted_set;
+mod stream;
 mod string;
 mod transactions;
 
@@ -29,6 +33,10 @@ pub fn dispatch(cx: &mut Cx<'_, '_>, command: Command, args: &Args<'_>) -> Comma
         Command::String(c) => string::run(cx, c, args),
         Command::Bitmap(c) => bitmap::run(cx, c, args),
         Command::Hash(c) => hash::run(cx, c, args),
+        Command::List(c) => list::run(cx, c, args),
+        Command::Set(c) => set::run(cx, c, args),
+        Command::SortedSet(c) => sorted_set::run(cx, c, args),
+        Command::Stream(c) => stream::run(cx, c, args),
         Command::Transactions(c) => transactions::run(cx, c, args),
         Command::Scripting(c) => scripting::run(cx, c, args),
         Command::Server(c) => server::run(cx, c, args),

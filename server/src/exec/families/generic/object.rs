@@ -27,6 +27,10 @@ pub fn container(args: &Args<'_>) -> CommandResult {
 pub fn encoding_of(entry: &Entry) -> &'static str {
     match entry.value() {
         ValueRef::Hash(hash) => hash.encoding(),
+        ValueRef::List(list) => list.encoding(),
+        ValueRef::Set(set) => set.encoding(),
+        ValueRef::SortedSet(set) => set.encoding(),
+        ValueRef::Stream(stream) => stream.encoding(),
         ValueRef::String(_) if entry.is_modified() => "raw",
         ValueRef::String(bytes) if !entry.is_text() && parse_i64(bytes).is_some() => "int",
         ValueRef::String(bytes) if bytes.len() <= EMBEDDED_MAX => "embstr",

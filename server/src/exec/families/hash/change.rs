@@ -7,14 +7,14 @@ use crate::exec::parse::integer;
 use crate::exec::{CommandError, CommandResult, Cx};
 use crate::long_double::LongDouble;
 use crate::store::Key;
+use crate::store::value::HashValue;
 
 fn set_all(cx: &mut Cx<'_, '_>, args: &Args<'_>, name: &str) -> Result<usize, CommandError> {
     if args.len() % 2 == 1 {
         return Err(text::wrong_arity(name).into());
     }
     let key = cx.key(&args[1]);
-    cx.peek_hash(&key)?;
-    Ok(cx.hash_set(&key, args.tail(2).iter()))
+    cx.hash_set(&key, args.tail(2).iter())
 }
 
 /// HSET key field value \[field value …\]
@@ -34,9 +34,9 @@ pub fn hmset(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
 /// HSETNX key field value
 pub fn hsetnx(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let key = cx.key(&args[1]);
-    let missing = cx.peek_hash(&key)?.is_none_or(|h| h.get(&args[2]).is_none());
+    let missing = cx.peek_as::<HashValue>(&key)?.is_none_or(|h| h.get(&args[2]).is_none());
     if missing {
-        cx.hash_set(&key, args.tail(2).iter());
+        cx.hash_set(&key, args.tail(2).iter())?;
     }
     cx.reply().integer(i64::from(missing));
     Ok(())
@@ -45,14 +45,13 @@ pub fn hsetnx(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
 /// HDEL key field \[field …\]
 pub fn hdel(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let key = cx.key(&args[1]);
-    cx.peek_hash(&key)?;
-    let removed = cx.hash_delete(&key, args.tail(2).iter());
+    let removed = cx.hash_delete(&key, args.tail(2).iter())?;
     cx.reply().integer(removed as i64);
     Ok(())
 }
 
 fn field<'c>(cx: &'c mut Cx<'_, '_>, key: &Key<'_>, field: &[u8]) -> Result<Option<&'c [u8]>, CommandError> {
-    Ok(cx.peek_hash(key)?.and_then(|h| h.get(field)))
+    Ok(cx.peek_as::<HashValue>(key)?.and_then(|h| h.get(field)))
 }
 
 /// HINCRBY key field increment
@@ -65,7 +64,7 @@ pub fn hincrby(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     };
     let new = old.checked_add(by).ok_or(CommandError::from(text::OVERFLOW))?;
     let mut buffer = itoa::Buffer::new();
-    cx.hash_set(&key, [&args[2], buffer.format(new).as_bytes()].into_iter());
+    cx.hash_set(&key, [&args[2], buffer.format(new).as_bytes()].into_iter())?;
     cx.reply().integer(new);
     Ok(())
 }
@@ -83,7 +82,7 @@ pub fn hincrbyfloat(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     };
     let new = old.add(by).filter(LongDouble::is_finite).ok_or(CommandError::from(text::NAN_OR_INFINITY))?;
     let new = new.format();
-    cx.hash_set(&key, [&args[2], new.as_bytes()].into_iter());
+    cx.hash_set(&key, [&args[2], new.as_bytes()].into_iter())?;
     cx.reply().bulk(new.as_bytes());
     Ok(())
 }

@@ -3,7 +3,8 @@
 use torc_protocol::resp::{Args, ReplyWriter};
 
 use crate::exec::{CommandError, CommandResult, Cx};
-use crate::store::{Entry, HashValue, ValueRef};
+use crate::store::Collection;
+use crate::store::value::HashValue;
 
 /// Runs `then` on the hash at the command's key (`None` when there is no key) with the reply at hand.
 pub fn with_hash<'c, R>(
@@ -12,11 +13,7 @@ pub fn with_hash<'c, R>(
     then: impl FnOnce(Option<&'c HashValue>, ReplyWriter<'c>) -> R,
 ) -> Result<R, CommandError> {
     let key = cx.key(&args[1]);
-    cx.read_and(&key, |entry, reply| match entry.map(Entry::value) {
-        None => Ok(then(None, reply)),
-        Some(ValueRef::Hash(hash)) => Ok(then(Some(hash), reply)),
-        Some(_) => Err(CommandError::WrongType),
-    })
+    cx.read_as_and(&key, then)
 }
 
 fn value_or_null(reply: &mut ReplyWriter<'_>, value: Option<&[u8]>) {

@@ -7,7 +7,8 @@ use torc_protocol::resp::{Args, ReplyWriter, Version};
 use super::read::with_hash;
 use crate::exec::parse::{ScanOptions, cursor, integer};
 use crate::exec::{CommandError, CommandResult, Cx};
-use crate::store::HashValue;
+use crate::store::Collection;
+use crate::store::value::HashValue;
 use torc_protocol::glob;
 use torc_runtime::random::split_mix;
 

@@ -3,24 +3,11 @@
 //! The thresholds are Redis's (`hash-max-listpack-entries` 128, `hash-max-listpack-value` 64); as there, a hash
 //! that became a table stays one. The packed form keeps insertion order.
 
-use super::entry::allocated;
-use super::hash::KeyHasher;
-use super::table::{Keyed, Table};
-
-/// When a packed hash becomes a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PackedLimits {
-    /// Most fields in the packed form.
-    pub entries: usize,
-    /// Longest field or value in bytes in the packed form.
-    pub value_bytes: usize,
-}
-
-impl Default for PackedLimits {
-    fn default() -> Self {
-        PackedLimits { entries: 128, value_bytes: 64 }
-    }
-}
+use super::{Collection, Env, Kind, PackedLimits, variant};
+use crate::effect::{DecodeError, Items, Reader, put_items};
+use crate::store::entry::allocated;
+use crate::store::hash::KeyHasher;
+use crate::store::table::{Keyed, Table};
 
 /// A field with its value in one allocation: field length as four bytes, field, value.
 #[derive(Clone, Debug)]
@@ -100,19 +87,6 @@ fn push(out: &mut Vec<u8>, field: &[u8], value: &[u8]) {
 }
 
 impl HashValue {
-    /// Number of fields.
-    pub fn len(&self) -> usize {
-        match self {
-            HashValue::Packed { len, .. } => *len,
-            HashValue::Table { fields, .. } => fields.len(),
-        }
-    }
-
-    /// True when there is no field: such a hash is removed from the keyspace by its owner.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// What OBJECT ENCODING answers.
     pub fn encoding(&self) -> &'static str {
         match self {
@@ -241,14 +215,6 @@ impl HashValue {
         }
     }
 
-    /// Bytes on the heap.
-    pub fn heap_bytes(&self) -> usize {
-        match self {
-            HashValue::Packed { bytes, .. } => allocated(bytes.capacity()),
-            HashValue::Table { fields, bytes } => fields.table_bytes() + bytes,
-        }
-    }
-
     fn unpack(&mut self, hasher: KeyHasher) {
         let HashValue::Packed { bytes, .. } = self else { return };
         let packed = std::mem::take(bytes);
@@ -260,6 +226,74 @@ impl HashValue {
             fields.insert_new(hasher.hash(field), item);
         }
         *self = HashValue::Table { fields, bytes: total };
+    }
+}
+
+/// What was done to a hash.
+#[derive(Clone, Copy, Debug)]
+pub enum HashChange<'a> {
+    /// Fields were set; fields and values alternate.
+    Set(Items<'a>),
+    /// Fields were removed.
+    Delete(Items<'a>),
+}
+
+const SET: u8 = 1;
+const DELETE: u8 = 2;
+
+impl<'a> HashChange<'a> {
+    /// Writes that fields were set; `items` alternates fields and values.
+    pub fn put_set<'i>(out: &mut Vec<u8>, items: impl ExactSizeIterator<Item = &'i [u8]>) {
+        out.push(SET);
+        put_items(out, items);
+    }
+
+    /// Writes that fields were removed.
+    pub fn put_delete<'i>(out: &mut Vec<u8>, fields: impl ExactSizeIterator<Item = &'i [u8]>) {
+        out.push(DELETE);
+        put_items(out, fields);
+    }
+
+    /// Reads what was written.
+    pub fn decode(body: &'a [u8]) -> Result<HashChange<'a>, DecodeError> {
+        let mut reader = Reader::new(body);
+        match reader.u8()? {
+            SET => Ok(HashChange::Set(reader.items()?)),
+            DELETE => Ok(HashChange::Delete(reader.items()?)),
+            other => Err(DecodeError::Unknown(other)),
+        }
+    }
+}
+
+impl Collection for HashValue {
+    const KIND: Kind = Kind::Hash;
+
+    variant!(Hash);
+
+    fn len(&self) -> usize {
+        match self {
+            HashValue::Packed { len, .. } => *len,
+            HashValue::Table { fields, .. } => fields.len(),
+        }
+    }
+
+    fn heap_bytes(&self) -> usize {
+        match self {
+            HashValue::Packed { bytes, .. } => allocated(bytes.capacity()),
+            HashValue::Table { fields, bytes } => fields.table_bytes() + bytes,
+        }
+    }
+
+    fn replay(&mut self, body: &[u8], env: &Env) -> Result<(), DecodeError> {
+        match HashChange::decode(body)? {
+            HashChange::Set(items) => {
+                self.set_all(items, &env.limits.hash, env.hasher);
+            }
+            HashChange::Delete(fields) => fields.for_each(|field| {
+                self.remove(field);
+            }),
+        }
+        Ok(())
     }
 }
 
@@ -286,8 +320,8 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::hash::DEFAULT_SEED;
     use super::*;
+    use crate::store::hash::DEFAULT_SEED;
 
     proptest! {
         #[test]

@@ -1,0 +1,15 @@
+//! Commands that show elements.
+
+use torc_protocol::resp::Args;
+
+use crate::exec::{CommandResult, Cx};
+use crate::store::Collection;
+use crate::store::value::StreamValue;
+
+/// XLEN key
+pub fn xlen(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
+    let key = cx.key(&args[1]);
+    cx.read_as_and(&key, |value: Option<&StreamValue>, mut reply| {
+        reply.integer(value.map_or(0, StreamValue::len) as i64);
+    })
+}

@@ -1,0 +1,24 @@
+//! Sets.
+
+use super::{Source, put_len, put_string, types};
+use crate::effect::DecodeError;
+use crate::store::value::SetValue;
+use crate::store::{Collection, Env, Value};
+
+/// Appends the value with its type byte.
+pub fn write(value: &SetValue, out: &mut Vec<u8>) {
+    out.push(types::SET);
+    put_len(out, value.len() as u64);
+    for item in value.iter() {
+        put_string(out, item);
+    }
+}
+
+/// Reads the body.
+pub fn read(source: &mut Source<'_>, _env: &Env) -> Result<Value, DecodeError> {
+    let mut value = SetValue::default();
+    for _ in 0..source.count()? {
+        value.push(&source.string()?);
+    }
+    Ok(value.into_value())
+}

@@ -1,0 +1,235 @@
+//! The types of values: one file for each, and what all collections have in common.
+//!
+//! A collection knows how to count its bytes without walking ([`Collection::heap_bytes`] is asked before and after
+//! each change), how to say what was done to it in a few bytes, and how to do the same on a replica
+//! ([`Collection::replay`]). How it is written whole is the business of [`crate::rdb`].
+
+mod hash;
+mod list;
+mod set;
+mod sorted_set;
+mod stream;
+
+pub use hash::{HashChange, HashValue};
+pub use list::ListValue;
+pub use set::SetValue;
+pub use sorted_set::SortedSetValue;
+pub use stream::StreamValue;
+
+use super::hash::KeyHasher;
+use crate::effect::DecodeError;
+
+/// When a packed collection becomes a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PackedLimits {
+    /// Most elements (of a hash: fields) in the packed form.
+    pub entries: usize,
+    /// Longest element in bytes in the packed form.
+    pub value_bytes: usize,
+}
+
+impl Default for PackedLimits {
+    fn default() -> Self {
+        PackedLimits { entries: 128, value_bytes: 64 }
+    }
+}
+
+/// The thresholds between encodings; Redis's names and defaults, all of which CONFIG SET may change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// `hash-max-listpack-entries`, `hash-max-listpack-value`.
+    pub hash: PackedLimits,
+    /// `set-max-listpack-entries`, `set-max-listpack-value`.
+    pub set: PackedLimits,
+    /// `set-max-intset-entries`.
+    pub set_intset_entries: usize,
+    /// `zset-max-listpack-entries`, `zset-max-listpack-value`.
+    pub sorted_set: PackedLimits,
+    /// `list-max-listpack-size`: positive: elements of a node; negative: -1 to -5 for 4, 8, 16, 32, 64 KiB.
+    pub list_node_size: i64,
+    /// `list-compress-depth`: kept and shown; nodes are not compressed.
+    pub list_compress_depth: i64,
+    /// `stream-node-max-bytes`; 0: no limit.
+    pub stream_node_bytes: usize,
+    /// `stream-node-max-entries`; 0: no limit.
+    pub stream_node_entries: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            hash: PackedLimits::default(),
+            set: PackedLimits::default(),
+            set_intset_entries: 512,
+            sorted_set: PackedLimits::default(),
+            list_node_size: -2,
+            list_compress_depth: 0,
+            stream_node_bytes: 4096,
+            stream_node_entries: 100,
+        }
+    }
+}
+
+/// What a change of a collection needs to know of the store.
+#[derive(Clone, Copy, Debug)]
+pub struct Env {
+    /// Thresholds between encodings.
+    pub limits: Limits,
+    /// The hash function of all tables.
+    pub hasher: KeyHasher,
+}
+
+/// The type of a value, as effects name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// A hash.
+    Hash = 1,
+    /// A list.
+    List = 2,
+    /// A set.
+    Set = 3,
+    /// A sorted set.
+    SortedSet = 4,
+    /// A stream.
+    Stream = 5,
+}
+
+impl Kind {
+    /// The kind of this number.
+    pub fn from_number(number: u8) -> Option<Kind> {
+        [Kind::Hash, Kind::List, Kind::Set, Kind::SortedSet, Kind::Stream]
+            .into_iter()
+            .find(|kind| *kind as u8 == number)
+    }
+}
+
+/// What all collections have in common.
+pub trait Collection: Default + Clone + std::fmt::Debug {
+    /// The type's name in effects.
+    const KIND: Kind;
+
+    /// Whether it stays when it is empty (a stream does); the others go with their last element.
+    const STAYS_EMPTY: bool = false;
+
+    /// The collection in a value, if it is one of this type.
+    fn of(value: ValueRef<'_>) -> Option<&Self>;
+
+    /// The same, to change.
+    fn of_mut(value: &mut Value) -> Option<&mut Self>;
+
+    /// The collection as a value.
+    fn into_value(self) -> Value;
+
+    /// Number of elements (of a hash: fields).
+    fn len(&self) -> usize;
+
+    /// True when nothing is in it.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes on the heap, kept so that asking costs no walk.
+    fn heap_bytes(&self) -> usize;
+
+    /// Does what a primary did: `body` was written by the type's own change.
+    fn replay(&mut self, body: &[u8], env: &Env) -> Result<(), DecodeError>;
+}
+
+/// A value outside the compact form of short strings.
+#[derive(Clone, Debug)]
+pub enum Value {
+    /// A long string.
+    Bytes(Vec<u8>),
+    /// A hash.
+    Hash(HashValue),
+    /// A list.
+    List(ListValue),
+    /// A set.
+    Set(SetValue),
+    /// A sorted set.
+    SortedSet(SortedSetValue),
+    /// A stream.
+    Stream(Box<StreamValue>),
+}
+
+impl Value {
+    /// The value, borrowed.
+    pub fn view(&self) -> ValueRef<'_> {
+        match self {
+            Value::Bytes(bytes) => ValueRef::String(bytes),
+            Value::Hash(hash) => ValueRef::Hash(hash),
+            Value::List(list) => ValueRef::List(list),
+            Value::Set(set) => ValueRef::Set(set),
+            Value::SortedSet(set) => ValueRef::SortedSet(set),
+            Value::Stream(stream) => ValueRef::Stream(stream),
+        }
+    }
+
+    /// Bytes on the heap.
+    pub fn heap_bytes(&self) -> usize {
+        match self {
+            Value::Bytes(bytes) => super::entry::allocated(bytes.capacity()),
+            Value::Hash(hash) => hash.heap_bytes(),
+            Value::List(list) => list.heap_bytes(),
+            Value::Set(set) => set.heap_bytes(),
+            Value::SortedSet(set) => set.heap_bytes(),
+            Value::Stream(stream) => super::entry::allocated(size_of::<StreamValue>()) + stream.heap_bytes(),
+        }
+    }
+}
+
+/// A value, borrowed.
+#[derive(Clone, Copy, Debug)]
+pub enum ValueRef<'a> {
+    /// A string's bytes.
+    String(&'a [u8]),
+    /// A hash.
+    Hash(&'a HashValue),
+    /// A list.
+    List(&'a ListValue),
+    /// A set.
+    Set(&'a SetValue),
+    /// A sorted set.
+    SortedSet(&'a SortedSetValue),
+    /// A stream.
+    Stream(&'a StreamValue),
+}
+
+impl ValueRef<'_> {
+    /// What TYPE answers.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            ValueRef::String(_) => "string",
+            ValueRef::Hash(_) => "hash",
+            ValueRef::List(_) => "list",
+            ValueRef::Set(_) => "set",
+            ValueRef::SortedSet(_) => "zset",
+            ValueRef::Stream(_) => "stream",
+        }
+    }
+}
+
+/// Implements the three conversions of [`Collection`] for a variant of [`Value`].
+macro_rules! variant {
+    ($variant:ident) => {
+        fn of(value: $crate::store::value::ValueRef<'_>) -> Option<&Self> {
+            match value {
+                $crate::store::value::ValueRef::$variant(value) => Some(value),
+                _ => None,
+            }
+        }
+
+        fn of_mut(value: &mut $crate::store::value::Value) -> Option<&mut Self> {
+            match value {
+                $crate::store::value::Value::$variant(value) => Some(value),
+                _ => None,
+            }
+        }
+
+        fn into_value(self) -> $crate::store::value::Value {
+            $crate::store::value::Value::$variant(self.into())
+        }
+    };
+}
+pub(crate) use variant;
