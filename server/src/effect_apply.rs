@@ -35,6 +35,12 @@ pub fn apply(node: &Node, effect: &Effect<'_>, now_ns: u64) {
         Effect::Expire { db, key, version, at_ms } => {
             update(node, db, key, version, |entry| entry.set_expire_ms(at_ms));
         }
+        Effect::Mark { db, key, version, at_ms, marks } => {
+            update(node, db, key, version, |entry| {
+                entry.set_expire_ms(at_ms);
+                entry.set_marks(marks);
+            });
+        }
         Effect::Append { db, key, version, value } => on_key(node, key, |stripe, key| {
             if stripe.peek(db, key).is_none() {
                 let meta = Meta { version, ..Meta::default() };

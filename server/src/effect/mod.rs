@@ -19,8 +19,8 @@ use torc_protocol::context::RequestId;
 pub use reader::{Items, Reader};
 pub use writer::{EffectWriter, put_bytes, put_items, put_u32, put_u64};
 
-use crate::store::Meta;
 use crate::store::value::Kind;
+use crate::store::{Marks, Meta};
 
 /// Header bytes of a record.
 pub const RECORD_HEADER: usize = 20;
@@ -47,6 +47,7 @@ const FLUSH_STRIPE: u8 = 14;
 const SCRIPT_FLUSH: u8 = 15;
 const FENCE_FLOOR: u8 = 17;
 const PATCH: u8 = 16;
+const MARK: u8 = 18;
 
 /// One effect, borrowed from a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +60,8 @@ pub enum Effect<'a> {
     Delete { db: u8, key: &'a [u8] },
     /// The key expires then, or never.
     Expire { db: u8, key: &'a [u8], version: u32, at_ms: Option<u64> },
+    /// The key's expiry and marks are these now; its value stays.
+    Mark { db: u8, key: &'a [u8], version: u32, at_ms: Option<u64>, marks: Marks },
     /// Bytes were appended to the string (which the key holds, or held nothing).
     Append { db: u8, key: &'a [u8], version: u32, value: &'a [u8] },
     /// Bytes were written at an offset of the string (which the key holds, or held nothing); it grew with zero
@@ -151,9 +154,11 @@ mod tests {
     #[test]
     fn a_record_comes_back_as_it_went() {
         let mut w = EffectWriter::new(true);
-        let meta = Meta { expire_ms: Some(5), mc_flags: 6, version: 7, access: 0 };
+        let marks = Marks::default().with_stale(true).with_cas(Some(1 << 40));
+        let meta = Meta { expire_ms: Some(5), mc_flags: 6, version: 7, access: 0, marks };
         w.put(3, b"k", &Entry::string(b"k", b"v", &meta));
         w.change(0, b"h", 1, Kind::Hash, |out| HashChange::put_set(out, [&b"f"[..], b"v"].into_iter()));
+        w.mark(2, b"k", &meta);
         w.flush(None);
         w.remember(9, RequestId { origin: 1, seq: 2, settled: 1 }, b"+OK\r\n");
         let mut out = Vec::new();
@@ -166,9 +171,11 @@ mod tests {
         let Effect::Change { kind: Kind::Hash, body, .. } = all[1] else { panic!() };
         let HashChange::Set(items) = HashChange::decode(body).unwrap() else { panic!() };
         assert_eq!(items.collect::<Vec<_>>(), [b"f", b"v"]);
-        assert_eq!(all[2], Effect::Flush { db: None });
+        let at_ms = Some(5);
+        assert_eq!(all[2], Effect::Mark { db: 2, key: b"k", version: 7, at_ms, marks });
+        assert_eq!(all[3], Effect::Flush { db: None });
         assert_eq!(
-            all[3],
+            all[4],
             Effect::Remember { slot: 9, id: RequestId { origin: 1, seq: 2, settled: 1 }, reply: b"+OK\r\n" }
         );
     }

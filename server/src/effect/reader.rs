@@ -3,11 +3,11 @@
 use torc_protocol::context::RequestId;
 
 use super::{
-    APPEND, CHANGE, DELETE, DecodeError, EXPIRE, Effect, FENCE, FENCE_FLOOR, FLUSH, FLUSH_STRIPE, LOCK,
+    APPEND, CHANGE, DELETE, DecodeError, EXPIRE, Effect, FENCE, FENCE_FLOOR, FLUSH, FLUSH_STRIPE, LOCK, MARK,
     MAX_STRING_BYTES, PATCH, PUT, PUT_STRING, REMEMBER, SCRIPT, SCRIPT_FLUSH, SWAP,
 };
-use crate::store::Meta;
 use crate::store::value::Kind;
+use crate::store::{Marks, Meta};
 
 /// Pairs of bytes in an effect, read one after another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +115,19 @@ impl<'a> Reader<'a> {
     }
 
     fn meta(&mut self) -> Result<Meta, DecodeError> {
-        Ok(Meta { expire_ms: self.time()?, mc_flags: self.u32()?, version: self.u32()?, access: 0 })
+        Ok(Meta {
+            expire_ms: self.time()?,
+            mc_flags: self.u32()?,
+            version: self.u32()?,
+            access: 0,
+            marks: self.marks()?,
+        })
+    }
+
+    fn marks(&mut self) -> Result<Marks, DecodeError> {
+        let (marks, rest) = Marks::decode(self.rest).ok_or(DecodeError::Truncated)?;
+        self.rest = rest;
+        Ok(marks)
     }
 
     pub(super) fn effect(&mut self) -> Result<Effect<'a>, DecodeError> {
@@ -136,6 +148,13 @@ impl<'a> Reader<'a> {
                 key: self.bytes()?,
                 version: self.u32()?,
                 at_ms: self.time()?,
+            },
+            MARK => Effect::Mark {
+                db: self.u8()?,
+                key: self.bytes()?,
+                version: self.u32()?,
+                at_ms: self.time()?,
+                marks: self.marks()?,
             },
             APPEND => Effect::Append {
                 db: self.u8()?,

@@ -3,8 +3,8 @@
 use torc_protocol::context::RequestId;
 
 use super::{
-    APPEND, CHANGE, DELETE, EXPIRE, FENCE, FENCE_FLOOR, FLUSH, FLUSH_STRIPE, LOCK, PATCH, PUT, PUT_STRING,
-    REMEMBER, SCRIPT, SCRIPT_FLUSH, SWAP,
+    APPEND, CHANGE, DELETE, EXPIRE, FENCE, FENCE_FLOOR, FLUSH, FLUSH_STRIPE, LOCK, MARK, PATCH, PUT,
+    PUT_STRING, REMEMBER, SCRIPT, SCRIPT_FLUSH, SWAP,
 };
 use crate::rdb;
 use crate::store::value::{Kind, ValueRef};
@@ -106,6 +106,7 @@ impl EffectWriter {
         self.u64(meta.expire_ms.unwrap_or(0));
         self.u32(meta.mc_flags);
         self.u32(meta.version);
+        meta.marks.encode(&mut self.buf);
     }
 
     /// The key holds what `entry` holds.
@@ -149,6 +150,16 @@ impl EffectWriter {
             self.head(EXPIRE, db, key);
             self.u32(version);
             self.u64(at_ms.unwrap_or(0));
+        }
+    }
+
+    /// The key's expiry, version and marks are these now; its value stays.
+    pub fn mark(&mut self, db: u8, key: &[u8], meta: &Meta) {
+        if self.enabled {
+            self.head(MARK, db, key);
+            self.u32(meta.version);
+            self.u64(meta.expire_ms.unwrap_or(0));
+            meta.marks.encode(&mut self.buf);
         }
     }
 

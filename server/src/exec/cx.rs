@@ -463,6 +463,29 @@ impl Cx<'_, '_> {
         }
     }
 
+    /// Changes expiry and marks of a live entry, whose value stays: `new_version` says whether its CAS value changes.
+    /// Answers its meta data.
+    pub fn mark_entry(
+        &mut self,
+        key: &Key<'_>,
+        new_version: bool,
+        change: impl FnOnce(&mut Entry),
+    ) -> Option<Meta> {
+        let stripe = self.access.stripe(key.slot);
+        let version = new_version.then(|| stripe.next_version());
+        let meta = stripe.update(self.db, key, |e| {
+            if let Some(version) = version {
+                e.set_version(version);
+            }
+            change(e);
+            e.meta()
+        })?;
+        stripe.changed(self.db, key.bytes);
+        self.dirty += 1;
+        self.effects.mark(self.db, key.bytes, &meta);
+        Some(meta)
+    }
+
     /// Runs `then` in another database.
     pub fn in_database<R>(&mut self, db: u8, then: impl FnOnce(&mut Self) -> R) -> R {
         let here = std::mem::replace(&mut self.db, db);

@@ -41,6 +41,7 @@ fn stripe(effect: &Effect<'_>) -> Option<u16> {
         | Effect::Put { key, .. }
         | Effect::Delete { key, .. }
         | Effect::Expire { key, .. }
+        | Effect::Mark { key, .. }
         | Effect::Append { key, .. }
         | Effect::Patch { key, .. }
         | Effect::Change { key, .. } => Some(stripe_of(key_slot(key))),

@@ -5,9 +5,11 @@
 //! change.
 //!
 //! ```text
-//! compact: flags u8 | access u32 | version u32 | key length varint | [expiry u64] [memcached flags u32] | key | value
+//! compact: flags u8 | access u32 | version u32 | key length varint | [expiry u64] [memcached flags u32] [marks]
+//!          | key | value
 //! ```
 
+use super::marks::{MAX_MARKS_BYTES, Marks};
 use super::table::Keyed;
 use super::value::{Collection, Value, ValueRef};
 
@@ -18,6 +20,11 @@ const MODIFIED: u8 = 4;
 
 /// The string is not taken for an integer, whatever it looks like (INCRBYFLOAT): OBJECT ENCODING alone shows it.
 const TEXT: u8 = 8;
+
+/// The entry was read since it was stored.
+const FETCHED: u8 = 16;
+
+const HAS_MARKS: u8 = 32;
 
 /// What only OBJECT ENCODING shows.
 const LOOKS: u8 = MODIFIED | TEXT;
@@ -45,6 +52,8 @@ pub struct Object {
     access: u32,
     version: u32,
     modified: bool,
+    fetched: bool,
+    marks: Option<Box<Marks>>,
     value: Value,
 }
 
@@ -59,6 +68,8 @@ pub struct Meta {
     pub version: u32,
     /// Eviction's view: seconds (LRU) or counter and minutes (LFU).
     pub access: u32,
+    /// What leases and memcached's meta commands know of it.
+    pub marks: Marks,
 }
 
 fn varint_len(n: usize) -> usize {
@@ -96,6 +107,7 @@ fn read_varint(bytes: &[u8]) -> (usize, usize) {
 /// Where the parts of a compact entry are.
 struct Layout {
     options: usize,
+    marks: usize,
     key: usize,
     value: usize,
 }
@@ -105,8 +117,9 @@ fn layout(bytes: &[u8]) -> Layout {
     let (key_len, used) = read_varint(&bytes[HEADER..]);
     let options = HEADER + used;
     let flags = bytes[0];
-    let key = options + usize::from(flags & HAS_EXPIRY) * 8 + usize::from((flags & HAS_MC_FLAGS) >> 1) * 4;
-    Layout { options, key, value: key + key_len }
+    let marks = options + usize::from(flags & HAS_EXPIRY) * 8 + usize::from((flags & HAS_MC_FLAGS) >> 1) * 4;
+    let key = if flags & HAS_MARKS == 0 { marks } else { marks + Marks::encoded_len(bytes[marks]) };
+    Layout { options, marks, key, value: key + key_len }
 }
 
 #[inline]
@@ -120,12 +133,16 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 #[inline]
 fn options_of(meta: &Meta) -> u8 {
     let expiry = if meta.expire_ms.is_some() { HAS_EXPIRY } else { 0 };
-    expiry | if meta.mc_flags != 0 { HAS_MC_FLAGS } else { 0 }
+    let flags = if meta.mc_flags != 0 { HAS_MC_FLAGS } else { 0 };
+    let fetched = if meta.marks.is_fetched() { FETCHED } else { 0 };
+    expiry | flags | fetched | if meta.marks.is_plain() { 0 } else { HAS_MARKS }
 }
 
 fn compact(key: &[u8], value: &[u8], meta: &Meta, looks: u8) -> Box<[u8]> {
     let options = usize::from(meta.expire_ms.is_some()) * 8 + usize::from(meta.mc_flags != 0) * 4;
-    let mut out = Vec::with_capacity(HEADER + varint_len(key.len()) + options + key.len() + value.len());
+    let marks = if meta.marks.is_plain() { 0 } else { MAX_MARKS_BYTES };
+    let mut out =
+        Vec::with_capacity(HEADER + varint_len(key.len()) + options + marks + key.len() + value.len());
     out.push(options_of(meta) | looks);
     out.extend_from_slice(&meta.access.to_le_bytes());
     out.extend_from_slice(&meta.version.to_le_bytes());
@@ -135,6 +152,9 @@ fn compact(key: &[u8], value: &[u8], meta: &Meta, looks: u8) -> Box<[u8]> {
     }
     if meta.mc_flags != 0 {
         out.extend_from_slice(&meta.mc_flags.to_le_bytes());
+    }
+    if !meta.marks.is_plain() {
+        meta.marks.encode(&mut out);
     }
     out.extend_from_slice(key);
     out.extend_from_slice(value);
@@ -172,6 +192,8 @@ impl Entry {
             access: meta.access,
             version: meta.version,
             modified: false,
+            fetched: meta.marks.is_fetched(),
+            marks: boxed(meta.marks),
             value,
         }))
     }
@@ -221,13 +243,13 @@ impl Entry {
     pub fn set_string(&mut self, value: &[u8]) {
         if let Entry::Compact(bytes) = self {
             let at = layout(bytes).value;
-            if bytes.len() - at == value.len() {
+            if bytes.len() - at == value.len() && bytes[0] & HAS_MARKS == 0 {
                 bytes[at..].copy_from_slice(value);
-                bytes[0] &= !LOOKS;
+                bytes[0] &= !(LOOKS | FETCHED);
                 return;
             }
         }
-        let meta = self.meta();
+        let meta = Meta { marks: Marks::default(), ..self.meta() };
         *self = Entry::string(self.key(), value, &meta);
     }
 
@@ -238,7 +260,9 @@ impl Entry {
         let Entry::Compact(bytes) = self else { return false };
         let options = options_of(meta);
         let at = layout(bytes);
-        if bytes[0] & (HAS_EXPIRY | HAS_MC_FLAGS) != options || bytes.len() - at.value != value.len() {
+        const SHAPE: u8 = HAS_EXPIRY | HAS_MC_FLAGS | HAS_MARKS;
+        let same_shape = bytes[0] & SHAPE == options & SHAPE && options & HAS_MARKS == 0;
+        if !same_shape || bytes.len() - at.value != value.len() {
             return false;
         }
         bytes[0] = options;
@@ -259,6 +283,7 @@ impl Entry {
     /// Changes the bytes of a string in place, growing or shrinking it as `change` does. False when the
     /// value is not a string.
     pub fn modify_string(&mut self, change: impl FnOnce(&mut Vec<u8>)) -> bool {
+        self.clear_marks();
         match self {
             Entry::Object(object) => match &mut object.value {
                 Value::Bytes(bytes) => {
@@ -296,6 +321,7 @@ impl Entry {
     /// The bytes of a string, to change in place without changing their number. `None` when the value is not a
     /// string.
     pub fn bytes_mut(&mut self) -> Option<&mut [u8]> {
+        self.clear_marks();
         match self {
             Entry::Object(object) => match &mut object.value {
                 Value::Bytes(bytes) => {
@@ -387,6 +413,84 @@ impl Entry {
             mc_flags: self.mc_flags(),
             version: self.version(),
             access: self.access(),
+            marks: self.marks(),
+        }
+    }
+
+    /// What leases and memcached's meta commands know of it.
+    pub fn marks(&self) -> Marks {
+        match self {
+            Entry::Compact(bytes) => {
+                let kept = if bytes[0] & HAS_MARKS == 0 {
+                    Marks::default()
+                } else {
+                    Marks::decode(&bytes[layout(bytes).marks..]).map_or(Marks::default(), |(marks, _)| marks)
+                };
+                kept.with_fetched(bytes[0] & FETCHED != 0)
+            }
+            Entry::Object(object) => {
+                object.marks.as_deref().copied().unwrap_or_default().with_fetched(object.fetched)
+            }
+        }
+    }
+
+    /// Gives the entry other marks.
+    pub fn set_marks(&mut self, marks: Marks) {
+        if self.marks() == marks {
+            return;
+        }
+        match self {
+            Entry::Object(object) => {
+                object.fetched = marks.is_fetched();
+                object.marks = boxed(marks);
+            }
+            Entry::Compact(bytes) => {
+                let looks = bytes[0] & LOOKS;
+                let meta = Meta { marks, ..self.meta() };
+                let value = self.as_string().unwrap_or_default();
+                *self = Entry::Compact(compact(self.key(), value, &meta, looks));
+            }
+        }
+    }
+
+    /// A changed value has none.
+    fn clear_marks(&mut self) {
+        match self {
+            Entry::Compact(bytes) if bytes[0] & HAS_MARKS == 0 => bytes[0] &= !FETCHED,
+            _ => self.set_marks(Marks::default()),
+        }
+    }
+
+    /// Notes that the entry was read.
+    #[inline]
+    pub fn set_fetched(&mut self) {
+        match self {
+            Entry::Compact(bytes) => {
+                if bytes[0] & FETCHED == 0 {
+                    bytes[0] |= FETCHED;
+                }
+            }
+            Entry::Object(object) => object.fetched = true,
+        }
+    }
+
+    /// memcached's CAS value: the version, unless a client gave another.
+    #[inline]
+    pub fn cas(&self) -> u64 {
+        let marks = match self {
+            Entry::Compact(bytes) if bytes[0] & HAS_MARKS == 0 => None,
+            Entry::Object(object) if object.marks.is_none() => None,
+            _ => self.marks().cas(),
+        };
+        marks.unwrap_or_else(|| u64::from(self.version()))
+    }
+
+    /// Whether it is marked in any way but as read.
+    #[inline]
+    pub fn is_marked(&self) -> bool {
+        match self {
+            Entry::Compact(bytes) => bytes[0] & HAS_MARKS != 0,
+            Entry::Object(object) => object.marks.is_some(),
         }
     }
 
@@ -465,8 +569,14 @@ impl Entry {
         }
     }
 
-    /// Gives the entry a new version.
+    /// Gives the entry a new version; a CAS value that a client gave goes with the old one.
     pub fn set_version(&mut self, version: u32) {
+        if self.is_marked() && self.version() != version {
+            let marks = self.marks();
+            if marks.cas().is_some() {
+                self.set_marks(marks.with_cas(None));
+            }
+        }
         match self {
             Entry::Compact(bytes) => bytes[5..9].copy_from_slice(&version.to_le_bytes()),
             Entry::Object(object) => object.version = version,
@@ -495,10 +605,18 @@ impl Entry {
         match self {
             Entry::Compact(bytes) => allocated(bytes.len()),
             Entry::Object(object) => {
-                allocated(size_of::<Object>()) + allocated(object.key.len()) + object.value.heap_bytes()
+                let marks = if object.marks.is_some() { allocated(size_of::<Marks>()) } else { 0 };
+                allocated(size_of::<Object>())
+                    + allocated(object.key.len())
+                    + marks
+                    + object.value.heap_bytes()
             }
         }
     }
+}
+
+fn boxed(marks: Marks) -> Option<Box<Marks>> {
+    (!marks.is_plain()).then(|| Box::new(marks))
 }
 
 /// What the allocator (jemalloc's size classes: four steps for each doubling) takes for `bytes`.
@@ -550,7 +668,7 @@ mod tests {
     #[test]
     fn a_string_of_the_same_shape_is_written_over() {
         let plain = Meta { version: 1, access: 2, ..Meta::default() };
-        let full = Meta { expire_ms: Some(7), mc_flags: 9, version: 3, access: 4 };
+        let full = Meta { expire_ms: Some(7), mc_flags: 9, version: 3, access: 4, ..plain };
         for (old, new) in [(plain, plain), (full, Meta { expire_ms: Some(8), mc_flags: 1, ..full })] {
             let mut e = Entry::string(b"key", b"old", &old);
             assert!(!e.overwrite(b"longer", &new));
@@ -561,6 +679,43 @@ mod tests {
         assert!(!e.overwrite(b"new", &full));
         assert!(!Entry::string(b"key", &[1; 5000], &plain).overwrite(&[1; 5000], &plain));
         assert_eq!(e.as_string(), Some(&b"old"[..]));
+    }
+
+    #[test]
+    fn marks_stay_until_the_value_changes() {
+        let marks = Marks::default().with_stale(true).with_fetched(true).with_cas(Some(u64::MAX));
+        for value in [b"v".to_vec(), vec![7; 5000]] {
+            let meta = Meta { version: 9, expire_ms: Some(5), mc_flags: 6, ..Meta::default() };
+            let fresh = || Entry::string(b"key", &value, &meta);
+            let mut e = fresh();
+            e.set_fetched();
+            assert!(e.marks().is_fetched() && !e.is_marked());
+            assert_eq!(e.cas(), 9);
+            e.set_marks(marks);
+            assert_eq!((e.marks(), e.cas(), e.is_marked()), (marks, u64::MAX, true));
+            assert_eq!((e.key(), e.as_string()), (&b"key"[..], Some(&value[..])));
+            assert_eq!((e.expire_ms(), e.mc_flags(), e.version()), (Some(5), 6, 9));
+            assert_eq!(Entry::string(b"key", &value, &e.meta()).meta(), e.meta());
+            e.set_expire_ms(None);
+            assert_eq!(e.marks(), marks);
+            e.set_version(10);
+            assert_eq!((e.marks(), e.cas()), (marks.with_cas(None), 10));
+            for change in [
+                (|e: &mut Entry| e.set_string(b"w")) as fn(&mut Entry),
+                |e| assert!(e.modify_string(|v| v.push(1))),
+                |e| assert!(e.patch(0, b"x").is_some()),
+            ] {
+                let mut e = fresh();
+                e.set_marks(marks);
+                change(&mut e);
+                assert_eq!(e.marks(), Marks::default());
+            }
+            let mut e = fresh();
+            e.set_marks(marks);
+            if e.overwrite(&value, &meta) {
+                panic!("written over");
+            }
+        }
     }
 
     #[test]

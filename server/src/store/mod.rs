@@ -10,6 +10,7 @@
 pub mod entry;
 pub mod expiry;
 pub mod hash;
+pub mod marks;
 pub mod prefetch;
 pub mod remembered;
 pub mod stripe;
@@ -26,6 +27,7 @@ use torc_protocol::slot::{SLOTS, Slot, key_slot};
 
 pub use entry::{Entry, Meta};
 pub use hash::KeyHasher;
+pub use marks::Marks;
 pub use remembered::{Remembered, Seen};
 pub use stripe::{DATABASES, Key, Stripe, WatchFlag};
 pub use value::{Collection, Env, Limits, PackedLimits, Value, ValueRef};

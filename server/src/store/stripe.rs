@@ -151,6 +151,7 @@ impl Stripe {
             if new != old {
                 entry.set_access(new);
             }
+            entry.set_fetched();
         }
         Some(entry)
     }
