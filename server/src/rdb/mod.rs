@@ -1,17 +1,31 @@
 //! Values in the form of Redis's RDB files: one serializer for full syncs, moves, DUMP and RESTORE.
 //!
-//! A value is its type byte and its body, as after the key in an RDB file. Each type has a file; the lengths and
-//! strings that they are made of are here. The format is that of Redis's `rdb.h` and `rdb.c`, as far as its authors
+//! A value is its type byte and its body, as after the key in an RDB file. Each type has a file; what they are made of has
+//! files too: lengths, strings and doubles (`source`), and the packed forms, which inside an RDB are strings. All of it is
+//! read without trust: whatever the bytes are, the answer is a value or an error, and what is allocated is bounded by a
+//! multiple of the input's length. The format is that of Redis's `rdb.h` and `rdb.c`, as far as its authors
 //! and others have described it; what we write, any Redis from 7.0 on can read.
 
+pub mod crc64;
+pub mod elements;
 mod hash;
+pub mod intset;
 mod list;
+pub mod listpack;
+pub mod lzf;
 mod set;
 mod sorted_set;
+mod source;
 mod stream;
+pub mod ziplist;
+pub mod zipmap;
+
+pub use elements::{Element, Elements};
+pub use listpack::ListpackWriter;
+pub use source::{Source, put_double, put_len, put_string};
 
 use crate::effect::DecodeError;
-use crate::store::{Env, Value, ValueRef};
+use crate::store::{Collection, Env, Value, ValueRef};
 
 /// Type bytes.
 pub mod types {
@@ -25,7 +39,33 @@ pub mod types {
     pub const HASH: u8 = 4;
     /// A sorted set: members with their scores as eight bytes.
     pub const SORTED_SET: u8 = 5;
-    /// A stream: nodes, then the groups.
+    /// A hash as a [zipmap](super::zipmap); only read.
+    pub const HASH_ZIPMAP: u8 = 9;
+    /// A list as one [ziplist](super::ziplist); only read.
+    pub const LIST_ZIPLIST: u8 = 10;
+    /// A set as an [intset](super::intset).
+    pub const SET_INTSET: u8 = 11;
+    /// A sorted set as a ziplist of members and scores; only read.
+    pub const SORTED_SET_ZIPLIST: u8 = 12;
+    /// A hash as a ziplist of fields and values; only read.
+    pub const HASH_ZIPLIST: u8 = 13;
+    /// A list as ziplists; only read.
+    pub const LIST_ZIPLISTS: u8 = 14;
+    /// A sorted set before Redis 4.0: members with their scores as text; only read.
+    pub const SORTED_SET_TEXT: u8 = 3;
+    /// A stream of Redis 5.0; only read.
+    pub const STREAM_V1: u8 = 15;
+    /// A hash as a [listpack](super::listpack) of fields and values.
+    pub const HASH_LISTPACK: u8 = 16;
+    /// A sorted set as a listpack of members and scores.
+    pub const SORTED_SET_LISTPACK: u8 = 17;
+    /// A list as nodes, each a listpack or one plain element.
+    pub const LIST_NODES: u8 = 18;
+    /// A stream of Redis 7.0.
+    pub const STREAM_V2: u8 = 19;
+    /// A set as a listpack, from Redis 7.2 on.
+    pub const SET_LISTPACK: u8 = 20;
+    /// A stream of Redis 7.2: nodes, then the groups.
     pub const STREAM: u8 = 21;
 }
 
@@ -44,122 +84,32 @@ pub fn write_value(value: ValueRef<'_>, out: &mut Vec<u8>) {
     }
 }
 
-/// Reads a value with its type byte; all bytes must be used.
+/// Reads a value with its type byte; all bytes must be used, and a collection that cannot stay empty must not be so.
 pub fn read_value(bytes: &[u8], env: &Env) -> Result<Value, DecodeError> {
     let (&kind, rest) = bytes.split_first().ok_or(DecodeError::Truncated)?;
-    let mut source = Source { rest };
+    let mut source = Source::new(rest);
+    let source = &mut source;
     let value = match kind {
         types::STRING => Value::Bytes(source.string()?.into_owned()),
-        types::HASH => hash::read(&mut source, env)?,
-        types::LIST => list::read(&mut source, env)?,
-        types::SET => set::read(&mut source, env)?,
-        types::SORTED_SET => sorted_set::read(&mut source, env)?,
-        types::STREAM => stream::read(&mut source, env)?,
+        types::HASH => hash::read(source, env)?,
+        types::HASH_ZIPMAP => hash::read_zipmap(source, env)?,
+        types::HASH_ZIPLIST => hash::read_packed(source, env, ziplist::read)?,
+        types::HASH_LISTPACK => hash::read_packed(source, env, listpack::read)?,
+        types::LIST => list::read(source, env)?,
+        types::SET => set::read(source, env)?,
+        types::SORTED_SET => sorted_set::read(source, env)?,
+        types::STREAM => stream::read(source, env)?,
         other => return Err(DecodeError::Unknown(other)),
     };
-    if source.rest.is_empty() { Ok(value) } else { Err(DecodeError::Damaged) }
+    let empty = match &value {
+        Value::Bytes(_) | Value::Stream(_) => false,
+        Value::Hash(hash) => hash.is_empty(),
+        Value::List(list) => list.is_empty(),
+        Value::Set(set) => set.is_empty(),
+        Value::SortedSet(set) => set.is_empty(),
+    };
+    if source.is_empty() && !empty { Ok(value) } else { Err(DecodeError::Damaged) }
 }
 
-/// Appends a length: 6, 14, 32 or 64 bits.
-pub fn put_len(out: &mut Vec<u8>, len: u64) {
-    match len {
-        0..0x40 => out.push(len as u8),
-        0x40..0x4000 => out.extend_from_slice(&(0x4000 | len as u16).to_be_bytes()),
-        0x4000..=0xffff_ffff => {
-            out.push(0x80);
-            out.extend_from_slice(&(len as u32).to_be_bytes());
-        }
-        _ => {
-            out.push(0x81);
-            out.extend_from_slice(&len.to_be_bytes());
-        }
-    }
-}
-
-/// Appends a string: a short integer as one, anything else as it is.
-pub fn put_string(out: &mut Vec<u8>, bytes: &[u8]) {
-    if bytes.len() <= 11
-        && let Some(n) = torc_protocol::resp::parse_i64(bytes)
-    {
-        if let Ok(n) = i8::try_from(n) {
-            return out.extend_from_slice(&[0xc0, n as u8]);
-        }
-        if let Ok(n) = i16::try_from(n) {
-            out.push(0xc1);
-            return out.extend_from_slice(&n.to_le_bytes());
-        }
-        if let Ok(n) = i32::try_from(n) {
-            out.push(0xc2);
-            return out.extend_from_slice(&n.to_le_bytes());
-        }
-    }
-    put_len(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
-}
-
-/// A length as it stands in front of a string: a number of bytes, or a special encoding.
-enum Len {
-    Plain(u64),
-    Special(u8),
-}
-
-/// Reads what the functions above (or Redis) wrote, whatever it is.
-pub struct Source<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Source<'a> {
-    fn chunk<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
-        let (head, tail) = self.rest.split_first_chunk::<N>().ok_or(DecodeError::Truncated)?;
-        self.rest = tail;
-        Ok(*head)
-    }
-
-    /// So many bytes.
-    pub fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
-        let (head, tail) = self.rest.split_at_checked(len).ok_or(DecodeError::Truncated)?;
-        self.rest = tail;
-        Ok(head)
-    }
-
-    fn any_len(&mut self) -> Result<Len, DecodeError> {
-        let [first] = self.chunk()?;
-        Ok(Len::Plain(match first >> 6 {
-            0 => u64::from(first & 0x3f),
-            1 => u64::from(first & 0x3f) << 8 | u64::from(self.chunk::<1>()?[0]),
-            2 if first == 0x80 => u64::from(u32::from_be_bytes(self.chunk()?)),
-            2 if first == 0x81 => u64::from_be_bytes(self.chunk()?),
-            3 => return Ok(Len::Special(first & 0x3f)),
-            _ => return Err(DecodeError::Damaged),
-        }))
-    }
-
-    /// A length.
-    pub fn length(&mut self) -> Result<u64, DecodeError> {
-        match self.any_len()? {
-            Len::Plain(len) => Ok(len),
-            Len::Special(_) => Err(DecodeError::Damaged),
-        }
-    }
-
-    /// A number of elements of which each takes at least a byte: more than there are bytes is damage, so that nobody
-    /// makes room for them.
-    pub fn count(&mut self) -> Result<usize, DecodeError> {
-        let count = self.length()?;
-        if count > self.rest.len() as u64 { Err(DecodeError::Truncated) } else { Ok(count as usize) }
-    }
-
-    /// A string.
-    pub fn string(&mut self) -> Result<std::borrow::Cow<'a, [u8]>, DecodeError> {
-        let number = match self.any_len()? {
-            Len::Plain(len) => {
-                return Ok(self.take(usize::try_from(len).map_err(|_| DecodeError::Truncated)?)?.into());
-            }
-            Len::Special(0) => i64::from(i8::from_le_bytes(self.chunk()?)),
-            Len::Special(1) => i64::from(i16::from_le_bytes(self.chunk()?)),
-            Len::Special(2) => i64::from(i32::from_le_bytes(self.chunk()?)),
-            Len::Special(other) => return Err(DecodeError::Unknown(other)),
-        };
-        Ok(number.to_string().into_bytes().into())
-    }
-}
+#[cfg(test)]
+mod tests;
