@@ -30,6 +30,7 @@ impl Parked {
     pub fn new(worker: &Rc<Worker>, park: Park, version: Version) -> Parked {
         match park {
             Park::Replicas { offset, replicas, timeout_ms } => {
+                worker.node.shard.hurry(worker.index);
                 let (node, late) = (worker.node.clone(), worker.node.clone());
                 Parked {
                     waiting: Box::pin(async move {

@@ -116,6 +116,7 @@ impl Worker {
 
     /// Wakes the task when the mark has reached `offset`, and now and then before.
     pub fn wait_for_mark(&self, offset: u64, client: u64, waker: &Waker) {
+        self.node.shard.hurry(self.index);
         self.waiting.borrow_mut().insert((offset, client), waker.clone());
         self.somebody_waits.notify_one();
     }

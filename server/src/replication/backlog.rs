@@ -37,6 +37,17 @@ pub enum Read {
     TooOld,
 }
 
+/// Where a reader stopped, so that it need not look for the place again. Any place is a good one to begin with.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Place {
+    /// The last offset that was read.
+    after: u64,
+    /// The first offset of its chunk.
+    chunk: u64,
+    /// Bytes of the chunk that were read.
+    at: usize,
+}
+
 impl Backlog {
     /// An empty backlog that keeps at most about `limit_bytes`.
     pub fn new(limit_bytes: usize) -> Backlog {
@@ -95,8 +106,8 @@ impl Backlog {
     }
 
     /// Appends to `out` the records after offset `after`: about `max_bytes` of them, and at least one however
-    /// long it is.
-    pub fn read(&self, after: u64, max_bytes: usize, out: &mut Vec<u8>) -> Read {
+    /// long it is. `place` is the reader's own, of its last call.
+    pub fn read(&self, after: u64, place: &mut Place, max_bytes: usize, out: &mut Vec<u8>) -> Read {
         if after >= self.last {
             return Read::Nothing;
         }
@@ -105,6 +116,7 @@ impl Backlog {
         }
         let start = self.chunks.partition_point(|c| c.last <= after);
         let mut at = after;
+        let mut next = *place;
         // What the caller had put into `out` is none of ours: a chunk is never left out for it.
         let begin = out.len();
         for chunk in self.chunks.iter().skip(start) {
@@ -113,7 +125,9 @@ impl Backlog {
                 break;
             }
             let mut rest = &chunk.bytes[..];
-            if chunk.first <= after {
+            if chunk.first == place.chunk && after == place.after {
+                rest = rest.get(place.at..).unwrap_or_default();
+            } else if chunk.first <= after {
                 // Begin in the middle: skip what the reader has.
                 while let Ok(Some((record, len))) = crate::effect::record(rest) {
                     if record.offset > after {
@@ -124,7 +138,9 @@ impl Backlog {
             }
             out.extend_from_slice(rest);
             at = chunk.last;
+            next = Place { after: at, chunk: chunk.first, at: chunk.bytes.len() };
         }
+        *place = next;
         Read::UpTo(at)
     }
 }
@@ -160,9 +176,10 @@ mod tests {
         let backlog = filled(1000, 300, 1 << 30);
         let mut at = 17;
         let mut seen = Vec::new();
+        let mut place = Place::default();
         loop {
             let mut out = Vec::new();
-            match backlog.read(at, 100_000, &mut out) {
+            match backlog.read(at, &mut place, 100_000, &mut out) {
                 Read::UpTo(to) => {
                     seen.extend(offsets(&out));
                     at = to;
@@ -180,19 +197,45 @@ mod tests {
         let backlog = filled(3, 3_000_000, 1 << 30);
         for after in 0..3 {
             let mut out = vec![0; 8];
-            assert_eq!(backlog.read(after, 256 * 1024, &mut out), Read::UpTo(after + 1));
+            assert_eq!(
+                backlog.read(after, &mut Place::default(), 256 * 1024, &mut out),
+                Read::UpTo(after + 1)
+            );
             assert_eq!(offsets(&out[8..]), [after + 1]);
         }
+    }
+
+    #[test]
+    fn a_reader_goes_on_where_it_stopped_while_the_chunk_grows() {
+        let mut backlog = Backlog::new(1 << 30);
+        let (mut place, mut after, mut seen) = (Place::default(), 0, Vec::new());
+        for offset in 1..=2000u64 {
+            let mut writer = EffectWriter::new(true);
+            writer.append(0, b"k", 1, &[b'x'; 90]);
+            let mut out = Vec::new();
+            writer.take_record(1, offset, &mut out);
+            backlog.push(offset, &out);
+            if offset % 7 == 0 {
+                let mut out = Vec::new();
+                assert_eq!(backlog.read(after, &mut place, 100_000, &mut out), Read::UpTo(offset));
+                seen.extend(offsets(&out));
+                after = offset;
+            }
+        }
+        assert_eq!(seen, (1..=after).collect::<Vec<_>>());
     }
 
     #[test]
     fn is_bounded_and_says_what_is_gone() {
         let backlog = filled(1000, 1000, 200_000);
         assert!(backlog.bytes() <= 200_000 + CHUNK_BYTES);
-        assert_eq!(backlog.read(0, 1000, &mut Vec::new()), Read::TooOld);
+        assert_eq!(backlog.read(0, &mut Place::default(), 1000, &mut Vec::new()), Read::TooOld);
         assert!(backlog.first() > 1);
         let mut out = Vec::new();
-        assert!(matches!(backlog.read(backlog.first() - 1, 1000, &mut out), Read::UpTo(_)));
-        assert_eq!(backlog.read(1000, 1000, &mut out), Read::Nothing);
+        assert!(matches!(
+            backlog.read(backlog.first() - 1, &mut Place::default(), 1000, &mut out),
+            Read::UpTo(_)
+        ));
+        assert_eq!(backlog.read(1000, &mut Place::default(), 1000, &mut out), Read::Nothing);
     }
 }

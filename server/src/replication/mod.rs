@@ -22,6 +22,7 @@ use std::time::Duration;
 use torc_runtime::shutdown::Shutdown;
 
 use crate::node::Node;
+use crate::shard::Call;
 pub use state::{DEFAULT_BACKLOG_BYTES, Replication};
 pub use summary::{ReplicaSummary, Summary};
 
@@ -29,10 +30,23 @@ pub use summary::{ReplicaSummary, Summary};
 /// after some batches.
 const LOOK_ANYWAY: Duration = Duration::from_millis(100);
 
+/// How long records wait for others to go to the replicas with them, while no client waits for them to be there: a
+/// write acknowledged by the primary alone is this much longer on one node only.
+const GATHER: Duration = Duration::from_millis(1);
+
 /// Moves the workers' records into the backlog until shut down.
 pub async fn pump(node: Arc<Node>, repl: Arc<Replication>, shutdown: Shutdown) {
     while !shutdown.triggered() {
-        let _ = tokio::time::timeout(LOOK_ANYWAY, node.shard.records_ready()).await;
+        if let Ok(Call::Soon) = tokio::time::timeout(LOOK_ANYWAY, node.shard.records_ready()).await {
+            // As long as there is something each time, nobody need say so.
+            loop {
+                let _ = tokio::time::timeout(GATHER, node.shard.records_ready()).await;
+                if !repl.pump(&node) {
+                    break;
+                }
+            }
+            node.shard.nothing_left();
+        }
         repl.pump(&node);
     }
 }

@@ -12,7 +12,7 @@ use torc_runtime::bus::{BusConn, BusReader, BusWriter, ConnError, FrameKind};
 use torc_runtime::clock::boottime_ns;
 
 use super::Replication;
-use super::backlog::Read;
+use super::backlog::{Place, Read};
 use super::stream::{self, Accept, COMMON, END, FRAME_BYTES};
 use crate::effect::EffectWriter;
 use crate::effect_apply;
@@ -120,6 +120,7 @@ async fn send(
     let mut next_stripe = if full { 0 } else { STRIPES + 1 };
     let mut highest = 0;
     let mut payload = Vec::new();
+    let mut place = Place::default();
     if full {
         let mut common = EffectWriter::new(true);
         node.snapshot_common(&mut common);
@@ -132,7 +133,7 @@ async fn send(
         }
         payload.clear();
         payload.extend_from_slice(&[0; 8]);
-        let (read, mark) = repl.read(after, FRAME_BYTES, &mut payload);
+        let (read, mark) = repl.read(after, &mut place, FRAME_BYTES, &mut payload);
         payload[..8].copy_from_slice(&mark.0.to_le_bytes());
         let caught_up = match read {
             Read::TooOld => return Err(StreamError::TooOld),
@@ -155,10 +156,11 @@ async fn send(
             send_chunk(&mut writer, END, highest, &[]).await?;
             next_stripe += 1;
         }
-        if caught_up {
-            // The mark moves without records too.
+        let quiet = wait_for_records(repl, &mut news, after);
+        if caught_up && tokio::time::timeout(HEARTBEAT, quiet).await.is_err() {
+            // The mark moves without records too, and so does the role.
+            payload[..8].copy_from_slice(&repl.mark().0.to_le_bytes());
             writer.write_frame(FrameKind::Records, &payload[..8]).await?;
-            let _ = tokio::time::timeout(HEARTBEAT, wait_for_records(repl, &mut news, after)).await;
         }
     }
 }

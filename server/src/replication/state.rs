@@ -23,7 +23,7 @@ use torc_cluster::message::{Grant, HelloReply, ReplicaHello, SealReply, SealRequ
 use torc_cluster::replica_set::{Proposal, ReplicaSet};
 
 use super::apply::{self, Filter};
-use super::backlog::{Backlog, Read};
+use super::backlog::{Backlog, Place, Read};
 use super::sequencer::Sequencer;
 use super::summary::{ReplicaSummary, Summary};
 use crate::effect::{self, DecodeError, Record};
@@ -286,14 +286,16 @@ impl Replication {
 
     // ---- primary ----
 
-    /// Takes what the workers handed over into the backlog.
-    pub fn pump(&self, node: &Node) {
+    /// Takes what the workers handed over into the backlog; true when there was anything.
+    pub fn pump(&self, node: &Node) -> bool {
         let mut state = self.lock();
-        if node.shard.role() == Role::Primary && state.take_in(node) {
+        let any = node.shard.role() == Role::Primary && state.take_in(node);
+        if any {
             state.publish(node);
             drop(state);
             self.tell();
         }
+        any
     }
 
     /// A replica presents itself; the answer, and this node's history as of now.
@@ -316,10 +318,15 @@ impl Replication {
     }
 
     /// Records after `after` for a sender, with the mark; see [`Backlog::read`].
-    pub fn read(&self, after: u64, max_bytes: usize, out: &mut Vec<u8>) -> (Read, Offset) {
+    pub fn read(&self, after: u64, place: &mut Place, max_bytes: usize, out: &mut Vec<u8>) -> (Read, Offset) {
         let state = self.lock();
         let mark = state.member.as_ref().map_or(Offset(0), ShardMember::mark);
-        (state.backlog.read(after, max_bytes, out), mark)
+        (state.backlog.read(after, place, max_bytes, out), mark)
+    }
+
+    /// The high-water mark.
+    pub fn mark(&self) -> Offset {
+        self.lock().member.as_ref().map_or(Offset(0), ShardMember::mark)
     }
 
     /// The last offset in the backlog.

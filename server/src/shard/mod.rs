@@ -79,12 +79,26 @@ pub struct View {
 /// Batches, from one with records on, after which a worker announces them in the middle of a turn.
 const MAX_UNANNOUNCED: u32 = 32;
 
+/// Bytes of records that wait for their place above which `torc-repl` is told at once.
+const MAX_LEISURELY_BYTES: usize = 1 << 20;
+
 /// Records of one worker on their way to `torc-repl`.
 #[derive(Debug, Default)]
 struct Outbox {
     records: Mutex<Vec<u8>>,
     /// How many batches have put something down that nobody was told of.
     unannounced: AtomicU32,
+    /// Somebody waits until the replicas have what was put down.
+    hurry: AtomicBool,
+}
+
+/// How soon `torc-repl` is to look at what was handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// Somebody waits for it.
+    AtOnce,
+    /// Nobody does: several records may go to the replicas together.
+    Soon,
 }
 
 /// See the module's text.
@@ -105,6 +119,10 @@ pub struct Shard {
     /// Bytes of records that were handed over and are not in the backlog yet.
     unplaced: CachePadded<AtomicUsize>,
     records_ready: Notify,
+    /// Told when nobody waits for the records.
+    records_soon: Notify,
+    /// `torc-repl` will look by itself before long: nobody need tell it.
+    looks_soon: AtomicBool,
     /// Workers stay outside while the role changes.
     pub gate: Gate,
     view: ArcSwap<Option<View>>,
@@ -127,6 +145,8 @@ impl Shard {
             outboxes: (0..workers).map(|_| CachePadded::default()).collect(),
             unplaced: CachePadded::default(),
             records_ready: Notify::new(),
+            records_soon: Notify::new(),
+            looks_soon: AtomicBool::new(false),
             gate: Gate::new(workers),
             view: ArcSwap::from_pointee(None),
             replication: ArcSwap::from_pointee(Summary::default()),
@@ -211,7 +231,7 @@ impl Shard {
         self.sequence.store(offset, Ordering::Release);
     }
 
-    /// A worker puts the records of its batch down. Whoever waits for them is told once per turn of the worker
+    /// A worker puts the records of its batch down. Whoever collects them is told once per turn of the worker
     /// ([`Shard::announce`]), or after [`MAX_UNANNOUNCED`] batches: waking a thread costs more than most commands.
     #[inline]
     pub fn put_down(&self, worker: usize, records: &mut Vec<u8>) {
@@ -228,12 +248,28 @@ impl Shard {
         }
     }
 
-    /// The worker's turn is over: what it has put down is to be collected.
+    /// A client of the worker waits until the replicas have what was written: at the end of the turn the records are
+    /// collected at once, whoever made them.
+    #[inline]
+    pub fn hurry(&self, worker: usize) {
+        let outbox = &self.outboxes[worker];
+        outbox.hurry.store(true, Ordering::Relaxed);
+        outbox.unannounced.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// The worker's turn is over: what it has put down is to be collected, at once if somebody waits for it.
     #[inline]
     pub fn announce(&self, worker: usize) {
-        let unannounced = &self.outboxes[worker].unannounced;
-        if unannounced.load(Ordering::Acquire) > 0 && unannounced.swap(0, Ordering::AcqRel) > 0 {
+        let outbox = &self.outboxes[worker];
+        if outbox.unannounced.load(Ordering::Acquire) == 0
+            || outbox.unannounced.swap(0, Ordering::AcqRel) == 0
+        {
+            return;
+        }
+        if outbox.hurry.swap(false, Ordering::Relaxed) || self.unplaced_bytes() > MAX_LEISURELY_BYTES {
             self.records_ready.notify_one();
+        } else if !self.looks_soon.swap(true, Ordering::SeqCst) {
+            self.records_soon.notify_one();
         }
     }
 
@@ -279,9 +315,20 @@ impl Shard {
         self.unplaced_bytes() > MAX_UNPLACED_BYTES
     }
 
-    /// Resolves when workers have handed something over since the last call.
-    pub async fn records_ready(&self) {
-        self.records_ready.notified().await;
+    /// Resolves when workers have handed something over since the last call, and says how soon to look at it. After
+    /// [`Call::Soon`] nobody says so again until [`Shard::nothing_left`]; [`Call::AtOnce`] is always told.
+    pub async fn records_ready(&self) -> Call {
+        tokio::select! {
+            biased;
+            () = self.records_ready.notified() => Call::AtOnce,
+            () = self.records_soon.notified() => Call::Soon,
+        }
+    }
+
+    /// Who collects records found none and will wait to be told. What is put down from here on is announced; what was
+    /// put down before may not have been: look once more.
+    pub fn nothing_left(&self) {
+        self.looks_soon.swap(false, Ordering::SeqCst);
     }
 
     /// The offset that every in-sync member is known to hold.
@@ -350,39 +397,62 @@ impl Shard {
 #[cfg(test)]
 mod tests {
     use std::pin::pin;
-    use std::task::{Context, Waker};
+    use std::task::{Context, Poll, Waker};
 
     use super::*;
+
+    fn told(shard: &Shard) -> Option<Call> {
+        let waits = pin!(shard.records_ready());
+        match waits.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(call) => Some(call),
+            Poll::Pending => None,
+        }
+    }
 
     #[test]
     fn records_are_announced_once_a_turn() {
         let shard = Shard::new(2, true);
-        let told = || {
-            let waits = pin!(shard.records_ready());
-            waits.poll(&mut Context::from_waker(Waker::noop())).is_ready()
-        };
         let nothing = &mut Vec::new();
         shard.put_down(1, nothing);
         shard.put_down(1, &mut vec![7]);
         for _ in 2..MAX_UNANNOUNCED {
             shard.put_down(1, &mut vec![7]);
         }
-        assert!(!told());
+        assert_eq!(told(&shard), None);
         shard.announce(0);
-        assert!(!told(), "the other worker's turn goes on");
+        assert_eq!(told(&shard), None, "the other worker's turn goes on");
         shard.announce(1);
-        assert!(told());
+        assert_eq!(told(&shard), Some(Call::Soon));
         shard.announce(1);
-        assert!(!told(), "nothing new");
+        assert_eq!(told(&shard), None, "nothing new");
+        shard.nothing_left();
         // A turn that takes long: batches that only read count as well.
         shard.put_down(1, &mut vec![7]);
         for _ in 1..MAX_UNANNOUNCED {
-            assert!(!told());
+            assert_eq!(told(&shard), None);
             shard.put_down(1, nothing);
         }
-        assert!(told());
+        assert_eq!(told(&shard), Some(Call::Soon));
         let mut all = Vec::new();
         shard.collect_records(&mut all);
         assert_eq!(all.len(), MAX_UNANNOUNCED as usize);
+    }
+
+    #[test]
+    fn who_waits_is_not_kept_waiting() {
+        let shard = Shard::new(2, true);
+        shard.put_down(0, &mut vec![7]);
+        shard.announce(0);
+        assert_eq!(told(&shard), Some(Call::Soon));
+        shard.put_down(0, &mut vec![7]);
+        shard.announce(0);
+        assert_eq!(told(&shard), None, "it looks before long anyway");
+        // A reader on the other worker waits for what this one wrote.
+        shard.hurry(1);
+        shard.announce(1);
+        assert_eq!(told(&shard), Some(Call::AtOnce));
+        shard.put_down(0, &mut vec![7; MAX_LEISURELY_BYTES + 1]);
+        shard.announce(0);
+        assert_eq!(told(&shard), Some(Call::AtOnce), "too much to wait with");
     }
 }
