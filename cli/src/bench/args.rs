@@ -69,6 +69,9 @@ pub struct BenchArgs {
     /// Password for AUTH on each connection (resp).
     #[arg(long, env = "TORC_BENCH_PASSWORD", hide_env_values = true)]
     pub password: Option<String>,
+    /// When writes are answered (resp, a cluster of Torc): `none`, `primary` or `in-sync`.
+    #[arg(long)]
+    pub ack: Option<String>,
     /// Seed of the random keys.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,

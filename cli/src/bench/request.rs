@@ -41,8 +41,12 @@ impl Encoder {
                 ([b"get ".to_vec(), b"\r\n".to_vec()], set)
             }
         };
-        let hello = args.password.as_ref().map_or((Vec::new(), 0), |password| {
-            (format!("*2\r\n$4\r\nAUTH\r\n${}\r\n{password}\r\n", password.len()).into_bytes(), 1)
+        let auth = args.password.as_ref().map(|password| ["AUTH".to_owned(), password.clone()].to_vec());
+        let ack = args.ack.as_ref().map(|ack| ["CLIENT".to_owned(), "ACK".to_owned(), ack.clone()].to_vec());
+        let hello = auth.into_iter().chain(ack).fold((Vec::new(), 0), |(mut bytes, count), words| {
+            bytes.extend(format!("*{}\r\n", words.len()).into_bytes());
+            bytes.extend(words.iter().flat_map(|word| format!("${}\r\n{word}\r\n", word.len()).into_bytes()));
+            (bytes, count + 1)
         });
         Self { key_bytes, get, set, hello }
     }
