@@ -35,6 +35,7 @@ file_tests! { LISTS, "redis", list:
     lcs = "lcs.cmds",
     bitmaps = "bitmaps.cmds",
     generic = "generic.cmds",
+    dump = "dump.cmds",
     expiry = "expiry.cmds",
     hashes = "hashes.cmds",
     scan = "scan.cmds",

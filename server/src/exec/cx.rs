@@ -242,10 +242,10 @@ impl Cx<'_, '_> {
         self.put_string(key, value, expire_ms, 0);
     }
 
-    /// Stores an object (a hash …) under the key, whatever was there.
-    pub fn put_object(&mut self, key: &Key<'_>, value: Value, expire_ms: Option<u64>) {
+    /// Stores a value of any type under the key, whatever was there.
+    pub fn put_value(&mut self, key: &Key<'_>, value: Value, expire_ms: Option<u64>) {
         let meta = Meta { expire_ms, ..self.fresh_meta(key) };
-        self.put_entry(key, Entry::object(key.bytes, value, &meta));
+        self.put_entry(key, Entry::of(key.bytes, value, &meta));
     }
 
     /// Changes a live entry in place (its key must exist): a new version, watchers told; the caller records the

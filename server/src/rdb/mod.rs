@@ -13,6 +13,7 @@ pub mod intset;
 mod list;
 pub mod listpack;
 pub mod lzf;
+pub mod payload;
 mod set;
 mod sorted_set;
 mod source;

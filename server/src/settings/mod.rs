@@ -328,6 +328,17 @@ impl EvictionClock {
         }
     }
 
+    /// The access field of a key that was not used for so long; `None` where that is not noted (LRU).
+    pub fn idle_for(self, seconds: u64) -> Option<u32> {
+        let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
+        (self.notes == Notes::LastUse).then(|| self.now_s.saturating_sub(seconds))
+    }
+
+    /// The access field of a key with this counter of uses; `None` where they are not counted (LFU).
+    pub fn used_often(self, counter: u8) -> Option<u32> {
+        self.is_lfu().then(|| self.counted(u32::from(counter)))
+    }
+
     /// Seconds since the last use (LRU).
     pub fn idle_s(self, access: u32) -> u32 {
         self.now_s.saturating_sub(access)

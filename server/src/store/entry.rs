@@ -183,6 +183,14 @@ impl Entry {
         Entry::object(key, Value::Bytes(value.to_vec()), meta)
     }
 
+    /// A value of any type.
+    pub fn of(key: &[u8], value: Value, meta: &Meta) -> Entry {
+        match value {
+            Value::Bytes(bytes) if bytes.len() <= COMPACT_VALUE_MAX => Entry::string(key, &bytes, meta),
+            value => Entry::object(key, value, meta),
+        }
+    }
+
     /// A value outside the compact form.
     pub fn object(key: &[u8], value: Value, meta: &Meta) -> Entry {
         Entry::Object(Box::new(Object {

@@ -11,6 +11,9 @@ family! {
     Del = row("del", -2).flags(WRITE).keys(range(1, -1, 1)).route(Route::SplitKeys).merge(Merge::Sum).since("1.0.0")
         .complexity("O(N) with N the number of keys").usage("key [key ...]")
         .summary("Deletes keys and counts those that existed.");
+    Dump = row("dump", 2).flags(READ).keys(one(1)).route(Route::Key).since("2.6.0")
+        .complexity("O(N) with N the bytes of the value").usage("key").tips(&["nondeterministic_output"])
+        .summary("Gives a key's value as bytes that RESTORE of this or another server takes.");
     Exists = row("exists", -2).flags(READ_FAST).keys(range(1, -1, 1)).route(Route::SplitKeys).merge(Merge::Sum)
         .since("1.0.0").complexity("O(N) with N the number of keys").usage("key [key ...]")
         .summary("Counts the keys that exist; a key named twice counts twice.");
@@ -23,6 +26,10 @@ family! {
     Keys = row("keys", 2).flags(READ).acl(Acl::DANGEROUS).route(Route::AllShards).merge(Merge::Concat).since("1.0.0")
         .complexity("O(N) with N the number of keys in the database").usage("pattern")
         .tips(&["nondeterministic_output_order"]).summary("Gives all keys that match a pattern.");
+    Migrate = row("migrate", -6).flags(WRITE.or(Flags::MOVABLEKEYS)).acl(Acl::DANGEROUS).keys(one(3))
+        .route(Route::Key).since("2.6.0")
+        .usage("host port key|\"\" db timeout [COPY] [REPLACE] [AUTH password | AUTH2 user password] [KEYS key [key ...]]")
+        .tips(&["nondeterministic_output"]).summary("Refused: keys go elsewhere by DUMP and RESTORE.");
     Move = row("move", 3).flags(WRITE_FAST).keys(one(1)).route(Route::Key).since("1.0.0")
         .usage("key db").summary("Moves a key to another database.");
     Object = row("object", -2).flags(Flags::CONTAINER).since("2.2.3").complexity("Depends on the subcommand.")
@@ -53,6 +60,10 @@ family! {
         .usage("key newkey").summary("Renames a key over whatever has the new name.");
     Renamenx = row("renamenx", 3).flags(WRITE_FAST).keys(range(1, 2, 1)).route(Route::Key).since("1.0.0")
         .usage("key newkey").summary("Renames a key only when nothing has the new name.");
+    Restore = row("restore", -4).flags(WRITE_OOM).acl(Acl::DANGEROUS).keys(one(1)).route(Route::Key).since("2.6.0")
+        .complexity("O(N) with N the bytes of the value; O(N log N) for sorted sets")
+        .usage("key ttl payload [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]")
+        .summary("Makes a key of the bytes that DUMP gave.");
     Scan = row("scan", -2).flags(READ).route(Route::Cursor).merge(Merge::Custom).since("2.8.0")
         .complexity("O(1) for each call, O(N) for a whole iteration")
         .usage("cursor [MATCH pattern] [COUNT count] [TYPE type]")

@@ -1,6 +1,7 @@
 //! Handlers of the generic family.
 
 mod copy;
+mod dump;
 mod expiry;
 mod keys;
 mod object;
@@ -19,11 +20,13 @@ pub fn run(cx: &mut Cx<'_, '_>, command: GenericCommand, args: &Args<'_>) -> Com
     match command {
         GenericCommand::Copy => copy::copy(cx, args),
         GenericCommand::Del => keys::del(cx, args),
+        GenericCommand::Dump => dump::dump(cx, args),
         GenericCommand::Exists => keys::exists(cx, args),
         GenericCommand::Expire => expiry::expire(cx, args, TimeUnit::EX, "expire"),
         GenericCommand::Expireat => expiry::expire(cx, args, TimeUnit::EXAT, "expireat"),
         GenericCommand::Expiretime => expiry::expiretime(cx, args, true),
         GenericCommand::Keys => walk::keys(cx, args),
+        GenericCommand::Migrate => dump::migrate(),
         GenericCommand::Move => copy::move_key(cx, args),
         GenericCommand::Object => object::container(args),
         GenericCommand::ObjectEncoding => object::encoding(cx, args),
@@ -42,6 +45,7 @@ pub fn run(cx: &mut Cx<'_, '_>, command: GenericCommand, args: &Args<'_>) -> Com
         GenericCommand::Randomkey => walk::randomkey(cx),
         GenericCommand::Rename => copy::rename(cx, args),
         GenericCommand::Renamenx => copy::renamenx(cx, args),
+        GenericCommand::Restore => dump::restore(cx, args),
         GenericCommand::Scan => walk::scan(cx, args),
         GenericCommand::Touch => keys::touch(cx, args),
         GenericCommand::Ttl => expiry::ttl(cx, args, true),
