@@ -81,6 +81,10 @@ pub const UNKILLABLE: &str = "UNKILLABLE Sorry the script already executed write
      You can either wait the script termination or kill the server in a hard way using the SHUTDOWN NOSAVE command.";
 pub const TOO_MANY_KEYS: &str = "ERR Number of keys can't be greater than number of args";
 pub const NEGATIVE_KEYS: &str = "ERR Number of keys can't be negative";
+pub const NUMKEYS_ABOVE_0: &str = "ERR numkeys should be greater than 0";
+pub const LIMIT_NEGATIVE: &str = "ERR LIMIT can't be negative";
+pub const OUT_OF_RANGE_LONG: &str =
+    "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807";
 pub const SCRIPT_WRITE_IN_RO: &str = "ERR Write commands are not allowed from read-only scripts.";
 
 pub const CROSSSLOT: &str = "CROSSSLOT Keys in request don't hash to the same slot";

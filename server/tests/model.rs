@@ -4,7 +4,7 @@
 //! recount of everything; and the state that a replica has after it applied the records, by themselves or on top
 //! of a full copy, with the primary's, down to expiry, flags and version.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use proptest::prelude::*;
 use torc_server::effect::{EffectWriter, effects, record};
@@ -13,6 +13,7 @@ use torc_server::exec::testing::{Harness, START_MS};
 use torc_server::node::Node;
 use torc_server::settings::Settings;
 use torc_server::store::table::Keyed;
+use torc_server::store::value::Member;
 use torc_server::store::{Limits, PackedLimits, STRIPES, ValueRef};
 
 /// Databases that the commands use.
@@ -27,6 +28,7 @@ type Bytes = Vec<u8>;
 enum Value {
     Text(Bytes),
     Hash(BTreeMap<Bytes, Bytes>),
+    Set(BTreeSet<Bytes>),
 }
 
 /// One step of a run. Keys, fields and values are small numbers that [`key`], [`field`] and [`text`] spell out.
@@ -54,6 +56,12 @@ enum Step {
     HDel { key: u8, fields: Vec<u8> },
     HIncr { key: u8, field: u8, by: i64 },
     HGetAll(u8),
+    SAdd { key: u8, members: Vec<u8> },
+    SRem { key: u8, members: Vec<u8> },
+    SMove { from: u8, to: u8, member: u8 },
+    SPop { key: u8, count: u8 },
+    SStore { op: u8, to: u8, keys: Vec<u8> },
+    SMembers(u8),
     Dbsize,
     Flush { all: bool },
     Swap(u8, u8),
@@ -73,6 +81,16 @@ fn field(n: u8) -> Bytes {
     if n == 0 { vec![b'f'; 30] } else { format!("f{n}").into_bytes() }
 }
 
+fn member(n: u8) -> Bytes {
+    // Integers of two widths, and what is none; one is longer than a bucket takes.
+    match n {
+        0..12 => i64::from(n).to_string().into_bytes(),
+        12..14 => (i64::from(n) * 1_000_000_000).to_string().into_bytes(),
+        14 => vec![b'm'; 300],
+        _ => format!("m{n}").into_bytes(),
+    }
+}
+
 fn text(n: u8) -> Bytes {
     // Numbers, short and long strings: compact, object, beyond both limits of a packed hash.
     match n {
@@ -87,6 +105,8 @@ fn text(n: u8) -> Bytes {
 fn step() -> impl Strategy<Value = Step> {
     let key = || 0u8..14;
     let value = || 0u8..140;
+    // Half of the time integers alone.
+    let members = || prop_oneof![0u8..14, 0u8..24];
     let px = prop::option::weighted(0.4, 1u64..300);
     let ms = prop_oneof![4 => 1i64..300, 1 => -50i64..1];
     prop_oneof![
@@ -114,6 +134,13 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (key(), prop::collection::vec(0u8..20, 1..10)).prop_map(|(key, fields)| Step::HDel { key, fields }),
         2 => (key(), 0u8..20, -5i64..100).prop_map(|(key, field, by)| Step::HIncr { key, field, by }),
         2 => key().prop_map(Step::HGetAll),
+        6 => (key(), prop::collection::vec(members(), 1..6)).prop_map(|(key, members)| Step::SAdd { key, members }),
+        3 => (key(), prop::collection::vec(members(), 1..8)).prop_map(|(key, members)| Step::SRem { key, members }),
+        2 => (key(), key(), members()).prop_map(|(from, to, member)| Step::SMove { from, to, member }),
+        2 => (key(), 0u8..9).prop_map(|(key, count)| Step::SPop { key, count }),
+        2 => (0u8..3, key(), prop::collection::vec(key(), 1..4))
+            .prop_map(|(op, to, keys)| Step::SStore { op, to, keys }),
+        2 => key().prop_map(Step::SMembers),
         1 => Just(Step::Dbsize),
         1 => prop::bool::weighted(0.3).prop_map(|all| Step::Flush { all }),
         1 => (0..DBS, 0..DBS).prop_map(|(a, b)| Step::Swap(a, b)),
@@ -129,6 +156,10 @@ enum Reply {
     Bulk(Bytes),
     /// Pairs in any order.
     Pairs(BTreeMap<Bytes, Bytes>),
+    /// Elements in any order.
+    Set(BTreeSet<Bytes>),
+    /// So many of these elements; what they are is taken over by [`Model::popped`].
+    Some(usize, BTreeSet<Bytes>),
     /// Any error that starts so.
     Error(&'static str),
     /// Nothing was asked.
@@ -136,6 +167,15 @@ enum Reply {
 }
 
 const WRONG_TYPE: Reply = Reply::Error("-WRONGTYPE");
+
+/// Whether a collection is empty: then there is no key.
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Text(_) => false,
+        Value::Hash(hash) => hash.is_empty(),
+        Value::Set(set) => set.is_empty(),
+    }
+}
 
 /// The simplest store.
 #[derive(Default)]
@@ -171,9 +211,28 @@ impl Model {
         }
     }
 
+    fn set(&self, n: u8) -> Result<BTreeSet<Bytes>, Reply> {
+        match self.get(n) {
+            None => Ok(BTreeSet::new()),
+            Some((Value::Set(set), _)) => Ok(set.clone()),
+            Some(_) => Err(WRONG_TYPE),
+        }
+    }
+
+    /// What the store chose to pop is gone.
+    fn popped(&mut self, step: &Step, reply: &[u8]) {
+        if let Step::SPop { key, .. } = step
+            && let Ok(mut set) = self.set(*key)
+            && !set.is_empty()
+        {
+            set.retain(|member| !holds(reply, member));
+            self.change(*key, Value::Set(set));
+        }
+    }
+
     fn put(&mut self, n: u8, value: Value, at: Option<u64>) {
         let place = (self.db, key(n));
-        if at.is_some_and(|at| at <= self.now_ms) || value == Value::Hash(BTreeMap::new()) {
+        if at.is_some_and(|at| at <= self.now_ms) || is_empty(&value) {
             self.keys.remove(&place);
         } else {
             self.keys.insert(place, (value, at));
@@ -354,6 +413,50 @@ impl Model {
                 Ok(Reply::Int(old + by))
             }
             Step::HGetAll(key) => Ok(Reply::Pairs(self.hash(*key)?.unwrap_or_default())),
+            Step::SAdd { key, members } => {
+                let mut set = self.set(*key)?;
+                let added = members.iter().filter(|m| set.insert(member(**m))).count();
+                self.change(*key, Value::Set(set));
+                int(added)
+            }
+            Step::SRem { key, members } => {
+                let mut set = self.set(*key)?;
+                let removed = members.iter().filter(|m| set.remove(&member(**m))).count();
+                if removed > 0 {
+                    self.change(*key, Value::Set(set));
+                }
+                int(removed)
+            }
+            Step::SMove { from, to, member: m } => {
+                if self.get(*from).is_none() {
+                    return Ok(Reply::Int(0));
+                }
+                let (mut source, target) = (self.set(*from)?, self.set(*to)?);
+                let found = source.contains(&member(*m));
+                if found && from != to {
+                    source.remove(&member(*m));
+                    self.change(*from, Value::Set(source));
+                    self.change(*to, Value::Set(target.into_iter().chain([member(*m)]).collect()));
+                }
+                Ok(Reply::Int(i64::from(found)))
+            }
+            Step::SPop { key, count } => {
+                let set = self.set(*key)?;
+                Ok(Reply::Some(set.len().min(usize::from(*count)), set))
+            }
+            Step::SStore { op, to, keys } => {
+                let sets = keys.iter().map(|key| self.set(*key)).collect::<Result<Vec<_>, _>>()?;
+                let result = sets.into_iter().reduce(|a, b| match op {
+                    0 => &a | &b,
+                    1 => &a & &b,
+                    _ => &a - &b,
+                });
+                let result = result.unwrap_or_default();
+                let len = result.len();
+                self.put(*to, Value::Set(result), None);
+                int(len)
+            }
+            Step::SMembers(key) => Ok(Reply::Set(self.set(*key)?)),
             Step::Dbsize => Ok(Reply::None),
             Step::Flush { all } => {
                 let here = self.db;
@@ -440,6 +543,19 @@ fn request(step: &Step) -> Vec<Bytes> {
         }
         Step::HIncr { key: k, field: f, by } => vec![word("HINCRBY"), key(*k), field(*f), n(*by)],
         Step::HGetAll(k) => vec![word("HGETALL"), key(*k)],
+        Step::SAdd { key: k, members } => {
+            [word("SADD"), key(*k)].into_iter().chain(members.iter().map(|m| member(*m))).collect()
+        }
+        Step::SRem { key: k, members } => {
+            [word("SREM"), key(*k)].into_iter().chain(members.iter().map(|m| member(*m))).collect()
+        }
+        Step::SMove { from, to, member: m } => vec![word("SMOVE"), key(*from), key(*to), member(*m)],
+        Step::SPop { key: k, count } => vec![word("SPOP"), key(*k), n(i64::from(*count))],
+        Step::SStore { op, to, keys } => {
+            let name = ["SUNIONSTORE", "SINTERSTORE", "SDIFFSTORE"][usize::from(*op)];
+            [word(name), key(*to)].into_iter().chain(keys.iter().map(|k| key(*k))).collect()
+        }
+        Step::SMembers(k) => vec![word("SMEMBERS"), key(*k)],
         Step::Dbsize => vec![word("DBSIZE")],
         Step::Flush { all } => vec![word(if *all { "FLUSHALL" } else { "FLUSHDB" })],
         Step::Swap(a, b) => vec![word("SWAPDB"), n(i64::from(*a)), n(i64::from(*b))],
@@ -450,6 +566,11 @@ fn bulk(bytes: &[u8]) -> Bytes {
     [format!("${}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
 }
 
+fn holds(reply: &[u8], element: &[u8]) -> bool {
+    let element = bulk(element);
+    reply.windows(element.len()).any(|w| w == element)
+}
+
 fn agrees(got: &[u8], expected: &Reply) -> bool {
     match expected {
         Reply::None => true,
@@ -457,6 +578,11 @@ fn agrees(got: &[u8], expected: &Reply) -> bool {
         Reply::Null => got == b"$-1\r\n",
         Reply::Int(n) => got == format!(":{n}\r\n").as_bytes(),
         Reply::Bulk(bytes) => got == bulk(bytes),
+        Reply::Set(set) => is_array(got, set.len(), set),
+        Reply::Some(count, set) => {
+            let found: BTreeSet<_> = set.iter().filter(|element| holds(got, element)).cloned().collect();
+            found.len() == *count && is_array(got, *count, &found)
+        }
         Reply::Error(start) => got.starts_with(start.as_bytes()),
         Reply::Pairs(pairs) => {
             // The order is the store's own: whatever it is, each pair is there and nothing else.
@@ -467,6 +593,14 @@ fn agrees(got: &[u8], expected: &Reply) -> bool {
                 && all.iter().all(|pair| got.windows(pair.len()).any(|w| w == pair))
         }
     }
+}
+
+/// Whether the reply is an array of these elements, in any order.
+fn is_array(got: &[u8], count: usize, elements: &BTreeSet<Bytes>) -> bool {
+    let header = format!("*{count}\r\n").into_bytes();
+    got.starts_with(&header)
+        && got.len() == header.len() + elements.iter().map(|e| bulk(e).len()).sum::<usize>()
+        && elements.iter().all(|element| holds(got, element))
 }
 
 fn execute(t: &mut Harness, step: &Step) -> Bytes {
@@ -492,6 +626,7 @@ fn dump(node: &Node) -> BTreeMap<(u8, Bytes), Row> {
                     ValueRef::Hash(hash) => {
                         Value::Hash(hash.iter().map(|(f, v)| (f.to_vec(), v.to_vec())).collect())
                     }
+                    ValueRef::Set(set) => Value::Set(set.iter().map(Member::to_vec).collect()),
                     other => panic!("no command makes a {}", other.type_name()),
                 };
                 let row = (value, entry.expire_ms(), entry.mc_flags(), entry.version());
@@ -513,7 +648,8 @@ fn check_account(node: &Node) {
 }
 
 fn settings() -> Settings {
-    Settings { limits: Limits { hash: LIMITS, ..Limits::default() }, ..Settings::default() }
+    let limits = Limits { hash: LIMITS, set: LIMITS, set_intset_entries: 5, ..Limits::default() };
+    Settings { limits, ..Settings::default() }
 }
 
 fn apply_records(node: &Node, mut bytes: &[u8]) {
@@ -550,6 +686,7 @@ proptest! {
         for step in &steps {
             let expected = model.run(step);
             let got = execute(&mut t, step);
+            model.popped(step, &got);
             prop_assert!(
                 agrees(&got, &expected),
                 "{step:?}: {:?} instead of {expected:?}",

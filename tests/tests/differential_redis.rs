@@ -38,6 +38,7 @@ file_tests! { LISTS, "redis", list:
     dump = "dump.cmds",
     expiry = "expiry.cmds",
     hashes = "hashes.cmds",
+    sets = "sets.cmds",
     scan = "scan.cmds",
     transactions = "transactions.cmds",
     transactions_server = "transactions-server.cmds",
@@ -55,6 +56,7 @@ file_tests! { RANDOM, "random", random_commands:
     random_bitmaps = "bitmaps.gen",
     random_generic = "generic.gen",
     random_hashes = "hashes.gen",
+    random_sets = "sets.gen",
     random_transactions = "transactions.gen",
 }
 

@@ -59,6 +59,8 @@ pub struct CommandSpec {
     pub arity: i32,
     pub flags: Flags,
     pub keys: KeySpec,
+    /// What the command says to a number of keys that is no positive integer, where it has words of its own.
+    pub numkeys_error: Option<&'static str>,
     /// The categories that the flags do not imply; see [`CommandSpec::acl`].
     pub categories: Acl,
     pub route: Route,
@@ -82,6 +84,7 @@ pub const fn row(name: &'static str, arity: i32) -> CommandSpec {
         arity,
         flags: Flags::NONE,
         keys: KeySpec::None,
+        numkeys_error: None,
         categories: Acl::NONE,
         route: Route::Local,
         merge: Merge::Single,
@@ -102,6 +105,11 @@ impl CommandSpec {
 
     pub const fn keys(mut self, keys: KeySpec) -> Self {
         self.keys = keys;
+        self
+    }
+
+    pub const fn numkeys_error(mut self, text: &'static str) -> Self {
+        self.numkeys_error = Some(text);
         self
     }
 
@@ -184,7 +192,12 @@ impl CommandSpec {
     /// The indexes of the arguments that are keys.
     #[inline]
     pub fn find_keys(&self, args: &Args<'_>) -> Result<KeyIndexes, KeyError> {
-        self.keys.find(args)
+        match (self.keys.find(args), self.numkeys_error) {
+            (Err(KeyError::NumKeysNotAnInteger | KeyError::NumKeysNegative), Some(text)) => {
+                Err(KeyError::NumKeys(text))
+            }
+            (found, _) => found,
+        }
     }
 
     /// All ACL categories, with those that the flags imply (as Redis derives them).

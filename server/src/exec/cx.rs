@@ -3,6 +3,7 @@
 //! Handlers change keys only through the methods here: they keep the memory account, the watchers, the
 //! version (memcached's CAS) and the effects together.
 
+use smallvec::SmallVec;
 use torc_cluster::lock::Outcome;
 use torc_protocol::resp::{ReplyWriter, Version};
 use torc_runtime::random::split_mix;
@@ -23,6 +24,9 @@ use crate::store::{
 
 /// Result of a handler: the reply is written, or an error says why not.
 pub type CommandResult = Result<(), CommandError>;
+
+/// The collections at several keys.
+pub type Found<'s, C> = SmallVec<[Option<&'s C>; 8]>;
 
 /// See the module's text.
 pub struct Cx<'n, 'a> {
@@ -317,6 +321,20 @@ impl Cx<'_, '_> {
             Some(Some(collection)) => Ok(then(Some(collection), reply)),
             Some(None) => Err(CommandError::WrongType),
         })
+    }
+
+    /// The collections at several keys, all at once, with the reply's buffer; `None` where there is no key. Each key is
+    /// read as by [`Cx::read_as`], one after another, and the first of another type is an error.
+    pub fn read_many<'s, C: Collection + 's>(
+        &'s mut self,
+        keys: &[Key<'_>],
+    ) -> Result<(Found<'s, C>, &'s mut Vec<u8>), CommandError> {
+        for key in keys {
+            self.read_as::<C>(key)?;
+        }
+        let (access, db, now_ms) = (&self.access, self.db, self.now_ms);
+        let of = |key: &Key<'_>| access.get(key.slot)?.get(db, key, now_ms)?.as_collection();
+        Ok((keys.iter().map(of).collect(), self.out))
     }
 
     /// Tells those who subscribe to keyspace events that `event` (Redis's name of it) happened to the key.

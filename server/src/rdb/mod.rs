@@ -98,6 +98,8 @@ pub fn read_value(bytes: &[u8], env: &Env) -> Result<Value, DecodeError> {
         types::HASH_LISTPACK => hash::read_packed(source, env, listpack::read)?,
         types::LIST => list::read(source, env)?,
         types::SET => set::read(source, env)?,
+        types::SET_INTSET => set::read_intset(source, env)?,
+        types::SET_LISTPACK => set::read_listpack(source, env)?,
         types::SORTED_SET => sorted_set::read(source, env)?,
         types::STREAM => stream::read(source, env)?,
         other => return Err(DecodeError::Unknown(other)),

@@ -240,6 +240,14 @@ impl Access<'_> {
         }
     }
 
+    /// The stripe of a slot, if it was locked: for those who look at several keys at once.
+    #[inline]
+    pub fn get(&self, slot: Slot) -> Option<&Stripe> {
+        let index = stripe_of(slot);
+        let at = self.guards.binary_search_by_key(&index, |(i, _)| *i).ok()?;
+        self.guards.get(at).map(|(_, guard)| &**guard)
+    }
+
     /// All stripes that are held.
     pub fn stripes(&mut self) -> impl Iterator<Item = (u16, &mut Stripe)> {
         self.guards.iter_mut().map(|(i, g)| (*i, &mut **g))

@@ -12,7 +12,7 @@ mod stream;
 
 pub use hash::{HashChange, HashValue};
 pub use list::ListValue;
-pub use set::SetValue;
+pub use set::{Ints, Member, MemberList, SetChange, SetValue};
 pub use sorted_set::SortedSetValue;
 pub use stream::StreamValue;
 
