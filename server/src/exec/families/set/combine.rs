@@ -199,7 +199,7 @@ pub fn store(cx: &mut Cx<'_, '_>, args: &Args<'_>, operation: Operation) -> Comm
             cx.notify(Class::GENERIC, "del", destination.bytes);
         }
     } else {
-        cx.put_object(&destination, result.into_value(), None);
+        cx.put_value(&destination, result.into_value(), None);
         let event = match operation {
             Operation::Union => "sunionstore",
             Operation::Intersection => "sinterstore",
