@@ -1,6 +1,9 @@
 //! Glob patterns as in `KEYS`, `SCAN … MATCH` and `CONFIG GET`: `*`, `?`, `[a-z]`, `[^a-z]`, and `\` before a byte
 //! that is meant as it is. Bytes, not characters.
 
+/// Behind so many stars nothing matches: Redis's guard against patterns that take for ever, part of what it answers.
+const MAX_STARS: usize = 1000;
+
 /// Whether `text` matches `pattern`. The time is at most proportional to the product of the two lengths, whatever the
 /// pattern: only the last `*` is ever gone back to.
 pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
@@ -21,9 +24,20 @@ impl Glob {
         let (mut p, mut t) = (0, 0);
         // Behind the last star, and where in the text it stopped eating.
         let mut star: Option<(usize, usize)> = None;
+        // Stars (rows of them count once) in front of `p`.
+        let mut stars = 0;
         loop {
             if pattern.get(p) == Some(&b'*') {
-                p += 1;
+                while pattern.get(p) == Some(&b'*') {
+                    p += 1;
+                }
+                if p == pattern.len() {
+                    return true;
+                }
+                stars += 1;
+                if stars > MAX_STARS {
+                    return false;
+                }
                 star = Some((p, t));
                 continue;
             }
@@ -136,6 +150,15 @@ mod tests {
     fn many_stars_do_not_take_for_ever() {
         let pattern = b"a*".repeat(200);
         assert!(!matches(&[&pattern[..], b"b"].concat(), &[b'a'; 2000]));
+    }
+
+    #[test]
+    fn behind_too_many_stars_nothing_matches() {
+        let text = [b'a'; 3000];
+        assert!(matches(&b"*?".repeat(1000), &text[..1000]));
+        assert!(!matches(&b"*?".repeat(1001), &text));
+        // A star at the end needs no look.
+        assert!(matches(&[&b"*?".repeat(1000)[..], b"**"].concat(), &text));
     }
 
     proptest! {

@@ -76,6 +76,8 @@ pub struct WorkerStats {
     pub hits: CachePadded<Counter>,
     /// Reads that did not.
     pub misses: Counter,
+    /// Changes of keys, since the start for good.
+    pub changes: Counter,
     /// Keys removed because their time had come.
     pub expired: Counter,
     /// Keys removed for room.
@@ -108,6 +110,7 @@ impl Default for WorkerStats {
         WorkerStats {
             hits: CachePadded::default(),
             misses: Counter::default(),
+            changes: Counter::default(),
             expired: Counter::default(),
             evicted: Counter::default(),
             connections: Counter::default(),

@@ -106,6 +106,9 @@ impl<'n> Batch<'n, '_> {
         };
         let result = run(&mut cx);
         let Cx { mut access, flow, dirty, wake, .. } = cx;
+        if dirty > 0 {
+            self.exec.stats.changes.add(dirty);
+        }
         let error = result.as_ref().err();
         self.remember(session, &request, &mut access, error, dirty > 0, (&mut *out, reply_at));
         // Still under the stripes' locks: the record's place in the history is the order of execution.

@@ -98,13 +98,42 @@ pub struct ScanOptions<'a> {
     pub count: usize,
     /// Only values of this type.
     pub kind: Option<&'a [u8]>,
+    /// Names without what belongs to them (NOVALUES, NOSCORES).
+    pub names_only: bool,
 }
+
+/// What TYPE answers, but `none`.
+const TYPES: [&str; 6] = ["string", "list", "set", "zset", "hash", "stream"];
 
 impl<'a> ScanOptions<'a> {
     /// Reads the options from argument `at` on; TYPE only where `with_type`.
-    pub fn parse(args: &Args<'a>, mut at: usize, with_type: bool) -> Result<Self, CommandError> {
-        let mut found = ScanOptions { pattern: None, count: SCAN_COUNT, kind: None };
+    pub fn parse(args: &Args<'a>, at: usize, with_type: bool) -> Result<Self, CommandError> {
+        Self::parse_all(args, at, with_type, None)
+    }
+
+    /// Reads the options from argument `at` on, with the option (NOVALUES, NOSCORES) that asks for names only.
+    pub fn parse_with_names(args: &Args<'a>, at: usize, names_only: &[u8]) -> Result<Self, CommandError> {
+        Self::parse_all(args, at, false, Some(names_only))
+    }
+
+    fn parse_all(
+        args: &Args<'a>,
+        mut at: usize,
+        with_type: bool,
+        names_only: Option<&[u8]>,
+    ) -> Result<Self, CommandError> {
+        let mut found = ScanOptions { pattern: None, count: SCAN_COUNT, kind: None, names_only: false };
         while let Some(option) = args.get(at) {
+            let foreign =
+                [(&b"NOVALUES"[..], text::NOVALUES_ELSEWHERE), (b"NOSCORES", text::NOSCORES_ELSEWHERE)];
+            if names_only.is_some_and(|name| option.eq_ignore_ascii_case(name)) {
+                found.names_only = true;
+                at += 1;
+                continue;
+            }
+            if let Some((_, error)) = foreign.iter().find(|(name, _)| option.eq_ignore_ascii_case(name)) {
+                return Err((*error).into());
+            }
             let value = args.get(at + 1).ok_or(CommandError::Syntax)?;
             if option.eq_ignore_ascii_case(b"COUNT") {
                 let count = integer(value)?;
@@ -113,6 +142,10 @@ impl<'a> ScanOptions<'a> {
                 // `*` matches all: no need to look.
                 found.pattern = Some(value).filter(|p| *p != b"*");
             } else if with_type && option.eq_ignore_ascii_case(b"TYPE") {
+                if !TYPES.iter().any(|name| value.eq_ignore_ascii_case(name.as_bytes())) {
+                    let text = [b"ERR unknown type name '", value, b"'"].concat();
+                    return Err(CommandError::Bytes(text.into()));
+                }
                 found.kind = Some(value);
             } else {
                 return Err(CommandError::Syntax);

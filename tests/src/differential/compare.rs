@@ -26,6 +26,8 @@ pub enum Check {
     Ignore,
     /// A peer before this version may take, or refuse in other words, what we refuse; see [`Check::for_peer`].
     ErrorsSince((u32, u32)),
+    /// A peer before this version may take what we refuse, and refuse what we take.
+    RulesSince((u32, u32)),
     /// Ours is this; theirs too when it is at least of that version.
     Expect {
         /// The reply in RESP2.
@@ -41,7 +43,7 @@ impl Check {
     /// The check for a peer of this version.
     pub fn for_peer(&self, version: (u32, u32)) -> &Self {
         match self {
-            Self::ErrorsSince(since) if version >= *since => &Self::Exact,
+            Self::ErrorsSince(since) | Self::RulesSince(since) if version >= *since => &Self::Exact,
             other => other,
         }
     }
@@ -64,6 +66,7 @@ pub fn compare(check: &Check, ours: &[u8], theirs: &[u8]) -> Result<(), String> 
         Check::Exact => false,
         Check::Ignore | Check::Expect { .. } => true,
         Check::ErrorsSince(_) => ours.first() == Some(&b'-'),
+        Check::RulesSince(_) => [ours, theirs].iter().any(|reply| reply.first() == Some(&b'-')),
         Check::Unordered(group) => {
             let (ours, theirs) = both()?;
             sorted(ours, *group) == sorted(theirs, *group)

@@ -22,6 +22,7 @@
 //! | `scan pairs` | the same with elements in pairs (HSCAN) |
 //! | `since V REPLY [REPLY3]` | Redis V or later answers REPLY (RESP3: REPLY3): required of us, and of a peer that new |
 //! | `errors-since V` | Redis before V may take, or refuse in other words, what we refuse as V does |
+//! | `rules-since V` | Redis before V may take what we refuse, and refuse what we take, as V does |
 //! | `ours REPLY [REPLY3]` | required of us alone, where we differ on purpose (the comment above says why) |
 //! | `direct` | not through the proxy, which says itself why not (or has a reply of its own) |
 //! | `gap WHY` | a known difference: it may differ, and when it agrees the mark must go |
@@ -200,6 +201,7 @@ impl Pending {
                         expected(replies, Some(parse_version(version).ok_or("since VERSION REPLY")?))?
                     }
                     "errors-since" => Check::ErrorsSince(parse_version(rest).ok_or("errors-since VERSION")?),
+                    "rules-since" => Check::RulesSince(parse_version(rest).ok_or("rules-since VERSION")?),
                     "ours" => expected(rest, None)?,
                     _ => return Err(format!("unknown directive {text:?}")),
                 };

@@ -6,7 +6,7 @@ family! {
     /// Commands about the bits of strings.
     BitmapCommand, "bitmap", Acl::BITMAP;
     Bitcount = row("bitcount", -2).flags(READ).keys(one(1)).route(Route::Key).since("2.6.0").complexity("O(N)")
-        .usage("key [start end [BYTE | BIT]]").summary("Counts the bits that are set.");
+        .usage("key [start [end [BYTE | BIT]]]").summary("Counts the bits that are set.");
     Bitfield = row("bitfield", -2).flags(WRITE_OOM).keys(one(1)).route(Route::Key).since("3.2.0")
         .complexity("O(1) for each operation")
         .usage("key [GET type offset | [OVERFLOW WRAP | SAT | FAIL] SET type offset value | \

@@ -36,7 +36,7 @@ family! {
         .tips(&["nondeterministic_output"]).summary("Gives fields by chance.");
     Hscan = row("hscan", -3).flags(READ).keys(one(1)).route(Route::Key).since("2.8.0")
         .complexity("O(1) for each call, O(N) for a whole iteration")
-        .usage("key cursor [MATCH pattern] [COUNT count]")
+        .usage("key cursor [MATCH pattern] [COUNT count] [NOVALUES]")
         .tips(&["nondeterministic_output"]).summary("Walks through the fields and values.");
     Hset = row("hset", -4).flags(WRITE_OOM_FAST).keys(one(1)).route(Route::Key).since("2.0.0")
         .complexity("O(N) with N the number of fields").usage("key field value [field value ...]")

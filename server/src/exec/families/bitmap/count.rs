@@ -44,10 +44,12 @@ fn ones(bytes: &[u8]) -> u64 {
         + rest.iter().map(|b| u64::from(b.count_ones())).sum::<u64>()
 }
 
-/// BITCOUNT key \[start end \[BYTE | BIT\]\]
+/// BITCOUNT key \[start \[end \[BYTE | BIT\]\]\]
 pub fn bitcount(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let (start, end, bits) = match (args.get(2), args.get(3)) {
         (None, _) => (0, -1, false),
+        // As in Valkey from 8.0 on.
+        (Some(start), None) => (integer(start)?, -1, false),
         (Some(start), Some(end)) if args.len() <= 5 => {
             let (start, end) = (integer(start)?, integer(end)?);
             (start, end, in_bits(args.get(4))?)

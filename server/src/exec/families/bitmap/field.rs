@@ -208,8 +208,11 @@ fn run(cx: &mut Cx<'_, '_>, args: &Args<'_>, steps: &Steps) -> CommandResult {
             }
         };
         if let Some(new) = new {
-            let patch = step.store(bytes, new);
-            cx.patch(&key, step.bytes().0, &patch);
+            // A field that has its value already changes nothing.
+            if new != old {
+                let patch = step.store(bytes, new);
+                cx.patch(&key, step.bytes().0, &patch);
+            }
         }
         match shown {
             Some(n) => cx.reply().integer(n as i64),

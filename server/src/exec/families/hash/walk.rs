@@ -15,15 +15,16 @@ use torc_runtime::random::split_mix;
 /// Fields that one HRANDFIELD with a negative count may give.
 const MAX_REPEATED: u64 = 1 << 24;
 
-/// HSCAN key cursor \[MATCH pattern\] \[COUNT count\]
+/// HSCAN key cursor \[MATCH pattern\] \[COUNT count\] \[NOVALUES\]
 pub fn hscan(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let from = cursor(&args[2])?;
     with_hash(cx, args, |hash, mut reply| {
         let mut found: SmallVec<[(&[u8], &[u8]); 32]> = SmallVec::new();
-        let mut next = 0;
+        let (mut next, mut names_only) = (0, false);
         // Redis looks at the options only when there is something to scan.
         if let Some(hash) = hash {
-            let options = ScanOptions::parse(args, 3, false)?;
+            let options = ScanOptions::parse_with_names(args, 3, b"NOVALUES")?;
+            names_only = options.names_only;
             let visit = |field, value| {
                 if options.pattern.is_none_or(|p| glob::matches(p, field)) {
                     found.push((field, value));
@@ -33,10 +34,12 @@ pub fn hscan(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
         }
         reply.array(2);
         reply.bulk_fmt(next);
-        reply.array(found.len() * 2);
+        reply.array(if names_only { found.len() } else { found.len() * 2 });
         for (field, value) in found {
             reply.bulk(field);
-            reply.bulk(value);
+            if !names_only {
+                reply.bulk(value);
+            }
         }
         Ok(())
     })?

@@ -15,10 +15,10 @@ pub fn persistence(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
         "current_cow_size_age",
         "current_save_keys_processed",
         "current_save_keys_total",
-        "rdb_changes_since_last_save",
         "rdb_bgsave_in_progress",
     ];
     zero.iter().for_each(|name| lines.line(name, 0));
+    lines.line("rdb_changes_since_last_save", cx.node.total(|stats| stats.changes.get()));
     lines.line("rdb_last_save_time", cx.node.started_ms / 1000);
     lines.line("rdb_last_bgsave_status", "ok");
     lines.line("rdb_last_bgsave_time_sec", -1);
