@@ -10,7 +10,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{
+    AtomicBool, AtomicI32, AtomicI64, AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering,
+};
 use std::task::Waker;
 
 use parking_lot::Mutex;
@@ -76,7 +78,7 @@ pub struct Client {
     /// Our end.
     pub laddr: Box<str>,
     /// File descriptor.
-    pub fd: i32,
+    fd: AtomicI32,
     /// Over a unix socket.
     pub unix: bool,
     /// Unix milliseconds of its start.
@@ -120,7 +122,7 @@ impl Client {
             id,
             addr: addr.into(),
             laddr: laddr.into(),
-            fd,
+            fd: AtomicI32::new(fd),
             unix,
             connected_ms: now_ms,
             last_active_ms: AtomicU64::new(now_ms),
@@ -195,6 +197,16 @@ impl Client {
         }
     }
 
+    /// The socket's descriptor.
+    pub fn fd(&self) -> i32 {
+        self.fd.load(Ordering::Relaxed)
+    }
+
+    /// The connection has another descriptor now: it went to another worker.
+    pub fn set_fd(&self, fd: i32) {
+        self.fd.store(fd, Ordering::Relaxed);
+    }
+
     /// Sets or clears one of the [`flag`]s; only the connection's own task may.
     pub fn set_flag(&self, bit: u8, on: bool) {
         let old = self.flags.load(Ordering::Relaxed);
@@ -252,7 +264,14 @@ impl Client {
         let buffers = self.buffer_bytes.load(Ordering::Relaxed);
         let input = self.input_bytes.load(Ordering::Relaxed);
         let mut text = String::with_capacity(384);
-        let _ = write!(text, "id={} addr={} laddr={} fd={} name=", self.id, self.addr, self.laddr, self.fd);
+        let _ = write!(
+            text,
+            "id={} addr={} laddr={} fd={} name=",
+            self.id,
+            self.addr,
+            self.laddr,
+            self.fd.load(Ordering::Relaxed)
+        );
         out.extend_from_slice(text.as_bytes());
         out.extend_from_slice(&names.name);
         text.clear();

@@ -15,6 +15,7 @@ use torc_protocol::handshake::Secret;
 use torc_runtime::shutdown::Shutdown;
 
 use crate::clients::Clients;
+use crate::conn::balance::Balance;
 use crate::eviction::Eviction;
 use crate::lock::LockDesk;
 use crate::memcached::PendingFlush;
@@ -59,6 +60,8 @@ pub struct Node {
     pub stats: Box<[Arc<WorkerStats>]>,
     /// Connections of all workers.
     pub clients: Clients,
+    /// Which connections should go to another worker.
+    pub balance: Balance,
     /// Rates and the peak of memory.
     pub rates: Rates,
     /// How to ask the allocator, where the program has one that can be asked.
@@ -144,6 +147,7 @@ impl Node {
             settings: ArcSwap::from_pointee(settings),
             stats: (0..workers).map(|_| Arc::new(WorkerStats::default())).collect(),
             clients: Clients::default(),
+            balance: Balance::default(),
             rates: Rates::default(),
             allocator: OnceLock::new(),
             slow,
@@ -275,12 +279,14 @@ impl Node {
         self.stats.iter().map(|s| counter(s)).sum()
     }
 
-    /// Works out rates and peaks; about once a second.
+    /// Works out rates and peaks, and whether workers should give connections to others; once a second.
     pub fn sample(&self, now_ns: u64) {
         let commands = |stats: &WorkerStats| Command::ALL.iter().map(|c| stats.command(*c).calls.get()).sum();
+        let by_worker: Vec<u64> = self.stats.iter().map(|stats| commands(stats)).collect();
+        self.balance.look(&by_worker);
         self.rates.update(Sample {
             at_ns: now_ns,
-            commands: self.total(commands),
+            commands: by_worker.iter().sum(),
             bytes_in: self.total(|s| s.bytes_in.get()),
             bytes_out: self.total(|s| s.bytes_out.get()),
         });

@@ -90,6 +90,14 @@ macro_rules! each {
 }
 
 impl Stream {
+    /// Another handle on the socket, for another runtime. This one stays registered here until it is dropped.
+    pub fn to_std(&self) -> io::Result<StdStream> {
+        Ok(match self {
+            Self::Tcp(stream) => StdStream::Tcp(stream.as_fd().try_clone_to_owned()?.into()),
+            Self::Unix(stream) => StdStream::Unix(stream.as_fd().try_clone_to_owned()?.into()),
+        })
+    }
+
     /// Waits until there is something to read (or the end, or an error). Cancel-safe.
     pub async fn readable(&self) -> io::Result<()> {
         each!(self, stream => stream.readable().await)

@@ -14,6 +14,7 @@ use crate::settings::Settings;
 use crate::store::Store;
 
 /// A connection's parser.
+#[derive(Debug)]
 pub enum Dialect {
     /// RESP2 and RESP3.
     Resp(Pipeline),

@@ -11,6 +11,7 @@
 //! [`worker`]. Nothing of a connection is shared but its [`crate::clients::Client`].
 
 mod ahead;
+pub mod balance;
 mod buffers;
 mod connection;
 mod dialect;

@@ -18,7 +18,7 @@ use torc_runtime::shutdown::Shutdown;
 use super::Protocol;
 use super::ahead::Ahead;
 use super::buffers::Buffers;
-use super::connection;
+use super::connection::{self, Moving};
 use crate::exec::{Executor, Now};
 use crate::node::Node;
 use crate::stats::WorkerStats;
@@ -161,6 +161,7 @@ pub fn start(
     index: usize,
     seed: u64,
     connections: mpsc::Receiver<Accepted<Protocol>>,
+    moving: Option<mpsc::Receiver<Box<Moving>>>,
     shutdown: Shutdown,
 ) -> io::Result<std::thread::JoinHandle<()>> {
     // The runtime cannot leave its thread, but its failure can.
@@ -176,7 +177,7 @@ pub fn start(
         };
         drop(tell);
         let worker = Rc::new(Worker::new(node, index, seed));
-        runtime.block_on(serve(worker, connections, shutdown));
+        runtime.block_on(serve(worker, connections, moving, shutdown));
     })?;
     match told.recv() {
         Ok(error) => Err(error),
@@ -184,7 +185,12 @@ pub fn start(
     }
 }
 
-async fn serve(worker: Rc<Worker>, mut connections: mpsc::Receiver<Accepted<Protocol>>, shutdown: Shutdown) {
+async fn serve(
+    worker: Rc<Worker>,
+    mut connections: mpsc::Receiver<Accepted<Protocol>>,
+    mut moving: Option<mpsc::Receiver<Box<Moving>>>,
+    shutdown: Shutdown,
+) {
     let marks = tokio::task::spawn_local(follow_mark(worker.clone()));
     let expiry = tokio::task::spawn_local(crate::expiry::run(worker.node.clone(), worker.index));
     let mut open = tokio::task::JoinSet::new();
@@ -196,6 +202,9 @@ async fn serve(worker: Rc<Worker>, mut connections: mpsc::Receiver<Accepted<Prot
                 }
                 None => break,
             },
+            Some(moved) = next_moving(&mut moving) => {
+                open.spawn_local(connection::resume(worker.clone(), moved));
+            }
             Some(_) = open.join_next() => {}
             () = shutdown.wait() => break,
         }
@@ -205,6 +214,14 @@ async fn serve(worker: Rc<Worker>, mut connections: mpsc::Receiver<Accepted<Prot
     connections.close();
     let drain = async { while open.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(DRAIN_TIME, drain).await;
+}
+
+/// The next connection from another worker; none ever comes to a worker that is alone.
+async fn next_moving(moving: &mut Option<mpsc::Receiver<Box<Moving>>>) -> Option<Box<Moving>> {
+    match moving {
+        Some(moving) => moving.recv().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Wakes connections as the mark moves. While none waits, the mark wakes nobody here.

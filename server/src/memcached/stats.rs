@@ -167,7 +167,7 @@ fn slabs(node: &Node, lines: &mut Lines<'_>) {
 /// The connections of both protocols.
 fn conns(cx: &Cx<'_, '_>, lines: &mut Lines<'_>) {
     for client in cx.node.clients.all() {
-        let fd = client.fd;
+        let fd = client.fd();
         let kind = if client.unix { "unix" } else { "tcp" };
         lines.stat(format_args!("{fd}:addr"), format_args!("{kind}:{}", client.addr));
         lines.stat(format_args!("{fd}:listen_addr"), format_args!("{kind}:{}", client.laddr));

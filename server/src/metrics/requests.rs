@@ -21,6 +21,8 @@ const SECONDS: Named = (
 );
 const ERRORS: Named = ("torc_server_errors_total", "Error replies, by code.");
 const CONNECTIONS: Named = ("torc_server_connections_total", "Connections accepted.");
+const MOVED: Named =
+    ("torc_server_connections_moved_total", "Connections that went to a worker with less to do.");
 const REFUSED: Named = ("torc_server_connections_refused_total", "Connections refused for want of a place.");
 const CLIENTS: Named = ("torc_server_clients", "Open connections.");
 const BLOCKED: Named = ("torc_server_clients_blocked", "Connections that wait in a blocking command.");
@@ -106,6 +108,7 @@ pub fn gather(node: &Node) -> Vec<MetricFamily> {
         seconds.build(),
         errors.build(),
         counter(CONNECTIONS, node.total(|s| s.connections.get())),
+        counter(MOVED, node.balance.moved()),
         counter(REFUSED, clients.limit.refused()),
         gauge(CLIENTS, clients.len() as f64),
         gauge(BLOCKED, clients.blocked.load(Ordering::Relaxed) as f64),

@@ -216,12 +216,12 @@ fn start_workers(
     threads: &mut Vec<JoinHandle<()>>,
 ) -> Result<Vec<WorkerDoor>, StartError> {
     let mut doors = Vec::new();
-    for index in 0..workers {
+    for (index, moving) in node.balance.open(workers).into_iter().enumerate() {
         let (door, connections) = mpsc::channel(HANDOVER_QUEUE);
         let mut seed = [0; 8];
         datadir::random_bytes(&mut seed).map_err(StartError::Thread)?;
         let seed = u64::from_le_bytes(seed);
-        let thread = worker::start(node.clone(), index, seed, connections, stop.clone());
+        let thread = worker::start(node.clone(), index, seed, connections, moving, stop.clone());
         threads.push(thread.map_err(StartError::Thread)?);
         doors.push(door);
     }

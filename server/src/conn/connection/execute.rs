@@ -123,6 +123,7 @@ impl Connection {
                 }
             }
         }
+        self.served += served as u64;
         let last = batch.last_command();
         let ended_ns = clock::boottime_ns();
         batch.end_at(ended_ns);

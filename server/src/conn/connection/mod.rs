@@ -9,6 +9,7 @@
 //! to a bound, and executes nothing.
 
 mod execute;
+mod moving;
 mod send;
 mod stranger;
 #[cfg(test)]
@@ -31,6 +32,7 @@ use torc_runtime::listen::acceptor::{Accepted, Permit};
 use torc_runtime::listen::{PeerAddr, SocketOptions, Stream};
 
 use super::Protocol;
+use super::balance::Rate;
 use super::dialect::Dialect;
 use super::output::{Mark, Output, Wait};
 use super::park::Parked;
@@ -38,10 +40,14 @@ use super::worker::Worker;
 use crate::clients::{Client, flag};
 use crate::exec::{ReplyKind, Session};
 use crate::settings::Settings;
+pub use moving::{Moving, resume};
 use stranger::DENIED;
 
 /// Batches of one connection before others of the worker get their turn.
 const BATCHES_PER_TURN: usize = 4;
+
+/// Bytes of replies of one connection before others of the worker get their turn.
+const TURN_REPLY_BYTES: usize = 256 * 1024;
 
 /// Bytes that may arrive while a request waits.
 const WAITING_INPUT_BYTES: usize = 1 << 20;
@@ -55,10 +61,12 @@ const NODE_UNREAD_BYTES: usize = 1 << 30;
 /// See [`NODE_UNREAD_BYTES`].
 const SHARE_BYTES: usize = 64 * 1024;
 
-/// Why a connection ends.
+/// Why a connection ends here.
 enum End {
     /// The peer is gone, or somebody asked.
     Quiet,
+    /// It goes on with another worker.
+    Move(usize),
 }
 
 impl From<io::Error> for End {
@@ -106,7 +114,12 @@ struct Connection {
     configured: u64,
     /// Came from elsewhere to a node without a password: only the handshake is heard.
     stranger: bool,
-    _permit: Permit,
+    /// How busy the client is.
+    rate: Rate,
+    /// Requests of the turn under way.
+    served: u64,
+    /// The connection's place under the limit; gone when it has moved to another worker.
+    permit: Option<Permit>,
 }
 
 /// Serves a connection until it ends.
@@ -132,8 +145,7 @@ pub async fn serve(worker: Rc<Worker>, accepted: Accepted<Protocol>) {
     let mut connection = Connection::new(worker, stream, &peer, tag, &settings, permit);
     drop(settings);
     connection.stranger = stranger;
-    // Every end is a quiet one: who hangs up is not worth a line.
-    let _ = connection.run().await;
+    connection.see_through().await;
 }
 
 impl Connection {
@@ -160,6 +172,18 @@ impl Connection {
         let session = Session { client: Some(client.clone()), ..Session::new(client.id, authenticated) };
         let mut dialect = Dialect::new(protocol);
         dialect.configure(settings, &session);
+        Connection::of_parts(worker, stream, client, session, dialect, permit)
+    }
+
+    /// A connection that nothing has happened to yet.
+    fn of_parts(
+        worker: Rc<Worker>,
+        stream: Stream,
+        client: Arc<Client>,
+        session: Session,
+        dialect: Dialect,
+        permit: Permit,
+    ) -> Connection {
         Connection {
             output: Output::new(dialect.error_form()),
             worker,
@@ -180,7 +204,9 @@ impl Connection {
             waker_set: false,
             configured: 0,
             stranger: false,
-            _permit: permit,
+            rate: Rate::default(),
+            served: 0,
+            permit: Some(permit),
         }
     }
 
@@ -193,9 +219,11 @@ impl Connection {
                 // and the replies leave close together, so that fewer of them wake a client that sleeps already.
                 self.worker.give_way().await;
             }
-            let mut batches = 0;
+            let (mut batches, mut replied) = (0, 0);
             loop {
+                let before = self.output.bytes.len();
                 let more = self.execute();
+                replied += self.output.bytes.len().saturating_sub(before);
                 if batches == 0 {
                     self.worker.give_way().await;
                 }
@@ -207,7 +235,8 @@ impl Connection {
                     break;
                 }
                 batches += 1;
-                if batches % BATCHES_PER_TURN == 0 {
+                if batches % BATCHES_PER_TURN == 0 || replied >= TURN_REPLY_BYTES {
+                    replied = 0;
                     tokio::task::yield_now().await;
                     if self.client.must_close() {
                         return Err(End::Quiet);
@@ -215,6 +244,9 @@ impl Connection {
                 }
             }
             self.rest();
+            if let Some(to) = self.where_to() {
+                return Err(End::Move(to));
+            }
         }
     }
 
@@ -362,6 +394,9 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        if self.permit.is_none() {
+            return;
+        }
         self.unbar();
         self.unpark();
         self.worker.node.clients.unsent_bytes.fetch_sub(self.accounted, Ordering::Relaxed);
