@@ -1,4 +1,5 @@
-//! Requests with the replies that a Redis 7 gave to them, one after another on one connection.
+//! Requests with the replies that a Redis 7 gave to them (BITCOUNT with a start alone: a Valkey 8), one after another
+//! on one connection.
 //!
 //! Each line of a file in `vectors/` is `request => "reply"`, the reply escaped as a Rust string is.
 

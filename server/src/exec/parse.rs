@@ -102,9 +102,6 @@ pub struct ScanOptions<'a> {
     pub names_only: bool,
 }
 
-/// What TYPE answers, but `none`.
-const TYPES: [&str; 6] = ["string", "list", "set", "zset", "hash", "stream"];
-
 impl<'a> ScanOptions<'a> {
     /// Reads the options from argument `at` on; TYPE only where `with_type`.
     pub fn parse(args: &Args<'a>, at: usize, with_type: bool) -> Result<Self, CommandError> {
@@ -142,10 +139,6 @@ impl<'a> ScanOptions<'a> {
                 // `*` matches all: no need to look.
                 found.pattern = Some(value).filter(|p| *p != b"*");
             } else if with_type && option.eq_ignore_ascii_case(b"TYPE") {
-                if !TYPES.iter().any(|name| value.eq_ignore_ascii_case(name.as_bytes())) {
-                    let text = [b"ERR unknown type name '", value, b"'"].concat();
-                    return Err(CommandError::Bytes(text.into()));
-                }
                 found.kind = Some(value);
             } else {
                 return Err(CommandError::Syntax);
