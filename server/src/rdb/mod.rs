@@ -101,7 +101,9 @@ pub fn read_value(bytes: &[u8], env: &Env) -> Result<Value, DecodeError> {
         types::SET_INTSET => set::read_intset(source, env)?,
         types::SET_LISTPACK => set::read_listpack(source, env)?,
         types::SORTED_SET => sorted_set::read(source, env)?,
-        types::STREAM => stream::read(source, env)?,
+        types::STREAM_V1 => stream::read(source, 1, env)?,
+        types::STREAM_V2 => stream::read(source, 2, env)?,
+        types::STREAM => stream::read(source, 3, env)?,
         other => return Err(DecodeError::Unknown(other)),
     };
     let empty = match &value {

@@ -8,7 +8,7 @@ mod hash;
 mod list;
 mod set;
 mod sorted_set;
-mod stream;
+pub mod stream;
 
 pub use hash::{HashChange, HashValue};
 pub use list::ListValue;
