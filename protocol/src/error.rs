@@ -53,6 +53,57 @@ pub const TIMEOUT_NEGATIVE: &str = "ERR timeout is negative";
 pub const CONFIG_NOT_AN_INTEGER: &str = "argument couldn't be parsed into an integer";
 pub const NO_CONFIG_FILE: &str = "ERR The server is running without a config file";
 
+pub const STREAM_ID: &str = "ERR Invalid stream ID specified as stream command argument";
+pub const STREAM_START: &str = "ERR invalid start ID for the interval";
+pub const STREAM_END: &str = "ERR invalid end ID for the interval";
+pub const XADD_ZERO: &str = "ERR The ID specified in XADD must be greater than 0-0";
+pub const XADD_NOT_ABOVE: &str =
+    "ERR The ID specified in XADD is equal or smaller than the target stream top item";
+pub const XADD_EXHAUSTED: &str =
+    "ERR The stream has exhausted the last possible ID, unable to add more items";
+pub const XADD_TOO_LARGE: &str = "ERR Elements are too large to be stored";
+pub const XTRIM_TWICE: &str =
+    "ERR syntax error, MAXLEN and MINID options at the same time are not compatible";
+pub const XTRIM_MAXLEN: &str = "ERR The MAXLEN argument must be >= 0.";
+pub const XTRIM_LIMIT: &str = "ERR The LIMIT argument must be >= 0.";
+pub const XTRIM_LIMIT_ALONE: &str =
+    "ERR syntax error, LIMIT cannot be used without specifying a trimming strategy";
+pub const XTRIM_LIMIT_EXACT: &str = "ERR syntax error, LIMIT cannot be used without the special ~ option";
+pub const XTRIM_NOTHING: &str = "ERR syntax error, XTRIM must be called with a trimming strategy";
+pub const XSETID_ADDED_NEGATIVE: &str = "ERR entries_added must be positive";
+pub const XSETID_BELOW_GIVEN: &str =
+    "ERR The ID specified in XSETID is smaller than the provided max_deleted_entry_id";
+pub const XSETID_BELOW_DELETED: &str =
+    "ERR The ID specified in XSETID is smaller than current max_deleted_entry_id";
+pub const XSETID_BELOW_TOP: &str =
+    "ERR The ID specified in XSETID is smaller than the target stream top item";
+pub const XSETID_BELOW_LENGTH: &str =
+    "ERR The entries_added specified in XSETID is smaller than the target stream length";
+pub const XGROUP_NO_KEY: &str = "ERR The XGROUP subcommand requires the key to exist. Note that for CREATE you may \
+     want to use the MKSTREAM option to create an empty stream automatically.";
+pub const XGROUP_ENTRIESREAD: &str = "ERR value for ENTRIESREAD must be positive or -1";
+pub const BUSYGROUP: &str = "BUSYGROUP Consumer Group name already exists";
+pub const XREAD_GROUP: &str =
+    "ERR The GROUP option is only supported by XREADGROUP. You called XREAD instead.";
+pub const XREAD_NOACK: &str =
+    "ERR The NOACK option is only supported by XREADGROUP. You called XREAD instead.";
+pub const XREAD_NEW: &str =
+    "ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> <consumer> option.";
+pub const XREAD_LAST_IS_ZERO: &str = "ERR the stream last element ID is 0-0";
+pub const XREADGROUP_NO_GROUP: &str = "ERR Missing GROUP option for XREADGROUP";
+pub const XREADGROUP_LAST: &str = "ERR The $ ID is meaningless in the context of XREADGROUP: you want to read the \
+     history of this consumer by specifying a proper ID, or use the > ID to get new messages. The $ ID would just \
+     return an empty result set.";
+pub const XREADGROUP_PLUS: &str = "ERR The + ID is meaningless in the context of XREADGROUP: you want to read the \
+     history of this consumer by specifying a proper ID, or use the > ID to get new messages. The + ID would just \
+     return an empty result set.";
+pub const XCLAIM_MIN_IDLE: &str = "ERR Invalid min-idle-time argument for XCLAIM";
+pub const XCLAIM_IDLE: &str = "ERR Invalid IDLE option argument for XCLAIM";
+pub const XCLAIM_TIME: &str = "ERR Invalid TIME option argument for XCLAIM";
+pub const XCLAIM_RETRYCOUNT: &str = "ERR Invalid RETRYCOUNT option argument for XCLAIM";
+pub const XAUTOCLAIM_MIN_IDLE: &str = "ERR Invalid min-idle-time argument for XAUTOCLAIM";
+pub const XAUTOCLAIM_COUNT: &str = "ERR COUNT must be > 0";
+
 pub const NOAUTH: &str = "NOAUTH Authentication required.";
 pub const WRONGPASS: &str = "WRONGPASS invalid username-password pair or user is disabled.";
 pub const NO_PASSWORD_SET: &str = "ERR AUTH <password> called without any password configured for the default user. \
@@ -194,6 +245,23 @@ pub fn unknown_command(args: Args<'_>) -> Vec<u8> {
 /// `ERR unknown subcommand 'x'. Try CLIENT HELP.`, as bytes.
 pub fn unknown_subcommand(container: &[u8], sub: &[u8]) -> Vec<u8> {
     let mut text = b"ERR unknown subcommand '".to_vec();
+    text.extend_from_slice(preview(sub));
+    text.extend_from_slice(b"'. Try ");
+    text.extend(preview(container).iter().map(u8::to_ascii_uppercase));
+    text.extend_from_slice(b" HELP.");
+    text
+}
+
+/// `ERR Unbalanced 'xread' list of streams: …`
+pub fn unbalanced_streams(name: &str, symbol: char) -> String {
+    format!(
+        "ERR Unbalanced '{name}' list of streams: for each stream key an ID or '{symbol}' must be specified."
+    )
+}
+
+/// `ERR unknown subcommand or wrong number of arguments for 'x'. Try CLIENT HELP.`, as bytes.
+pub fn subcommand_syntax(container: &[u8], sub: &[u8]) -> Vec<u8> {
+    let mut text = b"ERR unknown subcommand or wrong number of arguments for '".to_vec();
     text.extend_from_slice(preview(sub));
     text.extend_from_slice(b"'. Try ");
     text.extend(preview(container).iter().map(u8::to_ascii_uppercase));

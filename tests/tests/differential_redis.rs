@@ -39,6 +39,8 @@ file_tests! { LISTS, "redis", list:
     expiry = "expiry.cmds",
     hashes = "hashes.cmds",
     sets = "sets.cmds",
+    streams = "streams.cmds",
+    stream_groups = "stream-groups.cmds",
     scan = "scan.cmds",
     transactions = "transactions.cmds",
     transactions_server = "transactions-server.cmds",
@@ -57,6 +59,7 @@ file_tests! { RANDOM, "random", random_commands:
     random_generic = "generic.gen",
     random_hashes = "hashes.gen",
     random_sets = "sets.gen",
+    random_streams = "streams.gen",
     random_transactions = "transactions.gen",
 }
 

@@ -100,6 +100,9 @@ fn info(command: Command, reply: &mut ReplyWriter<'_>) {
 }
 
 fn key_specification(spec: &CommandSpec, reply: &mut ReplyWriter<'_>) {
+    if matches!(spec.keys, KeySpec::Streams) {
+        return streams_specification(spec, reply);
+    }
     let (index, kind, fields): (usize, &str, [(&str, i64); 3]) = match spec.keys {
         KeySpec::Range { first, last, step } => {
             // Redis counts the last key from the first one, unless it counts from the end.
@@ -110,7 +113,7 @@ fn key_specification(spec: &CommandSpec, reply: &mut ReplyWriter<'_>) {
             let first = first as i64 - at as i64;
             (at, "keynum", [("keynumidx", 0), ("firstkey", first), ("keystep", 1)])
         }
-        KeySpec::None | KeySpec::Custom(_) | KeySpec::Memcached => return reply.set(0),
+        KeySpec::None | KeySpec::Streams | KeySpec::Custom(_) | KeySpec::Memcached => return reply.set(0),
     };
     reply.set(1);
     reply.map(3);
@@ -133,6 +136,38 @@ fn key_specification(spec: &CommandSpec, reply: &mut ReplyWriter<'_>) {
     reply.bulk(b"spec");
     reply.map(fields.len());
     for (name, value) in fields {
+        reply.bulk(name.as_bytes());
+        reply.integer(value);
+    }
+}
+
+/// Keys that follow a word, with as many other arguments behind them.
+fn streams_specification(spec: &CommandSpec, reply: &mut ReplyWriter<'_>) {
+    // XREADGROUP has its group before.
+    let start = if spec.is_readonly() { 1 } else { 4 };
+    reply.set(1);
+    reply.map(3);
+    reply.bulk(b"flags");
+    reply.set(2);
+    reply.simple("RO");
+    reply.simple("access");
+    reply.bulk(b"begin_search");
+    reply.map(2);
+    reply.bulk(b"type");
+    reply.bulk(b"keyword");
+    reply.bulk(b"spec");
+    reply.map(2);
+    reply.bulk(b"keyword");
+    reply.bulk(b"STREAMS");
+    reply.bulk(b"startfrom");
+    reply.integer(start);
+    reply.bulk(b"find_keys");
+    reply.map(2);
+    reply.bulk(b"type");
+    reply.bulk(b"range");
+    reply.bulk(b"spec");
+    reply.map(3);
+    for (name, value) in [("lastkey", -1), ("keystep", 1), ("limit", 2)] {
         reply.bulk(name.as_bytes());
         reply.integer(value);
     }

@@ -40,6 +40,9 @@ pub enum KeySpec {
     Range { first: usize, last: i32, step: usize },
     /// Argument `at` says how many keys there are; they start at `first`.
     NumKeys { at: usize, first: usize },
+    /// XREAD and XREADGROUP: the first half of what follows the word STREAMS. Not to be found where the options before
+    /// it are wrong, or where there is no ID for each key: the command says so itself.
+    Streams,
     /// The command has its own way.
     Custom(fn(&Args<'_>) -> Result<KeyIndexes, KeyError>),
     /// A memcached request line: `memcached::parse` finds the keys.
@@ -85,6 +88,7 @@ impl KeySpec {
             KeySpec::None | KeySpec::Memcached => Ok(KeyIndexes::new()),
             KeySpec::Range { first, last, step } => in_range(args.len(), first, last, step),
             KeySpec::NumKeys { at, first } => counted(args, at, first),
+            KeySpec::Streams => Ok(streams(args)),
             KeySpec::Custom(find) => find(args),
         }
     }
@@ -145,6 +149,26 @@ fn counted(args: &Args<'_>, at: usize, first: usize) -> Result<KeyIndexes, KeyEr
     Ok((first..first + count).collect())
 }
 
+fn streams(args: &Args<'_>) -> KeyIndexes {
+    let mut at = 1;
+    while let Some(option) = args.get(at) {
+        let is = |name: &[u8]| option.eq_ignore_ascii_case(name);
+        at += match () {
+            () if is(b"STREAMS") => {
+                let first = at + 1;
+                let count = args.len() - first;
+                let keys = if count.is_multiple_of(2) { count / 2 } else { 0 };
+                return (first..first + keys).collect();
+            }
+            () if is(b"BLOCK") || is(b"COUNT") => 2,
+            () if is(b"GROUP") => 3,
+            () if is(b"NOACK") => 1,
+            () => break,
+        };
+    }
+    KeyIndexes::new()
+}
+
 /// `BITOP operation destination source [source …]`, `LCS a b …` and the like need no own way: this one is for
 /// `FENCE key-lock token command …`.
 pub(super) fn fenced(args: &Args<'_>) -> Result<KeyIndexes, KeyError> {
@@ -189,6 +213,19 @@ mod tests {
         assert_eq!(find(spec, "eval s -1"), Err(KeyError::NumKeysNegative));
         assert_eq!(find(spec, "eval s x"), Err(KeyError::NumKeysNotAnInteger));
         assert_eq!(find(spec, "eval s 9223372036854775807"), Err(KeyError::NumKeysTooMany));
+    }
+
+    #[test]
+    fn keys_after_a_word() {
+        let spec = KeySpec::Streams;
+        assert_eq!(find(spec, "xread streams a b 0 0"), Ok(vec![2, 3]));
+        assert_eq!(find(spec, "xread count 1 BLOCK streams STREAMS a 0"), Ok(vec![6]));
+        assert_eq!(find(spec, "xreadgroup group g streams noack streams a >"), Ok(vec![6]));
+        for line in
+            ["xread streams", "xread streams a", "xread streams a b 0", "xread x streams a 0", "xread a b c"]
+        {
+            assert_eq!(find(spec, line), Ok(vec![]), "{line}");
+        }
     }
 
     #[test]

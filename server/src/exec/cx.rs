@@ -79,6 +79,19 @@ pub enum Depth {
     Script,
 }
 
+/// How what [`Cx::revise`] did to a collection shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shows {
+    /// Nothing was done.
+    Nothing,
+    /// A note that replicas keep too, but no change by Redis's count.
+    Note,
+    /// A change that those who watch the key are not told, as in Redis: what happens in a consumer group.
+    NotToWatchers,
+    /// A change like any other.
+    All,
+}
+
 impl Cx<'_, '_> {
     /// The writer of this command's reply.
     #[inline]
@@ -404,6 +417,42 @@ impl Cx<'_, '_> {
             }
         }
         Ok(result)
+    }
+
+    /// Works on the collection at a key, with the reply's writer at hand; `None` when there is no key. `work` says how
+    /// what it did shows; if it did something, `record` writes what for the replicas, as in [`Cx::modify`]. The
+    /// collection stays, whether it is empty or not.
+    pub fn revise<C: Collection, R>(
+        &mut self,
+        key: &Key<'_>,
+        work: impl FnOnce(&mut C, ReplyWriter<'_>) -> Result<(R, Shows), CommandError>,
+        record: impl FnOnce(&mut Vec<u8>, &R),
+    ) -> Result<Option<R>, CommandError> {
+        let clock = self.clock();
+        self.expire_if_due(key);
+        let stripe = self.access.stripe(key.slot);
+        let next_version = stripe.next_version();
+        let reply = ReplyWriter::new(self.out, self.version);
+        let done = stripe.update(self.db, key, |entry| {
+            let collection = entry.as_collection_mut::<C>().ok_or(CommandError::WrongType)?;
+            let (result, shows) = work(collection, reply)?;
+            if shows == Shows::All {
+                entry.set_version(next_version);
+            }
+            entry.set_access(clock.touched(entry.access()));
+            Ok::<_, CommandError>((result, shows, entry.version()))
+        });
+        let Some((result, shows, version)) = done.transpose()? else { return Ok(None) };
+        if shows == Shows::All {
+            stripe.changed(self.db, key.bytes);
+        }
+        if matches!(shows, Shows::All | Shows::NotToWatchers) {
+            self.dirty += 1;
+        }
+        if shows != Shows::Nothing {
+            self.effects.change(self.db, key.bytes, version, C::KIND, |out| record(out, &result));
+        }
+        Ok(Some(result))
     }
 
     /// Sets fields (`items` alternates fields and values) of the hash at a key, which is a hash or missing; answers

@@ -42,7 +42,7 @@ use crate::slow;
 use crate::stats::WorkerStats;
 use crate::store::Access;
 use ahead::Foreseen;
-pub use cx::{CommandResult, Cx, Depth};
+pub use cx::{CommandResult, Cx, Depth, Shows};
 pub use error::CommandError;
 pub use flow::{Done, Flow, Park, ReplyKind};
 pub use place::Slots;
