@@ -6,23 +6,22 @@ use torc_cluster::lock::{FenceEffect, Token};
 use crate::effect::{DecodeError, Effect, EffectWriter};
 use crate::node::Node;
 use crate::rdb;
-use crate::store::table::Keyed;
 use crate::store::value::{HashValue, Kind, ListValue, SetValue, SortedSetValue, StreamValue};
-use crate::store::{Collection, Entry, Key, Meta, STRIPES, Stripe, stripe_of};
+use crate::store::{Collection, EntryMut, Key, LooseEntry, Meta, STRIPES, Stripe, stripe_of};
 
 /// Applies one effect. `now_ns` is this node's CLOCK_BOOTTIME: locks carry remaining durations.
 pub fn apply(node: &Node, effect: &Effect<'_>, now_ns: u64) {
     match *effect {
         Effect::PutString { db, key, meta, value } => {
             on_key(node, key, |stripe, key| {
-                stripe.insert(db, key, Entry::string(key.bytes, value, &meta));
+                stripe.insert(db, key, LooseEntry::string(value, &meta));
                 stripe.saw_version(meta.version);
                 stripe.changed(db, key.bytes);
             });
         }
         Effect::Put { db, key, meta, value } => match rdb::read_value(value, &node.env()) {
             Ok(value) => on_key(node, key, |stripe, key| {
-                stripe.insert(db, key, Entry::object(key.bytes, value, &meta));
+                stripe.insert(db, key, LooseEntry::object(value, &meta));
                 stripe.saw_version(meta.version);
                 stripe.changed(db, key.bytes);
             }),
@@ -44,7 +43,7 @@ pub fn apply(node: &Node, effect: &Effect<'_>, now_ns: u64) {
         Effect::Append { db, key, version, value } => on_key(node, key, |stripe, key| {
             if stripe.peek(db, key).is_none() {
                 let meta = Meta { version, ..Meta::default() };
-                stripe.insert(db, key, Entry::string(key.bytes, value, &meta));
+                stripe.insert(db, key, LooseEntry::string(value, &meta));
             } else {
                 stripe.update(db, key, |entry| {
                     entry.set_version(version);
@@ -59,7 +58,7 @@ pub fn apply(node: &Node, effect: &Effect<'_>, now_ns: u64) {
             let offset = offset as usize;
             if stripe.peek(db, key).is_none() {
                 let meta = Meta { version, ..Meta::default() };
-                stripe.insert(db, key, Entry::string(key.bytes, b"", &meta));
+                stripe.insert(db, key, LooseEntry::string(b"", &meta));
             }
             stripe.update(db, key, |entry| {
                 entry.set_version(version);
@@ -140,7 +139,7 @@ fn on_key(node: &Node, key: &[u8], change: impl FnOnce(&mut Stripe, &Key<'_>)) {
     node.store.report_growth(growth);
 }
 
-fn update(node: &Node, db: u8, key: &[u8], version: u32, change: impl FnOnce(&mut Entry)) {
+fn update(node: &Node, db: u8, key: &[u8], version: u32, change: impl FnOnce(&mut EntryMut<'_>)) {
     on_key(node, key, |stripe, key| {
         stripe.update(db, key, |entry| {
             entry.set_version(version);
@@ -157,7 +156,7 @@ fn change<C: Collection>(node: &Node, db: u8, key: &[u8], version: u32, body: &[
     on_key(node, key, |stripe, key| {
         if stripe.peek(db, key).is_none() {
             let meta = Meta { version, ..Meta::default() };
-            stripe.insert(db, key, Entry::object(key.bytes, C::default().into_value(), &meta));
+            stripe.insert(db, key, LooseEntry::object(C::default().into_value(), &meta));
         }
         let empty = stripe.update(db, key, |entry| {
             entry.set_version(version);

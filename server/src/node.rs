@@ -26,7 +26,7 @@ use crate::shard::gate::Exclusive;
 use crate::shard::{Role, Shard};
 use crate::slow::SlowLog;
 use crate::stats::{Rates, Sample, WorkerStats};
-use crate::store::{Entry, Env, KeyHasher, Store};
+use crate::store::{Env, KeyHasher, Removed, Store};
 
 /// Values below this many heap bytes are freed where they are replaced.
 const LAZY_FREE_BYTES: usize = 64 * 1024;
@@ -211,7 +211,7 @@ impl Node {
     }
 
     /// Frees a replaced entry: a big one on a thread of its own.
-    pub fn drop_later(&self, entry: Option<Entry>) {
+    pub fn drop_later(&self, entry: Option<Removed>) {
         if let Some(entry) = entry
             && entry.heap_bytes() >= LAZY_FREE_BYTES
         {

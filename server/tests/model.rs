@@ -12,7 +12,6 @@ use torc_server::effect_apply;
 use torc_server::exec::testing::{Harness, START_MS};
 use torc_server::node::Node;
 use torc_server::settings::Settings;
-use torc_server::store::table::Keyed;
 use torc_server::store::value::Member;
 use torc_server::store::{Limits, PackedLimits, STRIPES, ValueRef};
 

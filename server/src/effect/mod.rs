@@ -148,15 +148,20 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::store::Entry;
+    use crate::store::hash::DEFAULT_SEED;
     use crate::store::value::HashChange;
+    use crate::store::{KeyHasher, Store, stripe_of};
 
     #[test]
     fn a_record_comes_back_as_it_went() {
         let mut w = EffectWriter::new(true);
         let marks = Marks::default().with_stale(true).with_cas(Some(1 << 40));
         let meta = Meta { expire_ms: Some(5), mc_flags: 6, version: 7, access: 0, marks };
-        w.put(3, b"k", &Entry::string(b"k", b"v", &meta));
+        let store = Store::new(KeyHasher::new(DEFAULT_SEED));
+        let key = store.key(b"k");
+        let mut stripe = store.stripe(stripe_of(key.slot));
+        stripe.set_string(3, &key, b"v", &meta);
+        w.put(3, b"k", stripe.peek(3, &key).unwrap());
         w.change(0, b"h", 1, Kind::Hash, |out| HashChange::put_set(out, [&b"f"[..], b"v"].into_iter()));
         w.mark(2, b"k", &meta);
         w.flush(None);

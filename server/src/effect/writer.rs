@@ -110,7 +110,7 @@ impl EffectWriter {
     }
 
     /// The key holds what `entry` holds.
-    pub fn put(&mut self, db: u8, key: &[u8], entry: &Entry) {
+    pub fn put(&mut self, db: u8, key: &[u8], entry: Entry<'_>) {
         if !self.enabled {
             return;
         }

@@ -30,7 +30,6 @@ use crate::node::Node;
 use crate::settings::{EvictionClock, EvictionPolicy, Settings};
 use crate::shard::Role;
 use crate::stats::WorkerStats;
-use crate::store::table::Keyed;
 use crate::store::{DATABASES, Entry, Key, STRIPES, Stripe};
 
 /// Evictions that one request may wait for.
@@ -186,7 +185,7 @@ impl Node {
                 let Some(mut stripe) = self.store.try_stripe(victim.stripe) else { continue };
                 let key = self.store.key(&victim.key);
                 if self.may_go(&victim, &key, &mut stripe, policy, now_ms, rng)
-                    && let Some(old) = stripe.remove(victim.db, &key)
+                    && let Some(old) = stripe.evict(victim.db, &key)
                 {
                     stripe.changed(victim.db, key.bytes);
                     effects.delete(victim.db, key.bytes);
@@ -273,9 +272,9 @@ impl Node {
 }
 
 /// How soon an entry should go, `None` for one that may not.
-fn score(policy: EvictionPolicy, clock: EvictionClock, entry: &Entry, rng: &mut u64) -> Option<u64> {
+fn score(policy: EvictionPolicy, clock: EvictionClock, entry: Entry<'_>, rng: &mut u64) -> Option<u64> {
     let expire = entry.expire_ms();
-    let rarity = |entry: &Entry| u64::from(u8::MAX) - u64::from(clock.frequency(entry.access()));
+    let rarity = |entry: Entry<'_>| u64::from(u8::MAX) - u64::from(clock.frequency(entry.access()));
     match policy {
         EvictionPolicy::NoEviction => None,
         EvictionPolicy::AllKeysRandom => Some(next(rng)),

@@ -19,7 +19,8 @@ use crate::settings::EvictionClock;
 use crate::stats::WorkerStats;
 use crate::store::value::{HashChange, HashValue};
 use crate::store::{
-    Access, Collection, Entry, Env, Key, Meta, SLOTS_PER_STRIPE, STRIPES, Stripe, Value, ValueRef,
+    Access, Collection, Entry, EntryMut, Env, Key, LooseEntry, Meta, SLOTS_PER_STRIPE, STRIPES, Stripe,
+    Value, ValueRef,
 };
 
 /// Result of a handler: the reply is written, or an error says why not.
@@ -121,14 +122,14 @@ impl Cx<'_, '_> {
     }
 
     /// The live entry of a key, without counting a hit and without a trace in its access time.
-    pub fn peek(&mut self, key: &Key<'_>) -> Option<&Entry> {
+    pub fn peek(&mut self, key: &Key<'_>) -> Option<Entry<'_>> {
         self.expire_if_due(key);
         self.access.stripe(key.slot).get(self.db, key, self.now_ms)
     }
 
     /// The live entry of a key that is read: counts a hit or a miss and notes the use.
     #[inline]
-    pub fn read(&mut self, key: &Key<'_>) -> Option<&Entry> {
+    pub fn read(&mut self, key: &Key<'_>) -> Option<Entry<'_>> {
         self.read_and(key, |entry, _| entry)
     }
 
@@ -137,7 +138,7 @@ impl Cx<'_, '_> {
     pub fn read_and<'s, R>(
         &'s mut self,
         key: &Key<'_>,
-        then: impl FnOnce(Option<&'s Entry>, ReplyWriter<'s>) -> R,
+        then: impl FnOnce(Option<Entry<'s>>, ReplyWriter<'s>) -> R,
     ) -> R {
         self.expire_if_due(key);
         let clock = self.clock();
@@ -152,7 +153,7 @@ impl Cx<'_, '_> {
 
     /// The live entry of a key that is looked at (TTL, EXISTS …): counts a hit or a miss, leaves no trace in its
     /// access time.
-    pub fn glance(&mut self, key: &Key<'_>) -> Option<&Entry> {
+    pub fn glance(&mut self, key: &Key<'_>) -> Option<Entry<'_>> {
         self.expire_if_due(key);
         let entry = self.access.stripe(key.slot).get(self.db, key, self.now_ms);
         match entry {
@@ -166,7 +167,7 @@ impl Cx<'_, '_> {
     pub fn peek_and<'s, R>(
         &'s mut self,
         key: &Key<'_>,
-        then: impl FnOnce(Option<&'s Entry>, ReplyWriter<'s>) -> R,
+        then: impl FnOnce(Option<Entry<'s>>, ReplyWriter<'s>) -> R,
     ) -> R {
         self.expire_if_due(key);
         let entry = self.access.stripe(key.slot).get(self.db, key, self.now_ms);
@@ -262,12 +263,16 @@ impl Cx<'_, '_> {
     /// Stores a value of any type under the key, whatever was there.
     pub fn put_value(&mut self, key: &Key<'_>, value: Value, expire_ms: Option<u64>) {
         let meta = Meta { expire_ms, ..self.fresh_meta(key) };
-        self.put_entry(key, Entry::of(key.bytes, value, &meta));
+        self.put_entry(key, LooseEntry::object(value, &meta));
     }
 
     /// Changes a live entry in place (its key must exist): a new version, watchers told; the caller records the
     /// effect, with the version that is answered, or calls [`Cx::record_put`].
-    pub fn update<R>(&mut self, key: &Key<'_>, change: impl FnOnce(&mut Entry) -> R) -> Option<(R, u32)> {
+    pub fn update<R>(
+        &mut self,
+        key: &Key<'_>,
+        change: impl FnOnce(&mut EntryMut<'_>) -> R,
+    ) -> Option<(R, u32)> {
         let access = self.clock();
         let stripe = self.access.stripe(key.slot);
         let version = stripe.next_version();
@@ -291,7 +296,7 @@ impl Cx<'_, '_> {
     }
 
     /// Marks the entry of a key for OBJECT ENCODING; nothing that anything else could see.
-    pub fn mark(&mut self, key: &Key<'_>, mark: impl FnOnce(&mut Entry)) {
+    pub fn mark(&mut self, key: &Key<'_>, mark: impl FnOnce(&mut EntryMut<'_>)) {
         self.access.stripe(key.slot).update(self.db, key, mark);
     }
 
@@ -313,8 +318,8 @@ impl Cx<'_, '_> {
             return len;
         }
         let meta = self.fresh_meta(key);
-        let mut entry = Entry::string(key.bytes, b"", &meta);
-        let len = entry.patch(offset, bytes).unwrap_or(0);
+        let mut entry = LooseEntry::string(b"", &meta);
+        let len = entry.patch(offset, bytes);
         let stripe = self.access.stripe(key.slot);
         stripe.insert(self.db, key, entry);
         stripe.changed(self.db, key.bytes);
@@ -385,7 +390,7 @@ impl Cx<'_, '_> {
             if changed && (C::STAYS_EMPTY || !collection.is_empty()) {
                 let meta = self.fresh_meta(key);
                 let stripe = self.access.stripe(key.slot);
-                stripe.insert(db, key, Entry::object(key.bytes, collection.into_value(), &meta));
+                stripe.insert(db, key, LooseEntry::object(collection.into_value(), &meta));
                 stripe.changed(db, key.bytes);
                 self.dirty += 1;
                 self.effects.change(db, key.bytes, meta.version, C::KIND, |out| record(out, &result));
@@ -536,7 +541,7 @@ impl Cx<'_, '_> {
         &mut self,
         key: &Key<'_>,
         new_version: bool,
-        change: impl FnOnce(&mut Entry),
+        change: impl FnOnce(&mut EntryMut<'_>),
     ) -> Option<Meta> {
         let stripe = self.access.stripe(key.slot);
         let version = new_version.then(|| stripe.next_version());
@@ -564,13 +569,13 @@ impl Cx<'_, '_> {
     /// Moves the live entry of a key, expiry and flags with it, to another key or database, over what is there.
     pub fn rename(&mut self, from: &Key<'_>, to: &Key<'_>, to_db: u8) {
         let stripe = self.access.stripe(from.slot);
-        let Some(entry) = stripe.remove(self.db, from) else { return };
+        let Some(entry) = stripe.take(self.db, from) else { return };
         stripe.changed(self.db, from.bytes);
         self.dirty += 1;
         self.effects.delete(self.db, from.bytes);
         let version = self.access.stripe(to.slot).next_version();
         let meta = Meta { version, ..entry.meta() };
-        self.in_database(to_db, |cx| cx.put_entry(to, entry.rename(to.bytes, &meta)));
+        self.in_database(to_db, |cx| cx.put_entry(to, entry.with_meta(&meta)));
     }
 
     /// Puts a copy of the live entry of a key, expiry and flags with it, under another key or into another
@@ -579,11 +584,11 @@ impl Cx<'_, '_> {
         let version = self.access.stripe(to.slot).next_version();
         let Some(entry) = self.peek(from) else { return };
         let meta = Meta { version, ..entry.meta() };
-        let copy = entry.copy_as(to.bytes, &meta);
+        let copy = entry.copy(&meta);
         self.in_database(to_db, |cx| cx.put_entry(to, copy));
     }
 
-    fn put_entry(&mut self, key: &Key<'_>, entry: Entry) {
+    fn put_entry(&mut self, key: &Key<'_>, entry: LooseEntry) {
         let old = self.access.stripe(key.slot).insert(self.db, key, entry);
         self.node.drop_later(old);
         self.commit_put(key);

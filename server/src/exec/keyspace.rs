@@ -5,9 +5,8 @@
 
 use super::{CommandResult, Cx};
 use crate::exec::CommandError;
-use crate::store::entry::allocated;
 use crate::store::hash::CURSOR_HASH_BITS;
-use crate::store::table::Keyed;
+use crate::store::records::PLACE_BYTES;
 use crate::store::{Entry, Key, STRIPES};
 
 /// Bits of a SCAN cursor that name the stripe; the position in it is above them.
@@ -61,20 +60,18 @@ pub fn swap(cx: &mut Cx<'_, '_>, a: u8, b: u8) -> CommandResult {
 
 /// Bytes that a key takes: its entry and its place in the table. `None` when there is no key.
 pub fn memory_usage(cx: &mut Cx<'_, '_>, key: &Key<'_>) -> Option<usize> {
-    // hashbrown keeps at most 7 of 8 buckets full, and a control byte beside each.
-    let place = (size_of::<Entry>() + 1) * 8 / 7;
-    Some(allocated(place) + cx.peek(key)?.heap_bytes())
+    Some(PLACE_BYTES + cx.peek(key)?.heap_bytes())
 }
 
 /// Calls `visit` with every live entry of the command's database.
-pub fn for_each_entry(cx: &mut Cx<'_, '_>, mut visit: impl FnMut(&Entry)) -> CommandResult {
+pub fn for_each_entry(cx: &mut Cx<'_, '_>, mut visit: impl FnMut(Entry<'_>)) -> CommandResult {
     cx.for_each_stripe(|cx, index| {
         let (db, now_ms) = (cx.db, cx.now_ms);
-        cx.stripe(index).iter(db).filter(|e| is_live(e, now_ms)).for_each(&mut visit);
+        cx.stripe(index).iter(db).filter(|e| is_live(*e, now_ms)).for_each(&mut visit);
     })
 }
 
-fn is_live(entry: &Entry, now_ms: u64) -> bool {
+fn is_live(entry: Entry<'_>, now_ms: u64) -> bool {
     entry.expire_ms().is_none_or(|at| at > now_ms)
 }
 
@@ -89,7 +86,7 @@ pub fn scan(
     cx: &mut Cx<'_, '_>,
     cursor: u64,
     count: usize,
-    mut visit: impl FnMut(&Entry),
+    mut visit: impl FnMut(Entry<'_>),
 ) -> Result<u64, CommandError> {
     let mut position = (cursor >> STRIPE_BITS) & ((1 << CURSOR_HASH_BITS) - 1);
     let mut seen = 0;
@@ -124,7 +121,7 @@ pub fn random_key(cx: &mut Cx<'_, '_>) -> Result<Option<Box<[u8]>>, CommandError
             if stripe.len(db) < RANDOM_ENOUGH {
                 return None;
             }
-            stripe.sample(db, r).filter(|e| is_live(e, now_ms)).map(|e| Box::from(e.key()))
+            stripe.sample(db, r).filter(|e| is_live(*e, now_ms)).map(|e| Box::from(e.key()))
         })?;
         if found.is_some() {
             return Ok(found);
@@ -155,7 +152,7 @@ fn random_of_few(cx: &mut Cx<'_, '_>) -> Result<Option<Box<[u8]>>, CommandError>
                 return;
             }
             found =
-                stripe.iter(db).skip(skip as usize).find(|e| is_live(e, now_ms)).map(|e| Box::from(e.key()));
+                stripe.iter(db).skip(skip as usize).find(|e| is_live(*e, now_ms)).map(|e| Box::from(e.key()));
             skip = 0;
         })?;
         if found.is_some() {

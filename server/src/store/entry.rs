@@ -1,61 +1,52 @@
 //! One key with its value, its expiry and what eviction and memcached need to know of it.
 //!
-//! A string lives in one allocation with its key and header ([`Entry::Compact`]); everything else in an
-//! [`Object`]. Nobody outside this file knows which: the accessors are the door behind which the layout may
-//! change.
+//! Everything stands in one record of [`super::records`]; a value that is no short string is kept beside, and the record
+//! holds its number. Nobody outside this file knows: the accessors are the door behind which the layout may change.
 //!
 //! ```text
-//! compact: flags u8 | access u32 | version u32 | key length varint | [expiry u64] [memcached flags u32] [marks]
+//! flags u8 | access u32 | version u32 | key length varint | [expiry u48 or u64] [memcached flags u32] [marks]
 //!          | key | value
 //! ```
 
-use super::marks::{MAX_MARKS_BYTES, Marks};
-use super::table::Keyed;
+use smallvec::SmallVec;
+
+use super::marks::Marks;
+use super::records::{Record, RecordMut, Shape, Slab};
 use super::value::{Collection, Value, ValueRef};
+use super::varint;
 
 const HAS_EXPIRY: u8 = 1;
 const HAS_MC_FLAGS: u8 = 2;
 /// The string was changed in place (APPEND, SETRANGE …): OBJECT ENCODING says `raw` from then on.
 const MODIFIED: u8 = 4;
-
 /// The string is not taken for an integer, whatever it looks like (INCRBYFLOAT): OBJECT ENCODING alone shows it.
 const TEXT: u8 = 8;
-
 /// The entry was read since it was stored.
 const FETCHED: u8 = 16;
-
 const HAS_MARKS: u8 = 32;
+/// The value is kept beside; its number stands in its place.
+const OBJECT: u8 = 64;
+/// The expiry takes eight bytes, not six.
+const LATE: u8 = 128;
 
 /// What only OBJECT ENCODING shows.
 const LOOKS: u8 = MODIFIED | TEXT;
 
+/// What decides where things stand.
+const OPTIONS: u8 = HAS_EXPIRY | HAS_MC_FLAGS | HAS_MARKS | LATE;
+
 const HEADER: usize = 9;
 
-/// Strings longer than this live in an [`Object`], so that APPEND to them is amortized.
-pub const COMPACT_VALUE_MAX: usize = 1024;
+/// Strings longer than this are kept beside, so that APPEND to them is amortized.
+pub const COMPACT_VALUE_MAX: usize = 768;
 
-/// See the module's text.
-#[derive(Debug)]
-pub enum Entry {
-    /// A short string with its key, in one allocation.
-    Compact(Box<[u8]>),
-    /// Everything else.
-    Object(Box<Object>),
-}
+/// The last moment (Unix milliseconds) that six bytes can tell: the year 10889.
+const SOON_MAX: u64 = (1 << 48) - 1;
 
-/// A key whose value does not fit the compact form.
-#[derive(Debug)]
-pub struct Object {
-    key: Box<[u8]>,
-    expire_ms: Option<u64>,
-    mc_flags: u32,
-    access: u32,
-    version: u32,
-    modified: bool,
-    fetched: bool,
-    marks: Option<Box<Marks>>,
-    value: Value,
-}
+/// Bytes for which changing a record needs no allocation.
+const SCRATCH: usize = 256;
+
+type Scratch = SmallVec<[u8; SCRATCH]>;
 
 /// What an entry carries beside key and value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,39 +63,7 @@ pub struct Meta {
     pub marks: Marks,
 }
 
-fn varint_len(n: usize) -> usize {
-    match n {
-        0..0x80 => 1,
-        0x80..0x4000 => 2,
-        0x4000..0x20_0000 => 3,
-        0x20_0000..0x1000_0000 => 4,
-        _ => 5,
-    }
-}
-
-fn put_varint(out: &mut Vec<u8>, mut n: usize) {
-    while n >= 0x80 {
-        out.push((n as u8 & 0x7f) | 0x80);
-        n >>= 7;
-    }
-    out.push(n as u8);
-}
-
-#[inline]
-fn read_varint(bytes: &[u8]) -> (usize, usize) {
-    let mut n = 0usize;
-    let mut used = 0;
-    for (i, &b) in bytes.iter().take(5).enumerate() {
-        n |= ((b & 0x7f) as usize) << (7 * i);
-        used = i + 1;
-        if b & 0x80 == 0 {
-            break;
-        }
-    }
-    (n, used)
-}
-
-/// Where the parts of a compact entry are.
+/// Where the parts of a record are.
 struct Layout {
     options: usize,
     marks: usize,
@@ -113,11 +72,41 @@ struct Layout {
 }
 
 #[inline]
+fn expiry_bytes(flags: u8) -> usize {
+    if flags & HAS_EXPIRY == 0 {
+        0
+    } else if flags & LATE == 0 {
+        6
+    } else {
+        8
+    }
+}
+
+/// Bytes of expiry and memcached flags.
+#[inline]
+fn option_bytes(flags: u8) -> usize {
+    expiry_bytes(flags) + usize::from(flags & HAS_MC_FLAGS != 0) * 4
+}
+
+/// Bytes of all that stands between the length of the key and the key.
+#[inline]
+fn options_len(meta: &Meta) -> usize {
+    option_bytes(options_of(meta)) + if meta.marks.is_plain() { 0 } else { encoded(meta.marks).len() }
+}
+
+#[cold]
+fn encoded(marks: Marks) -> Vec<u8> {
+    let mut out = Vec::new();
+    marks.encode(&mut out);
+    out
+}
+
+#[inline]
 fn layout(bytes: &[u8]) -> Layout {
-    let (key_len, used) = read_varint(&bytes[HEADER..]);
+    let (key_len, used) = varint::read(&bytes[HEADER..]);
     let options = HEADER + used;
     let flags = bytes[0];
-    let marks = options + usize::from(flags & HAS_EXPIRY) * 8 + usize::from((flags & HAS_MC_FLAGS) >> 1) * 4;
+    let marks = options + option_bytes(flags);
     let key = if flags & HAS_MARKS == 0 { marks } else { marks + Marks::encoded_len(bytes[marks]) };
     Layout { options, marks, key, value: key + key_len }
 }
@@ -129,104 +118,230 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(b)
 }
 
-/// The flags of a compact entry that say which options it has.
+/// The flags of an entry that say which options it has.
 #[inline]
 fn options_of(meta: &Meta) -> u8 {
-    let expiry = if meta.expire_ms.is_some() { HAS_EXPIRY } else { 0 };
+    let expiry = match meta.expire_ms {
+        None => 0,
+        Some(0..=SOON_MAX) => HAS_EXPIRY,
+        Some(_) => HAS_EXPIRY | LATE,
+    };
     let flags = if meta.mc_flags != 0 { HAS_MC_FLAGS } else { 0 };
-    let fetched = if meta.marks.is_fetched() { FETCHED } else { 0 };
-    expiry | flags | fetched | if meta.marks.is_plain() { 0 } else { HAS_MARKS }
+    expiry | flags | if meta.marks.is_plain() { 0 } else { HAS_MARKS }
 }
 
-fn compact(key: &[u8], value: &[u8], meta: &Meta, looks: u8) -> Box<[u8]> {
-    let options = usize::from(meta.expire_ms.is_some()) * 8 + usize::from(meta.mc_flags != 0) * 4;
-    let marks = if meta.marks.is_plain() { 0 } else { MAX_MARKS_BYTES };
-    let mut out =
-        Vec::with_capacity(HEADER + varint_len(key.len()) + options + marks + key.len() + value.len());
-    out.push(options_of(meta) | looks);
-    out.extend_from_slice(&meta.access.to_le_bytes());
-    out.extend_from_slice(&meta.version.to_le_bytes());
-    put_varint(&mut out, key.len());
+#[inline]
+fn fetched(meta: &Meta) -> u8 {
+    if meta.marks.is_fetched() { FETCHED } else { 0 }
+}
+
+fn put_options(out: &mut [u8], flags: u8, meta: &Meta) {
+    let (expiry, mc_flags) = out.split_at_mut(expiry_bytes(flags));
     if let Some(ms) = meta.expire_ms {
-        out.extend_from_slice(&ms.to_le_bytes());
+        expiry.copy_from_slice(&ms.to_le_bytes()[..expiry.len()]);
     }
+    let (mc_flags, marks) = mc_flags.split_at_mut(if meta.mc_flags != 0 { 4 } else { 0 });
     if meta.mc_flags != 0 {
-        out.extend_from_slice(&meta.mc_flags.to_le_bytes());
+        mc_flags.copy_from_slice(&meta.mc_flags.to_le_bytes());
     }
     if !meta.marks.is_plain() {
-        meta.marks.encode(&mut out);
+        marks.copy_from_slice(&encoded(meta.marks));
     }
-    out.extend_from_slice(key);
-    out.extend_from_slice(value);
-    out.into_boxed_slice()
 }
 
-impl Keyed for Entry {
+/// Length of the record with such parts.
+#[inline]
+fn record_len(key: &[u8], value_len: usize, meta: &Meta) -> usize {
+    HEADER + varint::len(key.len()) + options_len(meta) + key.len() + value_len
+}
+
+/// Writes a record but for its value, whose place in `out` it answers.
+#[inline]
+fn put_record<'o>(out: &'o mut [u8], key: &[u8], meta: &Meta, looks: u8) -> &'o mut [u8] {
+    let options = options_of(meta);
+    out[0] = options | looks | fetched(meta);
+    out[1..5].copy_from_slice(&meta.access.to_le_bytes());
+    out[5..9].copy_from_slice(&meta.version.to_le_bytes());
+    let (key_len, out) = out[HEADER..].split_at_mut(varint::len(key.len()));
+    varint::write(key_len, key.len());
+    let (option, out) = out.split_at_mut(options_len(meta));
+    put_options(option, options, meta);
+    let (name, value) = out.split_at_mut(key.len());
+    name.copy_from_slice(key);
+    value
+}
+
+/// Entries as records.
+#[derive(Debug)]
+pub enum EntryShape {}
+
+impl Shape for EntryShape {
+    type Value = Value;
+
     #[inline]
-    fn key(&self) -> &[u8] {
-        match self {
-            Entry::Compact(bytes) => {
-                let at = layout(bytes);
-                &bytes[at.key..at.value]
-            }
-            Entry::Object(object) => &object.key,
+    fn key(record: &[u8]) -> &[u8] {
+        let at = layout(record);
+        &record[at.key..at.value]
+    }
+
+    fn carry(record: &mut [u8], from: &mut Slab<Value>, to: &mut Slab<Value>) {
+        if let Some(number) = object_number(record)
+            && let Some(value) = from.take(number)
+        {
+            let at = layout(record).value;
+            record[at..at + 4].copy_from_slice(&to.put(value).to_le_bytes());
         }
     }
 }
 
-impl Entry {
+#[inline]
+fn object_number(record: &[u8]) -> Option<u32> {
+    (record[0] & OBJECT != 0).then(|| u32_at(record, layout(record).value))
+}
+
+/// An entry that is in no table: its key is what it is put under.
+#[derive(Clone, Debug)]
+pub struct LooseEntry {
+    meta: Meta,
+    looks: u8,
+    value: Value,
+}
+
+impl LooseEntry {
     /// A string.
-    pub fn string(key: &[u8], value: &[u8], meta: &Meta) -> Entry {
-        if value.len() <= COMPACT_VALUE_MAX {
-            return Entry::Compact(compact(key, value, meta, 0));
+    pub fn string(value: &[u8], meta: &Meta) -> LooseEntry {
+        LooseEntry { meta: *meta, looks: 0, value: Value::Bytes(value.to_vec()) }
+    }
+
+    /// Any value.
+    pub fn object(value: Value, meta: &Meta) -> LooseEntry {
+        LooseEntry { meta: *meta, looks: 0, value }
+    }
+
+    /// Everything beside key and value.
+    pub fn meta(&self) -> Meta {
+        self.meta
+    }
+
+    /// The same value with other meta data.
+    pub fn with_meta(self, meta: &Meta) -> LooseEntry {
+        LooseEntry { meta: *meta, ..self }
+    }
+
+    /// Changes a string while it is in no table, as [`EntryMut::patch`] does; answers its length.
+    pub fn patch(&mut self, offset: usize, bytes: &[u8]) -> usize {
+        let Value::Bytes(value) = &mut self.value else { return 0 };
+        let end = offset + bytes.len();
+        value.resize(end.max(value.len()), 0);
+        value[offset..end].copy_from_slice(bytes);
+        self.looks |= MODIFIED;
+        value.len()
+    }
+
+    /// Bytes of the value outside its record.
+    fn beside(&self) -> usize {
+        if self.inline().is_some() { 0 } else { self.value.heap_bytes() }
+    }
+
+    fn inline(&self) -> Option<&[u8]> {
+        match &self.value {
+            Value::Bytes(bytes) if bytes.len() <= COMPACT_VALUE_MAX => Some(bytes),
+            _ => None,
         }
-        Entry::object(key, Value::Bytes(value.to_vec()), meta)
     }
 
-    /// A value of any type.
-    pub fn of(key: &[u8], value: Value, meta: &Meta) -> Entry {
-        match value {
-            Value::Bytes(bytes) if bytes.len() <= COMPACT_VALUE_MAX => Entry::string(key, &bytes, meta),
-            value => Entry::object(key, value, meta),
+    /// What its record takes, once it is written under `key`.
+    pub(super) fn weight(&self) -> Weight {
+        Weight { beside: self.beside(), expire_ms: self.meta.expire_ms }
+    }
+
+    /// Length of its record under `key`.
+    pub(super) fn record_len(&self, key: &[u8]) -> usize {
+        record_len(key, self.inline().map_or(4, <[u8]>::len), &self.meta)
+    }
+
+    /// Writes its record.
+    pub(super) fn write(self, key: &[u8], out: &mut [u8], values: &mut Slab<Value>) {
+        if let Some(bytes) = self.inline() {
+            put_record(out, key, &self.meta, self.looks).copy_from_slice(bytes);
+        } else {
+            let value = put_record(out, key, &self.meta, self.looks | OBJECT);
+            value.copy_from_slice(&values.put(self.value).to_le_bytes());
         }
     }
+}
 
-    /// A value outside the compact form.
-    pub fn object(key: &[u8], value: Value, meta: &Meta) -> Entry {
-        Entry::Object(Box::new(Object {
-            key: key.into(),
-            expire_ms: meta.expire_ms,
-            mc_flags: meta.mc_flags,
-            access: meta.access,
-            version: meta.version,
-            modified: false,
-            fetched: meta.marks.is_fetched(),
-            marks: boxed(meta.marks),
-            value,
-        }))
+/// What the account needs to know of an entry beside its record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Weight {
+    /// Heap bytes of a value that is not in the record.
+    pub beside: usize,
+    pub expire_ms: Option<u64>,
+}
+
+/// What is left of an entry that was taken out or replaced: a value to drop, unless it was in the record.
+#[derive(Debug)]
+pub struct Removed {
+    value: Option<Value>,
+}
+
+impl Removed {
+    /// Bytes that dropping it gives back.
+    pub fn heap_bytes(&self) -> usize {
+        self.value.as_ref().map_or(0, Value::heap_bytes)
     }
+}
 
-    /// The first bytes that a look at the entry reads, for a prefetch.
+/// Writes the record of a short string.
+#[inline]
+pub(super) fn write_string(out: &mut [u8], key: &[u8], value: &[u8], meta: &Meta) {
+    put_record(out, key, meta, 0).copy_from_slice(value);
+}
+
+/// Length of the record of a short string.
+#[inline]
+pub(super) fn string_len(key: &[u8], value: &[u8], meta: &Meta) -> usize {
+    record_len(key, value.len(), meta)
+}
+
+/// See the module's text.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    record: &'a [u8],
+    values: &'a Slab<Value>,
+}
+
+impl<'a> From<Record<'a, Value>> for Entry<'a> {
     #[inline]
-    pub fn first_bytes(&self) -> &[u8] {
-        match self {
-            Entry::Compact(bytes) => bytes,
-            Entry::Object(object) => &object.key,
-        }
+    fn from(record: Record<'a, Value>) -> Self {
+        Entry { record: record.bytes, values: record.values }
+    }
+}
+
+impl<'a> Entry<'a> {
+    /// The key.
+    #[inline]
+    pub fn key(self) -> &'a [u8] {
+        EntryShape::key(self.record)
+    }
+
+    /// The value kept beside.
+    fn object(self) -> Option<&'a Value> {
+        self.values.get(object_number(self.record)?)
     }
 
     /// The value.
     #[inline]
-    pub fn value(&self) -> ValueRef<'_> {
-        match self {
-            Entry::Compact(bytes) => ValueRef::String(&bytes[layout(bytes).value..]),
-            Entry::Object(object) => object.value.view(),
+    pub fn value(self) -> ValueRef<'a> {
+        match self.object() {
+            Some(value) => value.view(),
+            None => ValueRef::String(&self.record[layout(self.record).value..]),
         }
     }
 
     /// The string's bytes, if it is a string.
     #[inline]
-    pub fn as_string(&self) -> Option<&[u8]> {
+    pub fn as_string(self) -> Option<&'a [u8]> {
         match self.value() {
             ValueRef::String(bytes) => Some(bytes),
             _ => None,
@@ -235,55 +350,255 @@ impl Entry {
 
     /// The collection, if it is one of this type.
     #[inline]
-    pub fn as_collection<C: Collection>(&self) -> Option<&C> {
+    pub fn as_collection<C: Collection>(self) -> Option<&'a C> {
         C::of(self.value())
+    }
+
+    /// True when a string was changed in place since it was set.
+    pub fn is_modified(self) -> bool {
+        self.record[0] & MODIFIED != 0
+    }
+
+    /// Whether a string is no integer, whatever it looks like.
+    pub fn is_text(self) -> bool {
+        self.record[0] & TEXT != 0
+    }
+
+    /// Everything beside key and value.
+    pub fn meta(self) -> Meta {
+        Meta {
+            expire_ms: self.expire_ms(),
+            mc_flags: self.mc_flags(),
+            version: self.version(),
+            access: self.access(),
+            marks: self.marks(),
+        }
+    }
+
+    /// What leases and memcached's meta commands know of it.
+    #[inline]
+    pub fn marks(self) -> Marks {
+        let flags = self.record[0];
+        let kept = if flags & HAS_MARKS == 0 { Marks::default() } else { self.kept_marks() };
+        kept.with_fetched(flags & FETCHED != 0)
+    }
+
+    #[cold]
+    fn kept_marks(self) -> Marks {
+        let bytes = &self.record[layout(self.record).marks..];
+        Marks::decode(bytes).map_or(Marks::default(), |(marks, _)| marks)
+    }
+
+    /// Whether it is marked in any way but as read.
+    #[inline]
+    pub fn is_marked(self) -> bool {
+        self.record[0] & HAS_MARKS != 0
+    }
+
+    /// memcached's CAS value: the version, unless a client gave another.
+    #[inline]
+    pub fn cas(self) -> u64 {
+        let given = if self.is_marked() { self.marks().cas() } else { None };
+        given.unwrap_or_else(|| u64::from(self.version()))
+    }
+
+    /// Absolute expiry in Unix milliseconds.
+    #[inline]
+    pub fn expire_ms(self) -> Option<u64> {
+        let bytes = self.record;
+        if bytes[0] & HAS_EXPIRY == 0 {
+            return None;
+        }
+        let (at, len) = (layout(bytes).options, expiry_bytes(bytes[0]));
+        let mut b = [0; 8];
+        b[..len].copy_from_slice(&bytes[at..at + len]);
+        Some(u64::from_le_bytes(b))
+    }
+
+    /// memcached's client flags.
+    pub fn mc_flags(self) -> u32 {
+        if self.record[0] & HAS_MC_FLAGS == 0 {
+            return 0;
+        }
+        u32_at(self.record, layout(self.record).options + expiry_bytes(self.record[0]))
+    }
+
+    /// The entry's version: memcached's CAS value.
+    pub fn version(self) -> u32 {
+        u32_at(self.record, 5)
+    }
+
+    /// Eviction's view of the last uses.
+    #[inline]
+    pub fn access(self) -> u32 {
+        u32_at(self.record, 1)
+    }
+
+    /// A copy of the value with other meta data.
+    pub fn copy(self, meta: &Meta) -> LooseEntry {
+        let value = match self.object() {
+            Some(value) => value.clone(),
+            None => Value::Bytes(self.as_string().unwrap_or_default().to_vec()),
+        };
+        LooseEntry { meta: *meta, looks: self.record[0] & LOOKS, value }
+    }
+
+    /// Bytes this entry takes, without its place in the table.
+    pub fn heap_bytes(self) -> usize {
+        varint::len(self.record.len()) + self.record.len() + self.object().map_or(0, Value::heap_bytes)
+    }
+
+    pub(super) fn weight(self) -> Weight {
+        Weight { beside: self.object().map_or(0, Value::heap_bytes), expire_ms: self.expire_ms() }
+    }
+}
+
+/// An entry to change.
+#[derive(Debug)]
+pub struct EntryMut<'a> {
+    record: RecordMut<'a, Value>,
+}
+
+impl<'a> From<RecordMut<'a, Value>> for EntryMut<'a> {
+    #[inline]
+    fn from(record: RecordMut<'a, Value>) -> Self {
+        EntryMut { record }
+    }
+}
+
+impl<'a> EntryMut<'a> {
+    /// The entry as it is now, for as long as the table is borrowed.
+    #[inline]
+    pub(super) fn into_ref(self) -> Entry<'a> {
+        self.record.into_ref().into()
+    }
+}
+
+impl EntryMut<'_> {
+    /// The entry, to read.
+    #[inline]
+    pub fn get(&self) -> Entry<'_> {
+        self.record.get().into()
+    }
+
+    /// See [`Entry::as_string`].
+    pub fn as_string(&self) -> Option<&[u8]> {
+        self.get().as_string()
+    }
+
+    /// See [`Entry::as_collection`].
+    pub fn as_collection<C: Collection>(&self) -> Option<&C> {
+        self.get().as_collection()
+    }
+
+    /// See [`Entry::meta`].
+    pub fn meta(&self) -> Meta {
+        self.get().meta()
+    }
+
+    /// See [`Entry::marks`].
+    pub fn marks(&self) -> Marks {
+        self.get().marks()
+    }
+
+    /// See [`Entry::expire_ms`].
+    pub fn expire_ms(&self) -> Option<u64> {
+        self.get().expire_ms()
+    }
+
+    /// See [`Entry::access`].
+    #[inline]
+    pub fn access(&self) -> u32 {
+        self.get().access()
+    }
+
+    /// See [`Entry::version`].
+    pub fn version(&self) -> u32 {
+        self.get().version()
+    }
+
+    fn object_mut(&mut self) -> Option<&mut Value> {
+        let number = object_number(self.record.get().bytes)?;
+        self.record.values_mut().get_mut(number)
     }
 
     /// The collection to change, if it is one of this type.
     pub fn as_collection_mut<C: Collection>(&mut self) -> Option<&mut C> {
-        match self {
-            Entry::Object(object) => C::of_mut(&mut object.value),
-            Entry::Compact(_) => None,
+        C::of_mut(self.object_mut()?)
+    }
+
+    /// Writes the record anew with other meta data; the value stays.
+    fn set_meta(&mut self, meta: &Meta) {
+        let old = self.record.get().bytes;
+        let at = layout(old);
+        let (key, value) = (&old[at.key..at.value], &old[at.value..]);
+        let mut new = Scratch::from_elem(0, record_len(key, value.len(), meta));
+        put_record(&mut new, key, meta, old[0] & (LOOKS | OBJECT)).copy_from_slice(value);
+        self.record.replace(&new);
+    }
+
+    /// Puts a value in the place of the one there is; answers that.
+    fn set_value(&mut self, value: &[u8], meta: &Meta, looks: u8) -> Removed {
+        let removed = self.take_object();
+        let old = self.record.get().bytes;
+        let at = layout(old);
+        let key = &old[at.key..at.value];
+        let mut new: Scratch;
+        if value.len() <= COMPACT_VALUE_MAX {
+            new = Scratch::from_elem(0, record_len(key, value.len(), meta));
+            put_record(&mut new, key, meta, looks).copy_from_slice(value);
+        } else {
+            new = Scratch::from_elem(0, record_len(key, 4, meta));
+            let number = put_record(&mut new, key, meta, looks | OBJECT);
+            let beside = self.record.values_mut().put(Value::Bytes(value.to_vec()));
+            number.copy_from_slice(&beside.to_le_bytes());
         }
+        self.record.replace(&new);
+        removed
+    }
+
+    /// The value kept beside, which the record does not refer to from here on.
+    fn take_object(&mut self) -> Removed {
+        let number = object_number(self.record.get().bytes);
+        self.record.bytes_mut()[0] &= !OBJECT;
+        Removed { value: number.and_then(|number| self.record.values_mut().take(number)) }
+    }
+
+    /// Writes a loose entry over this one.
+    pub(super) fn put(&mut self, key: &[u8], entry: LooseEntry) -> Removed {
+        let removed = self.take_object();
+        let mut new = Scratch::from_elem(0, entry.record_len(key));
+        entry.write(key, &mut new, self.record.values_mut());
+        self.record.replace(&new);
+        removed
+    }
+
+    /// Writes a string with its meta data over this one.
+    pub(super) fn put_string(&mut self, value: &[u8], meta: &Meta) -> Removed {
+        if self.overwrite(value, meta) { Removed { value: None } } else { self.set_value(value, meta, 0) }
     }
 
     /// Replaces whatever the value was by a string; the rest of the entry stays.
     pub fn set_string(&mut self, value: &[u8]) {
-        if let Entry::Compact(bytes) = self {
-            let at = layout(bytes).value;
-            if bytes.len() - at == value.len() && bytes[0] & HAS_MARKS == 0 {
-                bytes[at..].copy_from_slice(value);
-                bytes[0] &= !(LOOKS | FETCHED);
-                return;
-            }
-        }
-        let meta = Meta { marks: Marks::default(), ..self.meta() };
-        *self = Entry::string(self.key(), value, &meta);
+        let meta = Meta { marks: Marks::default(), ..self.get().meta() };
+        self.put_string(value, &meta);
     }
 
     /// Writes a string of the same length over this one, with its meta data; false (and nothing done) when the
     /// entry has another shape: another length, or an expiry or flags where the new one has none.
     #[inline]
-    pub fn overwrite(&mut self, value: &[u8], meta: &Meta) -> bool {
-        let Entry::Compact(bytes) = self else { return false };
+    fn overwrite(&mut self, value: &[u8], meta: &Meta) -> bool {
         let options = options_of(meta);
+        let bytes = self.record.bytes_mut();
         let at = layout(bytes);
-        const SHAPE: u8 = HAS_EXPIRY | HAS_MC_FLAGS | HAS_MARKS;
-        let same_shape = bytes[0] & SHAPE == options & SHAPE && options & HAS_MARKS == 0;
+        let same_shape = bytes[0] & (OPTIONS | OBJECT) == options && options & HAS_MARKS == 0;
         if !same_shape || bytes.len() - at.value != value.len() {
             return false;
         }
-        bytes[0] = options;
+        bytes[0] = options | fetched(meta);
         bytes[1..5].copy_from_slice(&meta.access.to_le_bytes());
         bytes[5..9].copy_from_slice(&meta.version.to_le_bytes());
-        let mut option = at.options;
-        if let Some(ms) = meta.expire_ms {
-            bytes[option..option + 8].copy_from_slice(&ms.to_le_bytes());
-            option += 8;
-        }
-        if meta.mc_flags != 0 {
-            bytes[option..option + 4].copy_from_slice(&meta.mc_flags.to_le_bytes());
-        }
+        put_options(&mut bytes[at.options..at.key], options, meta);
         bytes[at.value..].copy_from_slice(value);
         true
     }
@@ -292,58 +607,35 @@ impl Entry {
     /// value is not a string.
     pub fn modify_string(&mut self, change: impl FnOnce(&mut Vec<u8>)) -> bool {
         self.clear_marks();
-        match self {
-            Entry::Object(object) => match &mut object.value {
-                Value::Bytes(bytes) => {
-                    change(bytes);
-                    object.modified = true;
-                    true
-                }
-                _ => false,
-            },
-            Entry::Compact(bytes) => {
-                let mut value = bytes[layout(bytes).value..].to_vec();
+        match self.object_mut() {
+            Some(Value::Bytes(bytes)) => change(bytes),
+            Some(_) => return false,
+            None => {
+                let mut value = self.as_string().unwrap_or_default().to_vec();
                 change(&mut value);
-                let meta = self.meta();
-                *self = if value.len() <= COMPACT_VALUE_MAX {
-                    Entry::Compact(compact(self.key(), &value, &meta, MODIFIED))
-                } else {
-                    Entry::object(self.key(), Value::Bytes(value), &meta)
-                };
-                if let Entry::Object(object) = self {
-                    object.modified = true;
-                }
-                true
+                let meta = self.get().meta();
+                self.set_value(&value, &meta, MODIFIED);
             }
         }
-    }
-
-    /// True when a string was changed in place since it was set.
-    pub fn is_modified(&self) -> bool {
-        match self {
-            Entry::Compact(bytes) => bytes[0] & MODIFIED != 0,
-            Entry::Object(object) => object.modified,
-        }
+        self.mark_modified();
+        true
     }
 
     /// The bytes of a string, to change in place without changing their number. `None` when the value is not a
     /// string.
     pub fn bytes_mut(&mut self) -> Option<&mut [u8]> {
+        self.as_string()?;
         self.clear_marks();
-        match self {
-            Entry::Object(object) => match &mut object.value {
-                Value::Bytes(bytes) => {
-                    object.modified = true;
-                    Some(bytes)
-                }
+        self.mark_modified();
+        if object_number(self.record.get().bytes).is_some() {
+            return match self.object_mut() {
+                Some(Value::Bytes(bytes)) => Some(bytes),
                 _ => None,
-            },
-            Entry::Compact(bytes) => {
-                bytes[0] |= MODIFIED;
-                let at = layout(bytes).value;
-                Some(&mut bytes[at..])
-            }
+            };
         }
+        let bytes = self.record.bytes_mut();
+        let at = layout(bytes).value;
+        Some(&mut bytes[at..])
     }
 
     /// Writes `bytes` at `offset` of a string, which grows with zero bytes where needed; answers its length.
@@ -362,273 +654,102 @@ impl Entry {
         Some(end)
     }
 
-    /// A copy of the value under another key.
-    pub fn copy_as(&self, key: &[u8], meta: &Meta) -> Entry {
-        match self {
-            Entry::Compact(bytes) => {
-                let value = self.as_string().unwrap_or_default();
-                Entry::Compact(compact(key, value, meta, bytes[0] & LOOKS))
-            }
-            Entry::Object(object) => {
-                let mut copy = Entry::object(key, object.value.clone(), meta);
-                if let Entry::Object(copy) = &mut copy {
-                    copy.modified = object.modified;
-                }
-                copy
-            }
-        }
-    }
-
-    /// The same value under another key.
-    pub fn rename(self, key: &[u8], meta: &Meta) -> Entry {
-        match self {
-            Entry::Compact(_) => self.copy_as(key, meta),
-            Entry::Object(object) => {
-                let modified = object.modified;
-                let mut renamed = Entry::object(key, object.value, meta);
-                if let Entry::Object(renamed) = &mut renamed {
-                    renamed.modified = modified;
-                }
-                renamed
-            }
-        }
-    }
-
     /// OBJECT ENCODING says `raw`, as of a string that was changed in place.
     pub fn mark_modified(&mut self) {
-        match self {
-            Entry::Compact(bytes) => bytes[0] |= MODIFIED,
-            Entry::Object(object) => object.modified = true,
-        }
+        self.record.bytes_mut()[0] |= MODIFIED;
     }
 
     /// OBJECT ENCODING does not say `int` of this string.
     pub fn mark_text(&mut self) {
-        if let Entry::Compact(bytes) = self {
-            bytes[0] |= TEXT;
+        self.record.bytes_mut()[0] |= TEXT;
+    }
+
+    /// Sets or clears the expiry.
+    pub fn set_expire_ms(&mut self, expire_ms: Option<u64>) {
+        let meta = Meta { expire_ms, ..self.get().meta() };
+        let options = options_of(&meta);
+        let bytes = self.record.bytes_mut();
+        if bytes[0] & OPTIONS != options {
+            self.set_meta(&meta);
+            return;
         }
+        let at = layout(bytes);
+        put_options(&mut bytes[at.options..at.key], options, &meta);
     }
 
-    /// Whether a string is no integer, whatever it looks like.
-    pub fn is_text(&self) -> bool {
-        matches!(self, Entry::Compact(bytes) if bytes[0] & TEXT != 0)
-    }
-
-    /// Everything beside key and value.
-    pub fn meta(&self) -> Meta {
-        Meta {
-            expire_ms: self.expire_ms(),
-            mc_flags: self.mc_flags(),
-            version: self.version(),
-            access: self.access(),
-            marks: self.marks(),
-        }
-    }
-
-    /// What leases and memcached's meta commands know of it.
-    pub fn marks(&self) -> Marks {
-        match self {
-            Entry::Compact(bytes) => {
-                let kept = if bytes[0] & HAS_MARKS == 0 {
-                    Marks::default()
-                } else {
-                    Marks::decode(&bytes[layout(bytes).marks..]).map_or(Marks::default(), |(marks, _)| marks)
-                };
-                kept.with_fetched(bytes[0] & FETCHED != 0)
-            }
-            Entry::Object(object) => {
-                object.marks.as_deref().copied().unwrap_or_default().with_fetched(object.fetched)
-            }
+    /// Sets memcached's client flags.
+    pub fn set_mc_flags(&mut self, mc_flags: u32) {
+        let meta = self.get().meta();
+        if meta.mc_flags != mc_flags {
+            self.set_meta(&Meta { mc_flags, ..meta });
         }
     }
 
     /// Gives the entry other marks.
     pub fn set_marks(&mut self, marks: Marks) {
-        if self.marks() == marks {
-            return;
-        }
-        match self {
-            Entry::Object(object) => {
-                object.fetched = marks.is_fetched();
-                object.marks = boxed(marks);
-            }
-            Entry::Compact(bytes) => {
-                let looks = bytes[0] & LOOKS;
-                let meta = Meta { marks, ..self.meta() };
-                let value = self.as_string().unwrap_or_default();
-                *self = Entry::Compact(compact(self.key(), value, &meta, looks));
-            }
+        let meta = self.get().meta();
+        if meta.marks != marks {
+            self.set_meta(&Meta { marks, ..meta });
         }
     }
 
     /// A changed value has none.
     fn clear_marks(&mut self) {
-        match self {
-            Entry::Compact(bytes) if bytes[0] & HAS_MARKS == 0 => bytes[0] &= !FETCHED,
-            _ => self.set_marks(Marks::default()),
+        let flags = &mut self.record.bytes_mut()[0];
+        if *flags & HAS_MARKS == 0 {
+            *flags &= !FETCHED;
+        } else {
+            self.set_marks(Marks::default());
         }
     }
 
     /// Notes that the entry was read.
     #[inline]
     pub fn set_fetched(&mut self) {
-        match self {
-            Entry::Compact(bytes) => {
-                if bytes[0] & FETCHED == 0 {
-                    bytes[0] |= FETCHED;
-                }
-            }
-            Entry::Object(object) => object.fetched = true,
-        }
-    }
-
-    /// memcached's CAS value: the version, unless a client gave another.
-    #[inline]
-    pub fn cas(&self) -> u64 {
-        let marks = match self {
-            Entry::Compact(bytes) if bytes[0] & HAS_MARKS == 0 => None,
-            Entry::Object(object) if object.marks.is_none() => None,
-            _ => self.marks().cas(),
-        };
-        marks.unwrap_or_else(|| u64::from(self.version()))
-    }
-
-    /// Whether it is marked in any way but as read.
-    #[inline]
-    pub fn is_marked(&self) -> bool {
-        match self {
-            Entry::Compact(bytes) => bytes[0] & HAS_MARKS != 0,
-            Entry::Object(object) => object.marks.is_some(),
-        }
-    }
-
-    /// Absolute expiry in Unix milliseconds.
-    #[inline]
-    pub fn expire_ms(&self) -> Option<u64> {
-        match self {
-            Entry::Compact(bytes) => {
-                if bytes[0] & HAS_EXPIRY == 0 {
-                    return None;
-                }
-                let at = layout(bytes).options;
-                let mut b = [0; 8];
-                b.copy_from_slice(&bytes[at..at + 8]);
-                Some(u64::from_le_bytes(b))
-            }
-            Entry::Object(object) => object.expire_ms,
-        }
-    }
-
-    /// Sets or clears the expiry.
-    pub fn set_expire_ms(&mut self, expire_ms: Option<u64>) {
-        match self {
-            Entry::Object(object) => object.expire_ms = expire_ms,
-            Entry::Compact(bytes) => {
-                let at = layout(bytes);
-                match expire_ms {
-                    Some(ms) if bytes[0] & HAS_EXPIRY != 0 => {
-                        bytes[at.options..at.options + 8].copy_from_slice(&ms.to_le_bytes());
-                    }
-                    None if bytes[0] & HAS_EXPIRY == 0 => {}
-                    _ => {
-                        let looks = bytes[0] & LOOKS;
-                        let meta = Meta { expire_ms, ..self.meta() };
-                        let value = self.as_string().unwrap_or_default();
-                        *self = Entry::Compact(compact(self.key(), value, &meta, looks));
-                    }
-                }
-            }
-        }
-    }
-
-    /// memcached's client flags.
-    pub fn mc_flags(&self) -> u32 {
-        match self {
-            Entry::Compact(bytes) if bytes[0] & HAS_MC_FLAGS != 0 => {
-                let at = layout(bytes).options + usize::from(bytes[0] & HAS_EXPIRY) * 8;
-                u32_at(bytes, at)
-            }
-            Entry::Compact(_) => 0,
-            Entry::Object(object) => object.mc_flags,
-        }
-    }
-
-    /// Sets memcached's client flags.
-    pub fn set_mc_flags(&mut self, mc_flags: u32) {
-        if self.mc_flags() == mc_flags {
-            return;
-        }
-        match self {
-            Entry::Object(object) => object.mc_flags = mc_flags,
-            Entry::Compact(bytes) => {
-                let looks = bytes[0] & LOOKS;
-                let meta = Meta { mc_flags, ..self.meta() };
-                let value = self.as_string().unwrap_or_default();
-                *self = Entry::Compact(compact(self.key(), value, &meta, looks));
-            }
-        }
-    }
-
-    /// The entry's version: memcached's CAS value.
-    pub fn version(&self) -> u32 {
-        match self {
-            Entry::Compact(bytes) => u32_at(bytes, 5),
-            Entry::Object(object) => object.version,
+        let flags = &mut self.record.bytes_mut()[0];
+        if *flags & FETCHED == 0 {
+            *flags |= FETCHED;
         }
     }
 
     /// Gives the entry a new version; a CAS value that a client gave goes with the old one.
     pub fn set_version(&mut self, version: u32) {
-        if self.is_marked() && self.version() != version {
-            let marks = self.marks();
-            if marks.cas().is_some() {
-                self.set_marks(marks.with_cas(None));
-            }
+        let entry = self.get();
+        if entry.is_marked() && entry.version() != version && entry.marks().cas().is_some() {
+            let marks = entry.marks().with_cas(None);
+            self.set_marks(marks);
         }
-        match self {
-            Entry::Compact(bytes) => bytes[5..9].copy_from_slice(&version.to_le_bytes()),
-            Entry::Object(object) => object.version = version,
-        }
-    }
-
-    /// Eviction's view of the last uses.
-    pub fn access(&self) -> u32 {
-        match self {
-            Entry::Compact(bytes) => u32_at(bytes, 1),
-            Entry::Object(object) => object.access,
-        }
+        self.record.bytes_mut()[5..9].copy_from_slice(&version.to_le_bytes());
     }
 
     /// Notes a use.
     #[inline]
     pub fn set_access(&mut self, access: u32) {
-        match self {
-            Entry::Compact(bytes) => bytes[1..5].copy_from_slice(&access.to_le_bytes()),
-            Entry::Object(object) => object.access = access,
-        }
+        self.record.bytes_mut()[1..5].copy_from_slice(&access.to_le_bytes());
     }
 
-    /// Bytes this entry owns on the heap, without its place in the table.
-    pub fn heap_bytes(&self) -> usize {
-        match self {
-            Entry::Compact(bytes) => allocated(bytes.len()),
-            Entry::Object(object) => {
-                let marks = if object.marks.is_some() { allocated(size_of::<Marks>()) } else { 0 };
-                allocated(size_of::<Object>())
-                    + allocated(object.key.len())
-                    + marks
-                    + object.value.heap_bytes()
-            }
-        }
+    pub(super) fn weight(&self) -> Weight {
+        self.get().weight()
     }
 }
 
-fn boxed(marks: Marks) -> Option<Box<Marks>> {
-    (!marks.is_plain()).then(|| Box::new(marks))
+/// Takes the value that a record refers to, as the record goes.
+pub(super) fn remove(record: &[u8], values: &mut Slab<Value>) -> Removed {
+    Removed { value: object_number(record).and_then(|number| values.take(number)) }
+}
+
+/// Makes the record that goes an entry in no table.
+pub(super) fn take(record: &[u8], values: &mut Slab<Value>) -> LooseEntry {
+    let meta = Entry { record, values }.meta();
+    let value = match object_number(record) {
+        Some(number) => values.take(number).unwrap_or_else(|| Value::Bytes(Vec::new())),
+        None => Value::Bytes(record[layout(record).value..].to_vec()),
+    };
+    LooseEntry { meta, looks: record[0] & LOOKS, value }
 }
 
 /// What the allocator (jemalloc's size classes: four steps for each doubling) takes for `bytes`.
-pub fn allocated(bytes: usize) -> usize {
+pub const fn allocated(bytes: usize) -> usize {
     match bytes {
         0 => 0,
         1..=8 => 8,
@@ -642,11 +763,17 @@ pub fn allocated(bytes: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::hash::DEFAULT_SEED;
+    use super::super::{Key, KeyHasher, Stripe};
     use super::*;
 
-    #[test]
-    fn is_two_words() {
-        assert_eq!(size_of::<Entry>(), 16);
+    /// A stripe with one key, and that key.
+    fn stripe<'k>(key: &'k [u8], value: &[u8], meta: &Meta) -> (Stripe, Key<'k>) {
+        let hasher = KeyHasher::new(DEFAULT_SEED);
+        let key = Key { bytes: key, hash: hasher.hash(key), slot: 0 };
+        let mut stripe = Stripe::new(hasher);
+        stripe.set_string(0, &key, value, meta);
+        (stripe, key)
     }
 
     #[test]
@@ -659,17 +786,28 @@ mod tests {
     #[test]
     fn options_come_and_go_without_touching_the_rest() {
         for value in [b"v".to_vec(), vec![7; 5000]] {
-            let mut e = Entry::string(b"key", &value, &Meta { version: 9, access: 3, ..Meta::default() });
-            e.set_expire_ms(Some(77));
-            e.set_mc_flags(5);
-            assert_eq!((e.expire_ms(), e.mc_flags(), e.version(), e.access()), (Some(77), 5, 9, 3));
-            assert_eq!((e.key(), e.as_string()), (&b"key"[..], Some(&value[..])));
-            e.set_expire_ms(None);
-            assert_eq!((e.expire_ms(), e.mc_flags()), (None, 5));
-            e.set_string(b"other");
-            assert_eq!((e.as_string(), e.mc_flags(), e.is_modified()), (Some(&b"other"[..]), 5, false));
-            assert!(e.modify_string(|v| v.extend_from_slice(&[1; 2000])));
-            assert_eq!((e.as_string().map(<[u8]>::len), e.is_modified()), (Some(2005), true));
+            for expiry in [77, SOON_MAX, SOON_MAX + 1, u64::MAX] {
+                let meta = Meta { version: 9, access: 3, ..Meta::default() };
+                let (mut stripe, key) = stripe(b"key", &value, &meta);
+                let seen = |e: &EntryMut<'_>| {
+                    let meta = e.get().meta();
+                    (meta.expire_ms, meta.mc_flags, meta.version, meta.access)
+                };
+                stripe.update(0, &key, |e| {
+                    e.set_expire_ms(Some(expiry));
+                    e.set_mc_flags(5);
+                    assert_eq!(seen(e), (Some(expiry), 5, 9, 3));
+                    assert_eq!((e.get().key(), e.as_string()), (&b"key"[..], Some(&value[..])));
+                    e.set_expire_ms(None);
+                    assert_eq!(seen(e), (None, 5, 9, 3));
+                    e.set_string(b"other");
+                    assert_eq!((e.as_string(), e.get().is_modified()), (Some(&b"other"[..]), false));
+                    assert!(e.modify_string(|v| v.extend_from_slice(&[1; 2000])));
+                    assert_eq!((e.as_string().map(<[u8]>::len), e.get().is_modified()), (Some(2005), true));
+                    assert_eq!(seen(e), (None, 5, 9, 3));
+                });
+                assert_eq!((stripe.used_bytes(), stripe.expiring()), stripe.recount());
+            }
         }
     }
 
@@ -678,15 +816,21 @@ mod tests {
         let plain = Meta { version: 1, access: 2, ..Meta::default() };
         let full = Meta { expire_ms: Some(7), mc_flags: 9, version: 3, access: 4, ..plain };
         for (old, new) in [(plain, plain), (full, Meta { expire_ms: Some(8), mc_flags: 1, ..full })] {
-            let mut e = Entry::string(b"key", b"old", &old);
-            assert!(!e.overwrite(b"longer", &new));
-            assert!(e.overwrite(b"new", &new));
-            assert_eq!((e.as_string(), e.key(), e.meta()), (Some(&b"new"[..]), &b"key"[..], new));
+            let (mut stripe, key) = stripe(b"key", b"old", &old);
+            stripe.update(0, &key, |e| {
+                assert!(!e.overwrite(b"longer", &new));
+                assert!(e.overwrite(b"new", &new));
+                let e = e.get();
+                assert_eq!((e.as_string(), e.key(), e.meta()), (Some(&b"new"[..]), &b"key"[..], new));
+            });
         }
-        let mut e = Entry::string(b"key", b"old", &plain);
-        assert!(!e.overwrite(b"new", &full));
-        assert!(!Entry::string(b"key", &[1; 5000], &plain).overwrite(&[1; 5000], &plain));
-        assert_eq!(e.as_string(), Some(&b"old"[..]));
+        let (mut short, key) = stripe(b"key", b"old", &plain);
+        short.update(0, &key, |e| {
+            assert!(!e.overwrite(b"new", &full));
+            assert_eq!(e.as_string(), Some(&b"old"[..]));
+        });
+        let (mut long, key) = stripe(b"key", &[1; 5000], &plain);
+        long.update(0, &key, |e| assert!(!e.overwrite(&[1; 5000], &plain)));
     }
 
     #[test]
@@ -694,45 +838,52 @@ mod tests {
         let marks = Marks::default().with_stale(true).with_fetched(true).with_cas(Some(u64::MAX));
         for value in [b"v".to_vec(), vec![7; 5000]] {
             let meta = Meta { version: 9, expire_ms: Some(5), mc_flags: 6, ..Meta::default() };
-            let fresh = || Entry::string(b"key", &value, &meta);
-            let mut e = fresh();
-            e.set_fetched();
-            assert!(e.marks().is_fetched() && !e.is_marked());
-            assert_eq!(e.cas(), 9);
-            e.set_marks(marks);
-            assert_eq!((e.marks(), e.cas(), e.is_marked()), (marks, u64::MAX, true));
-            assert_eq!((e.key(), e.as_string()), (&b"key"[..], Some(&value[..])));
-            assert_eq!((e.expire_ms(), e.mc_flags(), e.version()), (Some(5), 6, 9));
-            assert_eq!(Entry::string(b"key", &value, &e.meta()).meta(), e.meta());
-            e.set_expire_ms(None);
-            assert_eq!(e.marks(), marks);
-            e.set_version(10);
-            assert_eq!((e.marks(), e.cas()), (marks.with_cas(None), 10));
+            let (mut one, key) = stripe(b"key", &value, &meta);
+            one.update(0, &key, |e| {
+                e.set_fetched();
+                assert!(e.get().marks().is_fetched() && !e.get().is_marked());
+                assert_eq!(e.get().cas(), 9);
+                e.set_marks(marks);
+                assert_eq!((e.get().marks(), e.get().cas(), e.get().is_marked()), (marks, u64::MAX, true));
+                assert_eq!((e.get().key(), e.as_string()), (&b"key"[..], Some(&value[..])));
+                assert_eq!(e.get().meta(), Meta { marks, ..meta });
+                let copy = e.get().copy(&e.get().meta());
+                assert_eq!(copy.meta(), e.get().meta());
+                e.set_expire_ms(None);
+                assert_eq!(e.get().marks(), marks);
+                e.set_version(10);
+                assert_eq!((e.get().marks(), e.get().cas()), (marks.with_cas(None), 10));
+            });
             for change in [
-                (|e: &mut Entry| e.set_string(b"w")) as fn(&mut Entry),
+                (|e| e.set_string(b"w")) as fn(&mut EntryMut<'_>),
                 |e| assert!(e.modify_string(|v| v.push(1))),
                 |e| assert!(e.patch(0, b"x").is_some()),
             ] {
-                let mut e = fresh();
+                let (mut one, key) = stripe(b"key", &value, &meta);
+                one.update(0, &key, |e| {
+                    e.set_marks(marks);
+                    change(e);
+                    assert_eq!(e.get().marks(), Marks::default());
+                });
+            }
+            let (mut one, key) = stripe(b"key", &value, &meta);
+            one.update(0, &key, |e| {
                 e.set_marks(marks);
-                change(&mut e);
-                assert_eq!(e.marks(), Marks::default());
-            }
-            let mut e = fresh();
-            e.set_marks(marks);
-            if e.overwrite(&value, &meta) {
-                panic!("written over");
-            }
+                assert!(!e.overwrite(&value, &meta));
+            });
         }
     }
 
     #[test]
     fn long_keys_keep_their_length() {
-        for len in [0, 127, 128, 20_000, 3_000_000] {
-            let key = vec![b'k'; len];
-            let e = Entry::string(&key, b"value", &Meta::default());
-            assert_eq!(e.key(), &key[..]);
-            assert_eq!(e.as_string(), Some(&b"value"[..]));
+        for len in [0, 127, 128, 5000, 20_000, 3_000_000] {
+            let name = vec![b'k'; len];
+            let (mut stripe, key) = stripe(&name, b"value", &Meta::default());
+            let e = stripe.peek(0, &key).expect("it was just put there");
+            assert_eq!((e.key(), e.as_string()), (&name[..], Some(&b"value"[..])));
+            assert_eq!((stripe.used_bytes(), 0), stripe.recount());
+            assert!(stripe.remove(0, &key).is_some());
+            assert_eq!(stripe.used_bytes(), 0);
         }
     }
 }

@@ -12,10 +12,12 @@ pub mod expiry;
 pub mod hash;
 pub mod marks;
 pub mod prefetch;
+pub mod records;
 pub mod remembered;
 pub mod stripe;
 pub mod table;
 pub mod value;
+pub mod varint;
 
 use std::sync::atomic::{AtomicIsize, AtomicU64, Ordering};
 use std::time::Duration;
@@ -25,7 +27,7 @@ use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 use torc_protocol::slot::{SLOTS, Slot, key_slot};
 
-pub use entry::{Entry, Meta};
+pub use entry::{Entry, EntryMut, LooseEntry, Meta, Removed};
 pub use hash::KeyHasher;
 pub use marks::Marks;
 pub use remembered::{Remembered, Seen};

@@ -9,7 +9,7 @@ use parking_lot::MutexGuard;
 use smallvec::SmallVec;
 use torc_protocol::slot::Slot;
 
-use super::{Entry, Store, Stripe, stripe_of};
+use super::{Store, Stripe, stripe_of};
 
 /// Keys that are looked for together.
 pub const TOGETHER: usize = 16;
@@ -41,14 +41,15 @@ impl Store {
                 held.push((stripe, hint));
             }
         }
-        let mut entries: SmallVec<[&Entry; TOGETHER]> = SmallVec::new();
         for (stripe, hint) in &held {
-            entries.extend(stripe.likely(hint.db, hint.hash));
+            if let Some(index) = stripe.index_line(hint.db, hint.hash) {
+                line(index);
+            }
         }
-        for entry in entries {
-            let bytes = entry.first_bytes();
-            line(bytes);
-            if let Some(second) = bytes.get(LINE_BYTES..) {
+        for (stripe, hint) in &held {
+            let entry = stripe.likely(hint.db, hint.hash).unwrap_or_default();
+            line(entry);
+            if let Some(second) = entry.get(LINE_BYTES..) {
                 line(second);
             }
         }

@@ -10,11 +10,12 @@ use ahash::AHashMap;
 use torc_cluster::lock::FenceTable;
 use torc_protocol::slot::{Slot, key_slot};
 
-use super::entry::{Entry, Meta};
+use super::entry::{self, COMPACT_VALUE_MAX, Entry, EntryMut, EntryShape, LooseEntry, Meta, Removed, Weight};
 use super::expiry::{Due, ExpiryIndex};
 use super::hash::KeyHasher;
+use super::records::{Record, Records, Slab, Thrift};
 use super::remembered::Remembered;
-use super::table::{Keyed, Table};
+use super::value::Value;
 
 /// Databases that SELECT knows.
 pub const DATABASES: usize = 16;
@@ -42,30 +43,28 @@ const SWEEP_MIN: usize = 64;
 /// One database's part of a stripe, with what would be slow to count.
 #[derive(Debug)]
 struct Part {
-    table: Table<Entry>,
-    /// Heap bytes of the entries.
-    entry_bytes: usize,
+    table: Entries,
+    /// Heap bytes of values outside the records.
+    beside_bytes: usize,
     /// Entries with an expiry.
     expiring: usize,
 }
 
+/// The table of one database's entries.
+pub type Entries = Records<EntryShape>;
+
 impl Part {
     fn new(hasher: KeyHasher) -> Part {
-        Part { table: Table::new(hasher), entry_bytes: 0, expiring: 0 }
+        Part { table: Records::new(hasher), beside_bytes: 0, expiring: 0 }
     }
 
-    /// An entry of `old` heap bytes and expiry has become one of `new`.
+    /// An entry of weight `old` has become one of weight `new`.
     #[inline]
-    fn account(&mut self, old: (usize, Option<u64>), new: (usize, Option<u64>)) {
-        self.entry_bytes = self.entry_bytes + new.0 - old.0;
-        self.expiring = self.expiring + usize::from(new.1.is_some()) - usize::from(old.1.is_some());
+    fn account(&mut self, old: Weight, new: Weight) {
+        self.beside_bytes = self.beside_bytes + new.beside - old.beside;
+        self.expiring =
+            self.expiring + usize::from(new.expire_ms.is_some()) - usize::from(old.expire_ms.is_some());
     }
-}
-
-/// What the account needs to know of an entry.
-#[inline]
-fn weight(entry: &Entry) -> (usize, Option<u64>) {
-    (entry.heap_bytes(), entry.expire_ms())
 }
 
 /// See the module's text.
@@ -101,7 +100,7 @@ impl Stripe {
     }
 
     #[inline]
-    fn table(&self, db: u8) -> Option<&Table<Entry>> {
+    fn table(&self, db: u8) -> Option<&Entries> {
         self.parts.get(db as usize).map(|p| &p.table)
     }
 
@@ -116,13 +115,13 @@ impl Stripe {
 
     /// The entry, whether it has expired or not.
     #[inline]
-    pub fn peek(&self, db: u8, key: &Key<'_>) -> Option<&Entry> {
-        self.table(db)?.get(key.hash, key.bytes)
+    pub fn peek(&self, db: u8, key: &Key<'_>) -> Option<Entry<'_>> {
+        self.table(db)?.get(key.hash, key.bytes).map(Entry::from)
     }
 
     /// The entry if it has not expired at `now_ms`.
     #[inline]
-    pub fn get(&self, db: u8, key: &Key<'_>, now_ms: u64) -> Option<&Entry> {
+    pub fn get(&self, db: u8, key: &Key<'_>, now_ms: u64) -> Option<Entry<'_>> {
         self.peek(db, key).filter(|e| e.expire_ms().is_none_or(|at| at > now_ms))
     }
 
@@ -140,9 +139,10 @@ impl Stripe {
         key: &Key<'_>,
         now_ms: u64,
         access: Option<impl FnOnce(u32) -> u32>,
-    ) -> Option<&Entry> {
-        let entry = self.parts.get_mut(db as usize)?.table.get_mut(key.hash, key.bytes)?;
-        if entry.expire_ms().is_some_and(|at| at <= now_ms) {
+    ) -> Option<Entry<'_>> {
+        let record = self.parts.get_mut(db as usize)?.table.get_mut(key.hash, key.bytes)?;
+        let mut entry = EntryMut::from(record);
+        if entry.get().expire_ms().is_some_and(|at| at <= now_ms) {
             return None;
         }
         if let Some(access) = access {
@@ -153,12 +153,19 @@ impl Stripe {
             }
             entry.set_fetched();
         }
-        Some(entry)
+        Some(entry.into_ref())
     }
 
-    /// The entry that a lookup of this hash most likely finds: by its tag alone, without a look at the entry.
+    /// What a lookup of this hash reads first, for a prefetch.
     #[inline]
-    pub fn likely(&self, db: u8, hash: u64) -> Option<&Entry> {
+    pub fn index_line(&self, db: u8, hash: u64) -> Option<&impl Sized> {
+        self.table(db)?.index_line(hash)
+    }
+
+    /// The first bytes of the entry that a lookup of this hash most likely finds: by its tag alone, without a look at
+    /// the entry.
+    #[inline]
+    pub fn likely(&self, db: u8, hash: u64) -> Option<&[u8]> {
         self.table(db)?.likely(hash)
     }
 
@@ -176,73 +183,109 @@ impl Stripe {
             let parts = &self.parts;
             self.expiry.tidy(|due| {
                 let table = parts.get(due.db as usize).map(|p| &p.table);
-                table.and_then(|t| t.find_by_hash(due.hash, |e| e.expire_ms() == Some(due.at_ms))).is_some()
+                let is_due = |e: Entry<'_>| e.expire_ms() == Some(due.at_ms);
+                table.and_then(|t| t.find_by_hash(due.hash, |r| is_due(r.into()))).is_some()
             });
         }
     }
 
     /// Changes an entry in place; its bytes and expiry are accounted anew afterwards. `None` when there is no
     /// such entry. Expiry is not looked at.
-    pub fn update<R>(&mut self, db: u8, key: &Key<'_>, change: impl FnOnce(&mut Entry) -> R) -> Option<R> {
+    pub fn update<R>(
+        &mut self,
+        db: u8,
+        key: &Key<'_>,
+        change: impl FnOnce(&mut EntryMut<'_>) -> R,
+    ) -> Option<R> {
         let part = self.parts.get_mut(db as usize)?;
-        let entry = part.table.get_mut(key.hash, key.bytes)?;
-        let old = weight(entry);
-        let result = change(entry);
-        let new = weight(entry);
+        let (result, old, new) = part.table.update(key.hash, key.bytes, |record| {
+            let mut entry = EntryMut::from(record);
+            let old = entry.weight();
+            let result = change(&mut entry);
+            (result, old, entry.weight())
+        })?;
         part.account(old, new);
-        self.expiry_changed(old.1, new.1, key.hash, db);
+        self.expiry_changed(old.expire_ms, new.expire_ms, key.hash, db);
         Some(result)
     }
 
-    /// Stores an entry, replacing one with the same key. Answers the replaced one.
-    pub fn insert(&mut self, db: u8, key: &Key<'_>, entry: Entry) -> Option<Entry> {
-        let new = weight(&entry);
+    /// Stores an entry, replacing one with the same key. Answers what is left of that one.
+    pub fn insert(&mut self, db: u8, key: &Key<'_>, entry: LooseEntry) -> Option<Removed> {
+        let new = entry.weight();
         let part = self.part(db);
-        let replaced = match part.table.get_mut(key.hash, key.bytes) {
-            Some(old) => Some(std::mem::replace(old, entry)),
-            None => {
-                part.table.insert_new(key.hash, entry);
-                None
-            }
-        };
-        let old = replaced.as_ref().map_or((0, None), weight);
-        part.account(old, new);
-        self.expiry_changed(old.1, new.1, key.hash, db);
-        replaced
-    }
-
-    /// Stores a string, replacing what the key holds; in place when that has the same shape. Answers the entry
-    /// that was replaced, if one was.
-    pub fn set_string(&mut self, db: u8, key: &Key<'_>, value: &[u8], meta: &Meta) -> Option<Entry> {
-        let part = self.part(db);
-        let Some(old) = part.table.get_mut(key.hash, key.bytes) else {
-            let entry = Entry::string(key.bytes, value, meta);
-            part.account((0, None), weight(&entry));
-            part.table.insert_new(key.hash, entry);
-            self.expiry_changed(None, meta.expire_ms, key.hash, db);
-            return None;
-        };
-        let old_expiry = old.expire_ms();
-        if old.overwrite(value, meta) {
-            self.expiry_changed(old_expiry, meta.expire_ms, key.hash, db);
-            return None;
+        let mut entry = Some(entry);
+        let replaced = part.table.update(key.hash, key.bytes, |record| {
+            let mut old = EntryMut::from(record);
+            let weight = old.weight();
+            let removed = entry.take().map(|entry| old.put(key.bytes, entry));
+            (removed, weight)
+        });
+        if let Some(entry) = entry {
+            part.table.insert_new(key.hash, entry.record_len(key.bytes), |out, values| {
+                entry.write(key.bytes, out, values);
+            });
         }
-        let new = Entry::string(key.bytes, value, meta);
-        let new_weight = weight(&new);
-        let old = std::mem::replace(old, new);
-        part.account(weight(&old), new_weight);
-        self.expiry_changed(old_expiry, meta.expire_ms, key.hash, db);
-        Some(old)
+        let (removed, old) = replaced.unwrap_or_default();
+        part.account(old, new);
+        self.expiry_changed(old.expire_ms, new.expire_ms, key.hash, db);
+        removed
     }
 
-    /// Takes an entry out.
-    pub fn remove(&mut self, db: u8, key: &Key<'_>) -> Option<Entry> {
+    /// Stores a string, replacing what the key holds; in place when that has the same shape. Answers what is left of
+    /// the entry that was replaced, if one was.
+    pub fn set_string(&mut self, db: u8, key: &Key<'_>, value: &[u8], meta: &Meta) -> Option<Removed> {
+        let part = self.part(db);
+        let replaced = part.table.update(key.hash, key.bytes, |record| {
+            let mut entry = EntryMut::from(record);
+            let old = entry.weight();
+            (entry.put_string(value, meta), old, entry.weight())
+        });
+        if let Some((removed, old, new)) = replaced {
+            part.account(old, new);
+            self.expiry_changed(old.expire_ms, meta.expire_ms, key.hash, db);
+            return Some(removed);
+        }
+        if value.len() > COMPACT_VALUE_MAX {
+            return self.insert(db, key, LooseEntry::string(value, meta));
+        }
+        part.account(Weight::default(), Weight { beside: 0, expire_ms: meta.expire_ms });
+        part.table.insert_new(key.hash, entry::string_len(key.bytes, value, meta), |out, _| {
+            entry::write_string(out, key.bytes, value, meta);
+        });
+        self.expiry_changed(None, meta.expire_ms, key.hash, db);
+        None
+    }
+
+    /// Takes an entry out. Answers what is left of it.
+    pub fn remove(&mut self, db: u8, key: &Key<'_>) -> Option<Removed> {
+        self.take_out(db, key, Thrift::Easy, entry::remove)
+    }
+
+    /// Takes an entry out because memory is short: what it took is to be had at once.
+    pub fn evict(&mut self, db: u8, key: &Key<'_>) -> Option<Removed> {
+        self.take_out(db, key, Thrift::Strict, entry::remove)
+    }
+
+    /// Takes an entry out, to be put somewhere else.
+    pub fn take(&mut self, db: u8, key: &Key<'_>) -> Option<LooseEntry> {
+        self.take_out(db, key, Thrift::Easy, entry::take)
+    }
+
+    fn take_out<R>(
+        &mut self,
+        db: u8,
+        key: &Key<'_>,
+        thrift: Thrift,
+        last: impl FnOnce(&[u8], &mut Slab<Value>) -> R,
+    ) -> Option<R> {
         let part = self.parts.get_mut(db as usize)?;
-        let entry = part.table.remove(key.hash, key.bytes)?;
-        let old = weight(&entry);
-        part.account(old, (0, None));
-        self.expiry_changed(old.1, None, key.hash, db);
-        Some(entry)
+        let (result, old) = part.table.remove(key.hash, key.bytes, thrift, |record, values| {
+            let old = Entry::from(Record { bytes: record, values }).weight();
+            (last(record, values), old)
+        })?;
+        part.account(old, Weight::default());
+        self.expiry_changed(old.expire_ms, None, key.hash, db);
+        Some(result)
     }
 
     /// A version that no entry of this stripe has had lately; never 0.
@@ -322,9 +365,9 @@ impl Stripe {
         while let Some(due) = self.expiry.pop_due(now_ms) {
             let Some(table) = self.table(due.db) else { continue };
             // Entries are found again by hash: the index does not keep keys.
-            let found = table.find_by_hash(due.hash, |e| e.expire_ms().is_some_and(|at| at <= now_ms));
-            if let Some(entry) = found {
-                return Some((due.db, entry.key().into()));
+            let is_due = |e: Entry<'_>| e.expire_ms().is_some_and(|at| at <= now_ms);
+            if let Some(found) = table.find_by_hash(due.hash, |r| is_due(r.into())) {
+                return Some((due.db, Entry::from(found).key().into()));
             }
         }
         None
@@ -332,7 +375,7 @@ impl Stripe {
 
     /// Number of entries in one database, expired ones that are still there included.
     pub fn len(&self, db: u8) -> usize {
-        self.table(db).map_or(0, Table::len)
+        self.table(db).map_or(0, Records::len)
     }
 
     /// Databases that hold something.
@@ -351,8 +394,8 @@ impl Stripe {
     }
 
     /// All entries of one database.
-    pub fn iter(&self, db: u8) -> impl Iterator<Item = &Entry> {
-        self.table(db).into_iter().flat_map(Table::iter)
+    pub fn iter(&self, db: u8) -> impl Iterator<Item = Entry<'_>> {
+        self.table(db).into_iter().flat_map(Records::iter).map(Entry::from)
     }
 
     /// The fencing registers of a slot, made at the first use.
@@ -389,18 +432,24 @@ impl Stripe {
         self.iter(db).filter(|e| key_slot(e.key()) == slot).count()
     }
 
-    /// See [`Table::scan`].
-    pub fn scan<'s>(&'s self, db: u8, from: u64, count: usize, visit: impl FnMut(&'s Entry)) -> Option<u64> {
-        self.table(db)?.scan(from, count, visit)
+    /// See [`Records::scan`].
+    pub fn scan<'s>(
+        &'s self,
+        db: u8,
+        from: u64,
+        count: usize,
+        mut visit: impl FnMut(Entry<'s>),
+    ) -> Option<u64> {
+        self.table(db)?.scan(from, count, |record| visit(record.into()))
     }
 
-    /// See [`Table::sample`].
-    pub fn sample(&self, db: u8, r: u64) -> Option<&Entry> {
-        self.table(db)?.sample(r)
+    /// See [`Records::sample`].
+    pub fn sample(&self, db: u8, r: u64) -> Option<Entry<'_>> {
+        self.table(db)?.sample(r).map(Entry::from)
     }
 
     /// Takes everything out of one database, or of all; the caller drops it where that hurts nobody.
-    pub fn flush(&mut self, db: Option<u8>) -> Vec<Table<Entry>> {
+    pub fn flush(&mut self, db: Option<u8>) -> Vec<Entries> {
         let hasher = self.hasher;
         let mut taken = Vec::new();
         if !self.watchers.is_empty() {
@@ -432,16 +481,15 @@ impl Stripe {
     /// Bytes of entries, tables and indexes.
     #[inline]
     pub fn used_bytes(&self) -> usize {
-        self.parts.iter().map(|p| p.entry_bytes + p.table.table_bytes()).sum::<usize>()
-            + self.expiry.heap_bytes()
+        self.parts.iter().map(|p| p.beside_bytes + p.table.bytes()).sum::<usize>() + self.expiry.heap_bytes()
     }
 
     /// [`Stripe::used_bytes`] and [`Stripe::expiring`] counted anew from the entries: tests compare.
     pub fn recount(&self) -> (usize, usize) {
-        let entries = || self.parts.iter().flat_map(|p| p.table.iter());
+        let weights = || self.parts.iter().flat_map(|p| p.table.iter()).map(|r| Entry::from(r).weight());
         let tables: usize = self.parts.iter().map(|p| p.table.recount_bytes()).sum();
-        let bytes = entries().map(Entry::heap_bytes).sum::<usize>() + tables + self.expiry.heap_bytes();
-        (bytes, entries().filter(|e| e.expire_ms().is_some()).count())
+        let bytes = weights().map(|w| w.beside).sum::<usize>() + tables + self.expiry.heap_bytes();
+        (bytes, weights().filter(|w| w.expire_ms.is_some()).count())
     }
 
     /// By how many bytes the stripe has grown since the last call.

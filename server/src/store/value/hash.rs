@@ -3,37 +3,51 @@
 //! The thresholds are Redis's (`hash-max-listpack-entries` 128, `hash-max-listpack-value` 64); as there, a hash
 //! that became a table stays one. The packed form keeps insertion order.
 
+use smallvec::SmallVec;
+
 use super::{Collection, Env, Kind, PackedLimits, variant};
 use crate::effect::{DecodeError, Items, Reader, put_items};
 use crate::store::entry::allocated;
 use crate::store::hash::KeyHasher;
-use crate::store::table::{Keyed, Table};
+use crate::store::records::{Records, Shape, Slab, Thrift};
+use crate::store::varint;
 
-/// A field with its value in one allocation: field length as four bytes, field, value.
-#[derive(Clone, Debug)]
-pub struct Field(Box<[u8]>);
+/// A field with its value as a record: length of the field as a varint, field, value.
+#[derive(Debug)]
+pub enum Field {}
 
-impl Field {
-    fn new(field: &[u8], value: &[u8]) -> Field {
-        let mut bytes = Vec::with_capacity(4 + field.len() + value.len());
-        bytes.extend_from_slice(&(field.len() as u32).to_le_bytes());
-        bytes.extend_from_slice(field);
-        bytes.extend_from_slice(value);
-        Field(bytes.into_boxed_slice())
+impl Shape for Field {
+    type Value = ();
+
+    #[inline]
+    fn key(record: &[u8]) -> &[u8] {
+        split(record).0
     }
 
-    fn split(&self) -> (&[u8], &[u8]) {
-        let mut len = [0; 4];
-        len.copy_from_slice(&self.0[..4]);
-        self.0[4..].split_at(u32::from_le_bytes(len) as usize)
-    }
+    fn carry(_record: &mut [u8], _from: &mut Slab<()>, _to: &mut Slab<()>) {}
 }
 
-impl Keyed for Field {
-    fn key(&self) -> &[u8] {
-        self.split().0
-    }
+#[inline]
+fn split(record: &[u8]) -> (&[u8], &[u8]) {
+    let (len, used) = varint::read(record);
+    record[used..].split_at(len)
 }
+
+fn write(out: &mut [u8], field: &[u8], value: &[u8]) {
+    let (len, rest) = out.split_at_mut(varint::len(field.len()));
+    varint::write(len, field.len());
+    let (name, rest) = rest.split_at_mut(field.len());
+    name.copy_from_slice(field);
+    rest.copy_from_slice(value);
+}
+
+fn insert(fields: &mut Records<Field>, hash: u64, field: &[u8], value: &[u8]) {
+    let len = varint::len(field.len()) + field.len() + value.len();
+    fields.insert_new(hash, len, |out, _| write(out, field, value));
+}
+
+/// Bytes for which changing a field needs no allocation.
+const SCRATCH: usize = 256;
 
 /// A hash value; see the module's text.
 #[derive(Clone, Debug)]
@@ -46,12 +60,7 @@ pub enum HashValue {
         len: usize,
     },
     /// A table of fields.
-    Table {
-        /// The fields.
-        fields: Table<Field>,
-        /// Heap bytes of the fields.
-        bytes: usize,
-    },
+    Table(Box<Records<Field>>),
 }
 
 impl Default for HashValue {
@@ -91,7 +100,7 @@ impl HashValue {
     pub fn encoding(&self) -> &'static str {
         match self {
             HashValue::Packed { .. } => "listpack",
-            HashValue::Table { .. } => "hashtable",
+            HashValue::Table(_) => "hashtable",
         }
     }
 
@@ -101,8 +110,8 @@ impl HashValue {
             HashValue::Packed { bytes, .. } => {
                 PackedIter { rest: bytes }.find(|(f, _)| *f == field).map(|(_, v)| v)
             }
-            HashValue::Table { fields, .. } => {
-                fields.get(fields.hasher().hash(field), field).map(|f| f.split().1)
+            HashValue::Table(fields) => {
+                fields.get(fields.hasher().hash(field), field).map(|r| split(r.bytes).1)
             }
         }
     }
@@ -125,21 +134,23 @@ impl HashValue {
         }
         match self {
             HashValue::Packed { .. } => false,
-            HashValue::Table { fields, bytes } => {
+            HashValue::Table(fields) => {
                 let hash = fields.hasher().hash(field);
-                let new = Field::new(field, value);
-                *bytes += allocated(new.0.len());
-                match fields.get_mut(hash, field) {
-                    Some(old) => {
-                        *bytes -= allocated(old.0.len());
-                        *old = new;
-                        false
+                let replaced = fields.update(hash, field, |mut record| {
+                    let old = record.bytes_mut();
+                    let at = varint::len(field.len()) + field.len();
+                    if old.len() == at + value.len() {
+                        old[at..].copy_from_slice(value);
+                    } else {
+                        let mut new: SmallVec<[u8; SCRATCH]> = SmallVec::from_elem(0, at + value.len());
+                        write(&mut new, field, value);
+                        record.replace(&new);
                     }
-                    None => {
-                        fields.insert_new(hash, new);
-                        true
-                    }
+                });
+                if replaced.is_none() {
+                    insert(fields, hash, field, value);
                 }
+                replaced.is_none()
             }
         }
     }
@@ -169,13 +180,9 @@ impl HashValue {
                 }
                 None => false,
             },
-            HashValue::Table { fields, bytes } => match fields.remove(fields.hasher().hash(field), field) {
-                Some(old) => {
-                    *bytes -= allocated(old.0.len());
-                    true
-                }
-                None => false,
-            },
+            HashValue::Table(fields) => {
+                fields.remove(fields.hasher().hash(field), field, Thrift::Easy, |_, _| ()).is_some()
+            }
         }
     }
 
@@ -183,11 +190,11 @@ impl HashValue {
     pub fn iter(&self) -> Box<dyn Iterator<Item = (&[u8], &[u8])> + '_> {
         match self {
             HashValue::Packed { bytes, .. } => Box::new(PackedIter { rest: bytes }),
-            HashValue::Table { fields, .. } => Box::new(fields.iter().map(Field::split)),
+            HashValue::Table(fields) => Box::new(fields.iter().map(|r| split(r.bytes))),
         }
     }
 
-    /// HSCAN: a packed hash is given whole; a table from `from` on as [`Table::scan`] does.
+    /// HSCAN: a packed hash is given whole; a table from `from` on as [`Records::scan`] does.
     pub fn scan<'h>(
         &'h self,
         from: u64,
@@ -199,8 +206,8 @@ impl HashValue {
                 PackedIter { rest: bytes }.for_each(|(f, v)| visit(f, v));
                 None
             }
-            HashValue::Table { fields, .. } => fields.scan(from, count, |item| {
-                let (f, v) = item.split();
+            HashValue::Table(fields) => fields.scan(from, count, |record| {
+                let (f, v) = split(record.bytes);
                 visit(f, v);
             }),
         }
@@ -211,21 +218,18 @@ impl HashValue {
         match self {
             HashValue::Packed { len: 0, .. } => None,
             HashValue::Packed { bytes, len } => PackedIter { rest: bytes }.nth(r as usize % len),
-            HashValue::Table { fields, .. } => fields.sample(r).map(Field::split),
+            HashValue::Table(fields) => fields.sample(r).map(|r| split(r.bytes)),
         }
     }
 
     fn unpack(&mut self, hasher: KeyHasher) {
         let HashValue::Packed { bytes, .. } = self else { return };
         let packed = std::mem::take(bytes);
-        let mut fields = Table::new(hasher);
-        let mut total = 0;
+        let mut fields = Box::new(Records::new(hasher));
         for (field, value) in (PackedIter { rest: &packed }) {
-            let item = Field::new(field, value);
-            total += allocated(item.0.len());
-            fields.insert_new(hasher.hash(field), item);
+            insert(&mut fields, hasher.hash(field), field, value);
         }
-        *self = HashValue::Table { fields, bytes: total };
+        *self = HashValue::Table(fields);
     }
 }
 
@@ -273,14 +277,14 @@ impl Collection for HashValue {
     fn len(&self) -> usize {
         match self {
             HashValue::Packed { len, .. } => *len,
-            HashValue::Table { fields, .. } => fields.len(),
+            HashValue::Table(fields) => fields.len(),
         }
     }
 
     fn heap_bytes(&self) -> usize {
         match self {
             HashValue::Packed { bytes, .. } => allocated(bytes.capacity()),
-            HashValue::Table { fields, bytes } => fields.table_bytes() + bytes,
+            HashValue::Table(fields) => allocated(size_of::<Records<Field>>()) + fields.bytes(),
         }
     }
 

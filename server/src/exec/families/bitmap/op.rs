@@ -4,7 +4,6 @@ use torc_protocol::error as text;
 use torc_protocol::resp::Args;
 
 use crate::exec::{CommandError, CommandResult, Cx};
-use crate::store::Entry;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Op {
@@ -69,7 +68,7 @@ pub fn bitop(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
         cx.delete(&destination);
     } else {
         cx.put_string(&destination, &result, None, 0);
-        cx.mark(&destination, Entry::mark_modified);
+        cx.mark(&destination, |entry| entry.mark_modified());
     }
     cx.reply().integer(longest as i64);
     Ok(())

@@ -11,8 +11,7 @@ use torc_protocol::slot::{SLOTS, Slot, key_slot};
 
 use crate::exec::{CommandError, CommandResult, Cx, parse};
 use crate::shard::Role;
-use crate::store::stripe_of;
-use crate::store::table::Keyed;
+use crate::store::{Entry, stripe_of};
 
 /// Keys that CLUSTER GETKEYSINSLOT gives at most.
 const MAX_KEYS: usize = 1 << 20;
@@ -67,7 +66,7 @@ fn keys_in_slot(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let db = cx.db;
     let keys = cx.with_stripe(stripe_of(slot), |cx| {
         let entries = cx.stripe(stripe_of(slot)).iter(db);
-        let keys = entries.map(Keyed::key).filter(|key| key_slot(key) == slot);
+        let keys = entries.map(Entry::key).filter(|key| key_slot(key) == slot);
         keys.take(count).map(Box::<[u8]>::from).collect::<Vec<_>>()
     })?;
     let mut reply = cx.reply();

@@ -24,7 +24,7 @@ pub fn container(args: &Args<'_>) -> CommandResult {
 }
 
 /// What OBJECT ENCODING says.
-pub fn encoding_of(entry: &Entry) -> &'static str {
+pub fn encoding_of(entry: Entry<'_>) -> &'static str {
     match entry.value() {
         ValueRef::Hash(hash) => hash.encoding(),
         ValueRef::List(list) => list.encoding(),

@@ -4,7 +4,6 @@ use torc_protocol::resp::{Args, ReplyWriter};
 
 use crate::exec::parse::{ScanOptions, cursor};
 use crate::exec::{CommandResult, Cx, keyspace};
-use crate::store::table::Keyed;
 use torc_protocol::glob;
 
 /// KEYS pattern

@@ -6,7 +6,6 @@ use torc_protocol::resp::{Args, parse_i64};
 use crate::exec::parse::integer;
 use crate::exec::{CommandError, CommandResult, Cx};
 use crate::long_double::LongDouble;
-use crate::store::Entry;
 
 /// INCR and DECR key: adds `by`.
 pub fn add(cx: &mut Cx<'_, '_>, args: &Args<'_>, by: i64) -> CommandResult {
@@ -44,7 +43,7 @@ pub fn incrbyfloat(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let new = old.add(by).filter(LongDouble::is_finite).ok_or(CommandError::from(text::NAN_OR_INFINITY))?;
     let new = new.format();
     cx.replace_string(&key, new.as_bytes());
-    cx.mark(&key, Entry::mark_text);
+    cx.mark(&key, |entry| entry.mark_text());
     cx.reply().bulk(new.as_bytes());
     Ok(())
 }

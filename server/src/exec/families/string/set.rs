@@ -15,7 +15,7 @@ pub fn get(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
 
 /// Writes the string of an entry, or that there is none; answers whether there is one.
 #[inline]
-fn string_reply(entry: Option<&Entry>, mut reply: ReplyWriter<'_>) -> Result<bool, CommandError> {
+fn string_reply(entry: Option<Entry<'_>>, mut reply: ReplyWriter<'_>) -> Result<bool, CommandError> {
     match entry.map(Entry::value) {
         Some(ValueRef::String(bytes)) => {
             reply.bulk(bytes);
