@@ -40,6 +40,10 @@ differential seed="1" commands="20000":
 sim seeds="5000":
     TORC_SIM_SEEDS={{ seeds }} cargo test --release -p torc-cluster --lib no_invariant_breaks -- --nocapture
 
+# Every order in which a few threads can touch what they share without a lock.
+loom:
+    RUSTFLAGS="--cfg torc_loom" cargo test --release --target-dir target/loom -p torc-server --lib shard::bell
+
 # The container image.
 docker:
     DOCKER_BUILDKIT=1 docker build -f deploy/Dockerfile -t torc .

@@ -8,6 +8,7 @@
 //! Owner of role, term, slots: the node agent on `torc-agent`, under the closed [`Gate`]. Owner of the marks:
 //! `torc-repl`. Workers write only the sequence and their own outbox.
 
+mod bell;
 pub mod gate;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use torc_cluster::ids::{Member, ShardId, Term};
 use torc_cluster::map::ClusterMap;
 
 use crate::replication::Summary;
+use bell::Bell;
 pub use gate::Gate;
 
 /// Bytes of records that may wait for their place in the history, in outboxes and behind records that are missing.
@@ -121,8 +123,8 @@ pub struct Shard {
     records_ready: Notify,
     /// Told when nobody waits for the records.
     records_soon: Notify,
-    /// `torc-repl` will look by itself before long: nobody need tell it.
-    looks_soon: AtomicBool,
+    /// Whether `torc-repl` will look by itself before long, so that nobody need tell it.
+    bell: Bell,
     /// Workers stay outside while the role changes.
     pub gate: Gate,
     view: ArcSwap<Option<View>>,
@@ -146,7 +148,7 @@ impl Shard {
             unplaced: CachePadded::default(),
             records_ready: Notify::new(),
             records_soon: Notify::new(),
-            looks_soon: AtomicBool::new(false),
+            bell: Bell::default(),
             gate: Gate::new(workers),
             view: ArcSwap::from_pointee(None),
             replication: ArcSwap::from_pointee(Summary::default()),
@@ -268,7 +270,7 @@ impl Shard {
         }
         if outbox.hurry.swap(false, Ordering::Relaxed) || self.unplaced_bytes() > MAX_LEISURELY_BYTES {
             self.records_ready.notify_one();
-        } else if !self.looks_soon.swap(true, Ordering::SeqCst) {
+        } else if self.bell.ring() {
             self.records_soon.notify_one();
         }
     }
@@ -328,7 +330,7 @@ impl Shard {
     /// Who collects records found none and will wait to be told. What is put down from here on is announced; what was
     /// put down before may not have been: look once more.
     pub fn nothing_left(&self) {
-        self.looks_soon.swap(false, Ordering::SeqCst);
+        self.bell.quiet();
     }
 
     /// The offset that every in-sync member is known to hold.
