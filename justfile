@@ -22,6 +22,11 @@ bench *args:
     cargo build --release -p torc
     bench/compare {{ args }}
 
+# Collections beside redis-server's: CPU per request, bytes per element, e.g. `just types --only ZADD,HGETALL`.
+types *args:
+    cargo build --release -p torc
+    bench/types {{ args }}
+
 # Hit ratios of the eviction policies beside redis-server's, e.g. `just hit-ratio --part 0.05`.
 hit-ratio *args:
     cargo build --release -p torc
@@ -31,6 +36,11 @@ hit-ratio *args:
 failover *args:
     cargo build --release -p torc
     bench/failover {{ args }}
+
+# Units of Valkey's own test suite, given a checkout of Valkey, e.g. `just tcl ~/valkey type/list`.
+tcl path *units:
+    cargo build -p torc
+    tests/valkey-suite {{ path }} {{ units }}
 
 # Random commands against redis-server from another seed, e.g. `just differential 7 100000`.
 differential seed="1" commands="20000":

@@ -171,6 +171,7 @@ pub fn bitfield_ro(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
 
 fn run(cx: &mut Cx<'_, '_>, args: &Args<'_>, steps: &Steps) -> CommandResult {
     let key = cx.key(&args[1]);
+    let (dirty, mut grown, mut changes) = (cx.dirty, false, 0);
     let last_written = steps.iter().filter(|s| s.writes()).map(|s| s.bytes().1).max();
     match last_written {
         None => drop(cx.read_string(&key)?),
@@ -178,6 +179,7 @@ fn run(cx: &mut Cx<'_, '_>, args: &Args<'_>, steps: &Steps) -> CommandResult {
             // The string is made long enough for all that may be written, even if then nothing is.
             if cx.peek_string(&key)?.map_or(0, <[u8]>::len) <= last {
                 cx.patch(&key, last, &[0]);
+                grown = true;
             }
         }
     }
@@ -208,6 +210,7 @@ fn run(cx: &mut Cx<'_, '_>, args: &Args<'_>, steps: &Steps) -> CommandResult {
             }
         };
         if let Some(new) = new {
+            changes += u64::from(grown || new != old);
             // A field that has its value already changes nothing.
             if new != old {
                 let patch = step.store(bytes, new);
@@ -219,5 +222,7 @@ fn run(cx: &mut Cx<'_, '_>, args: &Args<'_>, steps: &Steps) -> CommandResult {
             None => cx.reply().null(),
         }
     }
+    // As Redis counts: that it grew is no change of its own.
+    cx.dirty = dirty + changes.max(u64::from(grown));
     Ok(())
 }
