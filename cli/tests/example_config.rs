@@ -52,6 +52,7 @@ const SERVER: Example = Example {
     ],
     shown: &[
         ("unixsocket", "\"/run/torc/server.sock\""),
+        ("memcached_unixsocket", "\"/run/torc/memcached.sock\""),
         ("node_id", "1"),
         ("bus_port", "16379"),
         ("weight", "100"),
@@ -76,7 +77,10 @@ const PROXY: Example = Example {
         ("memcached_port", "11211"),
         ("http_port", "9180"),
     ],
-    shown: &[("unixsocket", "\"/run/torc-proxy/torc.sock\"")],
+    shown: &[
+        ("unixsocket", "\"/run/torc-proxy/torc.sock\""),
+        ("memcached_unixsocket", "\"/run/torc-proxy/memcached.sock\""),
+    ],
     tables: &[("policy", "[[policy]]\nprefix = \"lock:\"\nack = \"in-sync\"\nread = \"strong\"")],
 };
 

@@ -135,7 +135,7 @@ fn replies() {
 
 fn memcached_request(request: &memcached::Request<'_>) -> String {
     let mut words = vec![request.verb.as_str().to_string()];
-    words.extend(request.keys.iter().map(|key| quote(key)));
+    words.extend(request.keys().map(quote));
     for (name, value) in [
         ("flags", i128::from(request.flags)),
         ("exptime", request.exptime.into()),
@@ -151,9 +151,21 @@ fn memcached_request(request: &memcached::Request<'_>) -> String {
     if request.verb.has_data() {
         words.push(format!("data={}", quote(request.data)));
     }
-    if !request.args.is_empty() {
+    if request.verb == memcached::Verb::Stats && request.args().next().is_some() {
         words.push("args".to_string());
-        words.extend(request.args.iter().map(|word| quote(word)));
+        words.extend(request.args().map(quote));
+    }
+    let meta = &request.meta;
+    words.extend(meta.words().map(|word| format!("flag={}", quote(word))));
+    for (name, value) in [
+        ("vivify", i128::from(meta.vivify)),
+        ("recache", meta.recache_s.into()),
+        ("new_cas", meta.new_cas.into()),
+        ("initial", meta.initial.into()),
+    ] {
+        if value != 0 {
+            words.push(format!("{name}={value}"));
+        }
     }
     if request.noreply {
         words.push("noreply".to_string());
@@ -173,7 +185,7 @@ impl Reader for memcached::RequestParser {
                         memcached_request(&request)
                     }
                     memcached::Item::Rejected(rejection) => {
-                        let unlink = rejection.unlink.map(|key| format!(" unlink={}", quote(key)));
+                        let unlink = rejection.unlink.map(|gone| format!(" unlink={}", quote(&gone.line())));
                         let noreply = if rejection.noreply { " noreply" } else { "" };
                         format!("refused {}{}{noreply}", rejection.error, unlink.unwrap_or_default())
                     }

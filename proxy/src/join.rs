@@ -40,6 +40,8 @@ pub enum How {
     Values(Box<[(u16, Box<[u8]>)]>),
     /// memcached's statistics: counters are added up.
     Statistics(Vec<(String, String)>),
+    /// memcached's lists of items: one behind the other, with one end.
+    Dump,
 }
 
 impl How {
@@ -99,6 +101,9 @@ impl Join {
         }
         if let How::Statistics(own) = &self.how {
             return (statistics(own, &parts, render, out), false);
+        }
+        if let How::Dump = &self.how {
+            return (dump(&parts, render, out), false);
         }
         let mut frame = Vec::new();
         let first_error = parts.iter().find(|part| is_error(part));
@@ -190,7 +195,7 @@ fn join(how: &How, parts: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
             crate::info::keyspace(parts, &mut info);
             reply.verbatim(b"txt", info.as_bytes());
         }
-        How::Values(_) | How::Statistics(_) => return None,
+        How::Values(_) | How::Statistics(_) | How::Dump => return None,
     }
     Some(())
 }
@@ -295,6 +300,40 @@ fn values(keys: &[(u16, Box<[u8]>)], parts: &[&[u8]], render: Render, out: &mut 
     false
 }
 
+/// One list of items behind the other. True when it was an error.
+fn dump(parts: &[&[u8]], render: Render, out: &mut Vec<u8>) -> bool {
+    const ENDS: [&[u8]; 2] = [b"END\r\n", b"EN\r\n"];
+    let end_of = |text: &[u8]| ENDS.into_iter().find(|end| text.ends_with(end));
+    // What does not end as a list is one line, and the whole answer.
+    if let Some(line) = parts.iter().find(|part| bulk_text(part).and_then(end_of).is_none()) {
+        render.write(line, out);
+        return true;
+    }
+    let mut end: &[u8] = b"";
+    for text in parts.iter().filter_map(|part| bulk_text(part)) {
+        end = end_of(text).unwrap_or(end);
+        out.extend_from_slice(text.strip_suffix(end).unwrap_or(text));
+    }
+    out.extend_from_slice(end);
+    false
+}
+
+/// Whether the numbers of several nodes under this name are no sum.
+fn is_no_sum(name: &str) -> bool {
+    const SETTINGS: [&str; 8] = [
+        "item_size_max",
+        "pointer_size",
+        "slab_chunk_max",
+        "chunk_size",
+        "chunks_per_page",
+        "verbosity",
+        "udpport",
+        "oldest",
+    ];
+    let last = name.rsplit(':').next().unwrap_or(name);
+    SETTINGS.contains(&last) || last.starts_with("age")
+}
+
 /// Adds up what are plain counters; what only one node says, or says as text, is the first node's.
 fn statistics(own: &[(String, String)], parts: &[&[u8]], render: Render, out: &mut Vec<u8>) -> bool {
     if let Some(error) = parts.iter().find(|part| bulk_text(part).is_none()) {
@@ -321,6 +360,9 @@ fn statistics(own: &[(String, String)], parts: &[&[u8]], render: Render, out: &m
                 Some(at) if at < fixed => {}
                 Some(at) => {
                     let Some((_, sum)) = merged.get_mut(at) else { continue };
+                    if is_no_sum(name) {
+                        continue;
+                    }
                     if let (Ok(left), Ok(right)) = (sum.parse::<u64>(), value.parse::<u64>()) {
                         *sum = left.saturating_add(right).to_string();
                     }
@@ -338,6 +380,21 @@ fn statistics(own: &[(String, String)], parts: &[&[u8]], render: Render, out: &m
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dumps_have_one_end() {
+        let bulk = |text: &str| format!("${}\r\n{text}\r\n", text.len()).into_bytes();
+        let joined = |parts: [&str; 2]| {
+            let mut join = Join::new(How::Dump, 2);
+            assert!(!join.feed(0, &bulk(parts[0])) && join.feed(1, &bulk(parts[1])));
+            let mut out = Vec::new();
+            let (failed, _) = join.finish(Render::Memcached, &mut out);
+            (String::from_utf8_lossy(&out).into_owned(), failed)
+        };
+        assert_eq!(joined(["key=a\nEND\r\n", "key=b\nEND\r\n"]), ("key=a\nkey=b\nEND\r\n".to_owned(), false));
+        assert_eq!(joined(["EN\r\n", "mg b\r\nEN\r\n"]), ("mg b\r\nEN\r\n".to_owned(), false));
+        assert_eq!(joined(["END\r\n", "BADCLASS x\r\n"]), ("BADCLASS x\r\n".to_owned(), true));
+    }
 
     fn joined(how: How, parts: &[&str]) -> String {
         let mut join = Join::new(how, parts.len());

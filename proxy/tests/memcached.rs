@@ -54,6 +54,11 @@ async fn bad_input() {
     assert_eq!(client.until("OK\r\n").await, wanted);
     // Too large a value: the old one is not to be read any more.
     assert_eq!(world.nodes[0].count("MC delete k"), 1);
+    // The same for a key in base64; mn waits for all that came before it.
+    client.send_raw(b"ms Zm9v 20 b\r\n01234567890123456789\r\nmg k z\r\nmg k v\r\nmn\r\n").await;
+    let wanted = "SERVER_ERROR object too large for cache\r\nCLIENT_ERROR invalid flag\r\nERROR\r\nMN\r\n";
+    assert_eq!(client.until("MN\r\n").await, wanted);
+    assert_eq!((world.nodes[0].count("MC md Zm9v b"), world.nodes[0].count("MC mg k v")), (1, 1));
     world.end().await;
 }
 

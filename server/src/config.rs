@@ -36,7 +36,9 @@ pub struct ServerConfig {
     pub bind: Vec<String>,
     /// Path of a unix socket for RESP as well.
     pub unixsocket: Option<PathBuf>,
-    /// Mode of that socket, octal as in chmod.
+    /// Path of a unix socket for the memcached protocol.
+    pub memcached_unixsocket: Option<PathBuf>,
+    /// Mode of these sockets, octal as in chmod.
     pub unixsocket_mode: String,
     /// Worker threads; 0: one for each core, at most 16.
     pub threads: usize,
@@ -84,6 +86,7 @@ impl Default for ServerConfig {
             http_port: PortChoice::None,
             bind: Vec::new(),
             unixsocket: None,
+            memcached_unixsocket: None,
             unixsocket_mode: "660".into(),
             threads: 0,
             dir: None,
@@ -131,6 +134,7 @@ impl ServerConfig {
         if self.port == PortChoice::None
             && self.memcached_port == PortChoice::None
             && self.unixsocket.is_none()
+            && self.memcached_unixsocket.is_none()
         {
             return Err(ConfigError::new(
                 "port",

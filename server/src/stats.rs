@@ -98,6 +98,10 @@ pub struct WorkerStats {
     pub redirected: Counter,
     /// Connections closed for a protocol error.
     pub protocol_errors: Counter,
+    /// Leases given: clients that were told to load a value.
+    pub leases_granted: Counter,
+    /// Clients that were told that somebody else loads the value.
+    pub leases_waited: Counter,
     /// memcached's own counters.
     pub memcached: crate::memcached::Counters,
     commands: Box<[CommandStats]>,
@@ -121,6 +125,8 @@ impl Default for WorkerStats {
             behind: Counter::default(),
             redirected: Counter::default(),
             protocol_errors: Counter::default(),
+            leases_granted: Counter::default(),
+            leases_waited: Counter::default(),
             memcached: crate::memcached::Counters::default(),
             commands: (0..Command::COUNT).map(|_| CommandStats::default()).collect(),
             errors: Mutex::default(),

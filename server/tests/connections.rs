@@ -294,8 +294,10 @@ fn a_password_is_asked_for_and_bounds_strangers() {
 fn unix_sockets_memcached_and_http_are_served() {
     let dir = tempfile::tempdir().expect("a folder");
     let socket = dir.path().join("torc.sock");
+    let memcached_socket = dir.path().join("memcached.sock");
     let server = start(&ServerConfig {
         memcached_port: PortChoice::Auto,
+        memcached_unixsocket: Some(memcached_socket.clone()),
         http_port: PortChoice::Auto,
         unixsocket: Some(socket.clone()),
         dir: Some(dir.path().join("data")),
@@ -314,6 +316,8 @@ fn unix_sockets_memcached_and_http_are_served() {
 
     let mut memcached = Client::connect(server.addresses.memcached_port);
     memcached.ask("get k", "VALUE k 0 9\r\nfrom-unix\r\nEND\r\n");
+    let mut unix = Client(UnixStream::connect(&memcached_socket).expect("connects"));
+    unix.ask("mg k v", "VA 9\r\nfrom-unix\r\n");
     memcached.send("set k 5 0 3\r\nabc\r\nget k\r\nquit\r\n");
     memcached.expect("STORED\r\nVALUE k 5 3\r\nabc\r\nEND\r\n");
     assert_eq!(memcached.rest(), "");
@@ -328,7 +332,7 @@ fn unix_sockets_memcached_and_http_are_served() {
     // SHUTDOWN ends it, and nothing is left behind.
     Client::connect(server.addresses.port).ask("SHUTDOWN NOSAVE", "");
     server.wait();
-    assert!(!file.exists() && !socket.exists());
+    assert!(!file.exists() && !socket.exists() && !memcached_socket.exists());
 }
 
 impl<S: Read + Write> Client<S> {

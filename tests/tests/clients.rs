@@ -65,6 +65,7 @@ fn through_the_proxy() {
         python::run("redis_redlock", &["redis", "redlock", "pottery"], addresses, &[]);
     });
     steps.step("pymemcache", || python("memcached_basics", "pymemcache", PROTOCOLS[0]));
+    steps.step("memcached meta commands", || python("memcached_meta", "pymemcache", PROTOCOLS[0]));
     steps.step("memcstat", || tools::memcstat(proxy.memcached()));
     steps.step("memcapable", || tools::memcapable(proxy.memcached()));
     // Values of all lengths went by: each must have reached the replica, which must not have stopped at one.

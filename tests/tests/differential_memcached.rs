@@ -23,6 +23,11 @@ fn malformed() {
 }
 
 #[test]
+fn meta() {
+    against_memcached("meta.cmds");
+}
+
+#[test]
 fn random_requests() {
     let Some(peer) = Peer::memcached() else { return };
     let server = Server::start();
@@ -35,6 +40,10 @@ fn random_requests() {
 fn every_file_is_a_test() {
     for file in files(&folder("memcached"), "cmds") {
         let name = file.file_name().and_then(|n| n.to_str()).expect("a text name");
-        assert!(["classic.cmds", "malformed.cmds"].contains(&name), "{name} has no test in {}", file!());
+        assert!(
+            ["classic.cmds", "malformed.cmds", "meta.cmds"].contains(&name),
+            "{name} has no test in {}",
+            file!()
+        );
     }
 }

@@ -31,6 +31,11 @@ fn pymemcache_basics() {
     against_server("memcached_basics", "pymemcache", &["2"]);
 }
 
+#[test]
+fn memcached_meta_commands() {
+    against_server("memcached_meta", "pymemcache", &["2"]);
+}
+
 /// The libraries' own algorithm: a majority of servers that know nothing of each other, with one dead as well.
 #[test]
 fn redlock_over_independent_servers() {

@@ -57,7 +57,10 @@ pub struct ListenArgs {
     /// Unix socket for RESP as well
     #[arg(long, env = "TORC_UNIXSOCKET", value_name = "PATH")]
     pub unixsocket: Option<PathBuf>,
-    /// Mode of the unix socket, octal [default: 660]
+    /// Unix socket for the memcached protocol
+    #[arg(long, env = "TORC_MEMCACHED_UNIXSOCKET", value_name = "PATH")]
+    pub memcached_unixsocket: Option<PathBuf>,
+    /// Mode of the unix sockets, octal [default: 660]
     #[arg(long, env = "TORC_UNIXSOCKET_MODE", value_name = "MODE")]
     pub unixsocket_mode: Option<String>,
 }

@@ -60,7 +60,9 @@ struct ListenConfig {
     bind: Vec<String>,
     /// Path of a unix socket for RESP as well.
     unixsocket: Option<PathBuf>,
-    /// Mode of that socket, octal as in chmod.
+    /// Path of a unix socket for the memcached protocol.
+    memcached_unixsocket: Option<PathBuf>,
+    /// Mode of these sockets, octal as in chmod.
     unixsocket_mode: String,
 }
 
@@ -74,14 +76,24 @@ impl Default for ListenConfig {
             http_port: PortChoice::None,
             bind: Vec::new(),
             unixsocket: None,
+            memcached_unixsocket: None,
             unixsocket_mode: "660".into(),
         }
     }
 }
 
 /// Keys of [`ListenConfig`] in the file.
-const LISTEN_KEYS: [&str; 8] =
-    ["join", "secret_file", "port", "memcached_port", "http_port", "bind", "unixsocket", "unixsocket_mode"];
+const LISTEN_KEYS: [&str; 9] = [
+    "join",
+    "secret_file",
+    "port",
+    "memcached_port",
+    "http_port",
+    "bind",
+    "unixsocket",
+    "memcached_unixsocket",
+    "unixsocket_mode",
+];
 
 /// All options, merged.
 #[derive(Debug, Serialize)]
@@ -149,6 +161,7 @@ fn merge(args: ProxyArgs) -> Result<Options, Box<dyn Error>> {
     given!(args.listen => listen: port, memcached_port, http_port, bind, unixsocket_mode);
     given!(args => proxy: threads, name, advertise, requirepass);
     listen.unixsocket = args.listen.unixsocket.or(listen.unixsocket);
+    listen.memcached_unixsocket = args.listen.memcached_unixsocket.or(listen.memcached_unixsocket);
     Ok(Options { log, listen, proxy })
 }
 
@@ -163,7 +176,8 @@ fn read_secret(listen: &ListenConfig) -> Result<Secret, Box<dyn Error>> {
 /// Checks what [`open`] will be asked for.
 fn check_listen(listen: &ListenConfig) -> Result<(), Box<dyn Error>> {
     let (port, memcached_port) = (listen.port.to_bind(), listen.memcached_port.to_bind());
-    if port.is_none() && memcached_port.is_none() && listen.unixsocket.is_none() {
+    let no_socket = listen.unixsocket.is_none() && listen.memcached_unixsocket.is_none();
+    if port.is_none() && memcached_port.is_none() && no_socket {
         return Err(
             "option 'port': no port, no memcached_port and no unixsocket: nobody could connect".into()
         );
@@ -183,12 +197,14 @@ fn open(listen: &ListenConfig, open: bool) -> Result<Listeners, Box<dyn Error>> 
     let hosts = Hosts::new(&listen.bind, open);
     let options = SocketOptions::default();
     let mut resp = hosts.bind(listen.port, &options)?;
-    let memcached = hosts.bind(listen.memcached_port, &options)?;
+    let mut memcached = hosts.bind(listen.memcached_port, &options)?;
     let http = hosts.bind(listen.http_port, &options)?;
-    if let Some(path) = &listen.unixsocket {
+    for (listeners, path) in [(&mut resp, &listen.unixsocket), (&mut memcached, &listen.memcached_unixsocket)]
+    {
+        let Some(path) = path else { continue };
         let mode =
             parse_mode(&listen.unixsocket_mode).ok_or_else(|| unknown_mode(&listen.unixsocket_mode))?;
-        resp.push(bind(&Address::Unix { path: path.clone(), mode }, &options)?);
+        listeners.push(bind(&Address::Unix { path: path.clone(), mode }, &options)?);
     }
     Ok(Listeners { resp, memcached, http })
 }

@@ -121,6 +121,8 @@ commands! {
     Cluster(ClusterCommand),
     /// Locks and fences.
     Lock(LockCommand),
+    /// Leases of cached values.
+    Lease(LeaseCommand),
     /// Between parts of Torc.
     Internal(InternalCommand),
 }

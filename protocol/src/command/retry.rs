@@ -1,7 +1,7 @@
 //! Which requests may be sent again when it is not known whether the first one was executed.
 
 use super::{Command, Flags, InternalCommand, LockCommand, StringCommand, TransactionCommand};
-use crate::memcached::{Request, Verb};
+use crate::memcached::Request;
 use crate::resp::Args;
 
 /// Whether sending the request a second time leaves the same state and gives the same reply as sending it once
@@ -29,7 +29,7 @@ pub fn has_a_home(command: Command, args: &Args<'_>) -> bool {
         Command::Internal(InternalCommand::Mc) => {
             let request =
                 Request::from_parts(args.get(1).unwrap_or_default(), args.get(2).unwrap_or_default());
-            request.is_ok_and(|request| !request.keys.is_empty())
+            request.is_ok_and(|request| request.key_count() > 0)
         }
         Command::Transactions(TransactionCommand::Exec) => false,
         _ => {
@@ -52,12 +52,10 @@ fn set_is_plain(args: &Args<'_>) -> bool {
     true
 }
 
-/// `MC line [data]`: retrieval, and what leaves the same item behind each time. (`cas` numbers change with each store;
-/// nobody can have seen the first one.)
+/// `MC line [data]`: retrieval, and what leaves the same item behind each time.
 fn memcached_is_repeatable(args: &Args<'_>) -> bool {
     let line = args.get(1).unwrap_or_default();
-    let verb = Request::from_parts(line, args.get(2).unwrap_or_default()).map(|request| request.verb);
-    verb.is_ok_and(|verb| verb.is_retrieval() || matches!(verb, Verb::Set | Verb::Touch | Verb::Stats))
+    Request::from_parts(line, args.get(2).unwrap_or_default()).is_ok_and(|request| request.is_repeatable())
 }
 
 #[cfg(test)]
@@ -106,6 +104,8 @@ mod tests {
         assert!(safe("set a 0 0 2", "xy"));
         assert!(safe("gat 10 a", ""));
         assert!(!safe("add a 0 0 2", "xy"));
+        assert!(safe("mg a v T30", "") && safe("ms a 2 T5", "xy"));
+        assert!(!safe("mg a v N30", "") && !safe("ms a 2 ME", "xy") && !safe("md a", ""));
         assert!(!safe("incr a 1", ""));
         assert!(!safe("nonsense", ""));
     }

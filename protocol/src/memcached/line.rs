@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use super::MAX_KEY_BYTES;
+use super::meta;
 use super::number::{parse_i32, parse_u32, parse_u64};
 use super::request::{Rejection, Request, RequestError, Verb};
 
@@ -23,7 +24,7 @@ fn c_string(line: &[u8]) -> &[u8] {
 }
 
 /// The words of a line: only spaces part them.
-fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     c_string(line).split(|byte| *byte == b' ').filter(|word| !word.is_empty())
 }
 
@@ -50,11 +51,19 @@ pub(super) fn parse_line(line: &[u8]) -> Result<Line<'_>, Rejection<'_>> {
         Verb::Touch => touch(request, &words),
         Verb::FlushAll => flush_all(request, &words),
         Verb::Verbosity | Verb::CacheMemlimit => setting(request, &words),
-        Verb::Stats => {
-            request.args = words.iter().copied().collect();
-            Ok(plain(request))
+        Verb::MetaSet => meta::storage(request, c_string(line), &words),
+        Verb::MetaGet | Verb::MetaDelete | Verb::MetaArithmetic | Verb::MetaDebug => {
+            meta::keyed(request, c_string(line), &words)
         }
-        Verb::Version | Verb::Shutdown | Verb::Quit => Ok(plain(request)),
+        Verb::Stats
+        | Verb::Version
+        | Verb::Shutdown
+        | Verb::Quit
+        | Verb::MetaNoop
+        | Verb::LruCrawler
+        | Verb::Lru
+        | Verb::Slabs
+        | Verb::Watch => Ok(plain(request)),
     }
 }
 
@@ -88,15 +97,25 @@ fn verb(name: &[u8]) -> Option<Verb> {
         b"cache_memlimit" => Verb::CacheMemlimit,
         b"shutdown" => Verb::Shutdown,
         b"quit" => Verb::Quit,
+        b"mg" => Verb::MetaGet,
+        b"ms" => Verb::MetaSet,
+        b"md" => Verb::MetaDelete,
+        b"ma" => Verb::MetaArithmetic,
+        b"me" => Verb::MetaDebug,
+        b"mn" => Verb::MetaNoop,
+        b"lru_crawler" => Verb::LruCrawler,
+        b"lru" => Verb::Lru,
+        b"slabs" => Verb::Slabs,
+        b"watch" => Verb::Watch,
         _ => return None,
     })
 }
 
-fn refuse<'a>(error: RequestError, noreply: bool) -> Rejection<'a> {
-    Rejection { error, noreply, unlink: None }
+pub(super) fn refuse<'a>(error: RequestError, noreply: bool) -> Rejection<'a> {
+    Rejection::of(error, noreply)
 }
 
-fn plain(request: Request<'_>) -> Line<'_> {
+pub(super) fn plain(request: Request<'_>) -> Line<'_> {
     Line { request, data_bytes: None }
 }
 

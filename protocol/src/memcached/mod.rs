@@ -1,4 +1,4 @@
-//! The text protocol of memcached: the classic commands.
+//! The text protocol of memcached: the classic commands and the meta commands.
 //!
 //! Source: `doc/protocol.txt` of memcached 1.6; where it leaves room, what memcached 1.6 does: which errors it
 //! gives, what it lets pass, and how many bytes it takes before it reads the next command line.
@@ -6,18 +6,22 @@
 //! [`RequestParser`] finds requests in a connection's buffer. A [`Request`] borrows from it. The same request
 //! travels between proxy and server as its line and its data: [`Request::from_parts`].
 
+mod base64;
 mod exptime;
 mod line;
+mod meta;
 mod number;
 mod parser;
 mod reply;
 mod request;
 
+pub use base64::{decode as decode_base64, encode as encode_base64};
 pub use exptime::{Expiry, MAX_RELATIVE_S, exptime, exptime_ms};
+pub use meta::Meta;
 pub use number::parse_u64;
 pub use parser::{Frame, Item, ParseError, RequestParser};
 pub use reply::{text, write_line, write_value};
-pub use request::{Rejection, Request, RequestError, Verb};
+pub use request::{Rejection, Request, RequestError, Unlink, Verb};
 
 /// The longest key, in bytes.
 pub const MAX_KEY_BYTES: usize = 250;

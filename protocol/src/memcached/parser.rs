@@ -8,7 +8,8 @@ use thiserror::Error;
 
 use super::Limits;
 use super::line::{is_http, parse_line};
-use super::request::{Rejection, Request, RequestError, Verb};
+use super::meta::unlink;
+use super::request::{Rejection, Request, RequestError};
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,6 +110,7 @@ impl RequestParser {
                 if is_http(&buf[..text_end]) {
                     return Err(ParseError::Http);
                 }
+                self.swallow = rejection.swallow;
                 return Ok(Some(Frame { len: next, item: Item::Rejected(rejection) }));
             }
         };
@@ -120,8 +122,11 @@ impl RequestParser {
         if data_bytes > self.limits.max_value_bytes {
             self.reset();
             self.swallow = data_bytes + 2;
-            let unlink = (request.verb == Verb::Set).then(|| request.key());
-            let rejection = Rejection { error: RequestError::TooLarge, noreply: request.noreply, unlink };
+            let rejection = Rejection {
+                unlink: unlink(&request),
+                swallow: self.swallow,
+                ..Rejection::of(RequestError::TooLarge, request.noreply)
+            };
             return Ok(Some(Frame { len: next, item: Item::Rejected(rejection) }));
         }
         let data_end = next + data_bytes;
@@ -139,8 +144,7 @@ impl RequestParser {
             Item::Request(request)
         } else {
             // As many bytes are consumed as the line said; what follows is read as a command line.
-            let noreply = request.noreply;
-            Item::Rejected(Rejection { error: RequestError::BadDataChunk, noreply, unlink: None })
+            Item::Rejected(Rejection::of(RequestError::BadDataChunk, request.noreply))
         };
         Ok(Some(Frame { len, item }))
     }
@@ -173,6 +177,7 @@ impl RequestParser {
 
 #[cfg(test)]
 mod tests {
+    use super::super::request::{Unlink, Verb};
     use super::*;
 
     fn first(bytes: &[u8]) -> Item<'_> {
@@ -196,7 +201,8 @@ mod tests {
         let mut parser = RequestParser::new(Limits { max_value_bytes: 3, ..Limits::default() });
         let bytes = b"set k 0 0 4\r\nabcd\r\nget k\r\n";
         let frame = parser.next(bytes).expect("open").expect("whole");
-        let rejection = Rejection { error: RequestError::TooLarge, noreply: false, unlink: Some(&b"k"[..]) };
+        let unlink = Some(Unlink { key: b"k", binary: false });
+        let rejection = Rejection { unlink, swallow: 6, ..Rejection::of(RequestError::TooLarge, false) };
         assert_eq!(frame.item, Item::Rejected(rejection));
         let frame = parser.next(&bytes[frame.len..frame.len + 2]).expect("open").expect("whole");
         assert_eq!(frame, Frame { len: 2, item: Item::Swallowed });

@@ -3,7 +3,8 @@
 use smallvec::SmallVec;
 use thiserror::Error;
 
-use super::line::parse_line;
+use super::line::{parse_line, words};
+use super::meta::Meta;
 use super::reply::text;
 
 /// What a request asks for.
@@ -31,10 +32,28 @@ pub enum Verb {
     CacheMemlimit,
     Shutdown,
     Quit,
+    /// `mg`
+    MetaGet,
+    /// `ms`
+    MetaSet,
+    /// `md`
+    MetaDelete,
+    /// `ma`
+    MetaArithmetic,
+    /// `me`
+    MetaDebug,
+    /// `mn`
+    MetaNoop,
+    /// `lru_crawler`
+    LruCrawler,
+    /// `lru`
+    Lru,
+    Slabs,
+    Watch,
 }
 
 impl Verb {
-    pub const ALL: [Verb; 21] = [
+    pub const ALL: [Verb; 31] = [
         Verb::Get,
         Verb::Gets,
         Verb::Gat,
@@ -56,6 +75,16 @@ impl Verb {
         Verb::CacheMemlimit,
         Verb::Shutdown,
         Verb::Quit,
+        Verb::MetaGet,
+        Verb::MetaSet,
+        Verb::MetaDelete,
+        Verb::MetaArithmetic,
+        Verb::MetaDebug,
+        Verb::MetaNoop,
+        Verb::LruCrawler,
+        Verb::Lru,
+        Verb::Slabs,
+        Verb::Watch,
     ];
 
     /// The word on the wire.
@@ -82,6 +111,16 @@ impl Verb {
             Verb::CacheMemlimit => "cache_memlimit",
             Verb::Shutdown => "shutdown",
             Verb::Quit => "quit",
+            Verb::MetaGet => "mg",
+            Verb::MetaSet => "ms",
+            Verb::MetaDelete => "md",
+            Verb::MetaArithmetic => "ma",
+            Verb::MetaDebug => "me",
+            Verb::MetaNoop => "mn",
+            Verb::LruCrawler => "lru_crawler",
+            Verb::Lru => "lru",
+            Verb::Slabs => "slabs",
+            Verb::Watch => "watch",
         }
     }
 
@@ -90,24 +129,25 @@ impl Verb {
         matches!(self, Verb::Get | Verb::Gets | Verb::Gat | Verb::Gats)
     }
 
-    /// Whether a data block follows its line.
-    pub const fn has_data(self) -> bool {
-        matches!(self, Verb::Set | Verb::Add | Verb::Replace | Verb::Append | Verb::Prepend | Verb::Cas)
+    /// Whether it is a meta command.
+    pub const fn is_meta(self) -> bool {
+        matches!(
+            self,
+            Verb::MetaGet
+                | Verb::MetaSet
+                | Verb::MetaDelete
+                | Verb::MetaArithmetic
+                | Verb::MetaDebug
+                | Verb::MetaNoop
+        )
     }
 
-    /// Whether it may change an item (`gat` its expiry).
-    pub const fn is_write(self) -> bool {
-        self.has_data()
-            || matches!(
-                self,
-                Verb::Gat
-                    | Verb::Gats
-                    | Verb::Delete
-                    | Verb::Incr
-                    | Verb::Decr
-                    | Verb::Touch
-                    | Verb::FlushAll
-            )
+    /// Whether a data block follows its line.
+    pub const fn has_data(self) -> bool {
+        matches!(
+            self,
+            Verb::Set | Verb::Add | Verb::Replace | Verb::Append | Verb::Prepend | Verb::Cas | Verb::MetaSet
+        )
     }
 }
 
@@ -115,22 +155,25 @@ impl Verb {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request<'a> {
     pub verb: Verb,
-    /// One, or any number for the retrieval commands (none for `gat <exptime>`: the answer is `END`).
-    pub keys: SmallVec<[&'a [u8]; 4]>,
+    /// As they stand in the line: one, or any number for the retrieval commands (none for `gat <exptime>`: the
+    /// answer is `END`).
+    pub(super) keys: SmallVec<[&'a [u8]; 4]>,
+    /// The key of a meta command that gave it in base64.
+    pub(super) decoded: Option<Box<[u8]>>,
     /// The client's flags, of the storage commands.
     pub flags: u32,
-    /// The expiry time as given; the delay of `flush_all` in seconds (0 when there is none).
+    /// The expiry time as given (0 where a meta command gives none); the delay of `flush_all` in seconds (0 when there is none).
     pub exptime: i64,
     /// By how much `incr` and `decr` change; the level of `verbosity`; the megabytes of `cache_memlimit`.
     pub delta: u64,
-    /// The unique number of `cas`.
+    /// The unique number of `cas`; of a meta command 0 when it gives none.
     pub cas: u64,
     /// Nothing is answered, not even an error.
     pub noreply: bool,
     /// The data block without its line end.
     pub data: &'a [u8],
-    /// The words after `stats`.
-    pub args: SmallVec<[&'a [u8]; 2]>,
+    /// The flags of a meta command.
+    pub meta: Meta<'a>,
     /// The command line without its line end.
     pub line: &'a [u8],
 }
@@ -140,13 +183,14 @@ impl<'a> Request<'a> {
         Request {
             verb,
             keys: SmallVec::new(),
+            decoded: None,
             flags: 0,
             exptime: 0,
             delta: 0,
             cas: 0,
             noreply: false,
             data: &[],
-            args: SmallVec::new(),
+            meta: Meta::default(),
             line,
         }
     }
@@ -158,15 +202,70 @@ impl<'a> Request<'a> {
         let mut request = parsed.request;
         if parsed.data_bytes.unwrap_or(0) != data.len() {
             let noreply = request.noreply;
-            return Err(Rejection { error: RequestError::BadDataChunk, noreply, unlink: None });
+            return Err(Rejection::of(RequestError::BadDataChunk, noreply));
         }
         request.data = data;
         Ok(request)
     }
 
     /// The key of a command that has one.
-    pub fn key(&self) -> &'a [u8] {
-        self.keys.first().copied().unwrap_or_default()
+    #[inline]
+    pub fn key(&self) -> &[u8] {
+        match &self.decoded {
+            Some(key) => key,
+            None => self.keys.first().copied().unwrap_or_default(),
+        }
+    }
+
+    /// How many keys it has.
+    #[inline]
+    pub fn key_count(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// All keys.
+    #[inline]
+    pub fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        let plain = if self.decoded.is_some() { &[][..] } else { &self.keys[..] };
+        self.decoded.as_deref().into_iter().chain(plain.iter().copied())
+    }
+
+    /// The words after the command's name, of commands without keys (`stats`, `lru_crawler` …).
+    pub fn args(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        words(self.line).skip(1)
+    }
+
+    /// Whether it may change an item (`gat` its expiry, `mg` its lease).
+    pub fn is_write(&self) -> bool {
+        match self.verb {
+            Verb::MetaGet => [b'N', b'R', b'T'].iter().any(|letter| self.meta.has(*letter)),
+            Verb::MetaDelete | Verb::MetaArithmetic => true,
+            verb => {
+                verb.has_data()
+                    || matches!(
+                        verb,
+                        Verb::Gat
+                            | Verb::Gats
+                            | Verb::Delete
+                            | Verb::Incr
+                            | Verb::Decr
+                            | Verb::Touch
+                            | Verb::FlushAll
+                    )
+            }
+        }
+    }
+
+    /// Whether executing it twice leaves the same item and gives the same answer as executing it once. (CAS values
+    /// change with each store; nobody can have seen the first one.)
+    pub fn is_repeatable(&self) -> bool {
+        match self.verb {
+            Verb::MetaGet => !self.meta.has(b'N') && !self.meta.has(b'R'),
+            Verb::MetaSet => matches!(self.meta.mode, 0 | b'S') && self.cas == 0,
+            verb => {
+                verb.is_retrieval() || matches!(verb, Verb::Set | Verb::Touch | Verb::Stats | Verb::MetaDebug)
+            }
+        }
     }
 }
 
@@ -189,6 +288,48 @@ pub enum RequestError {
     BadDataChunk,
     #[error("{}", text::TOO_LARGE)]
     TooLarge,
+    /// A flag of a meta command that none of them knows.
+    #[error("CLIENT_ERROR invalid flag")]
+    InvalidFlag,
+    #[error("CLIENT_ERROR duplicate flag")]
+    DuplicateFlag,
+    /// What `md` and `ma` say of any mistake in their flags.
+    #[error("CLIENT_ERROR invalid or duplicate flag")]
+    InvalidOrDuplicateFlag,
+    #[error("CLIENT_ERROR bad token in command line format")]
+    BadToken,
+    /// The key is not the base64 that `b` promises.
+    #[error("CLIENT_ERROR error decoding key")]
+    BadBinaryKey,
+    #[error("CLIENT_ERROR options flags are too long")]
+    FlagsAreTooLong,
+    /// The same of every command but `mg`.
+    #[error("CLIENT_ERROR options flags too long")]
+    FlagsTooLong,
+    #[error("CLIENT_ERROR opaque token too long")]
+    OpaqueTooLong,
+    #[error("CLIENT_ERROR incorrect length for M token")]
+    BadModeLength,
+    #[error("CLIENT_ERROR invalid mode for ms M token")]
+    BadSetMode,
+    #[error("CLIENT_ERROR invalid mode for ma M token")]
+    BadArithmeticMode,
+}
+
+/// The key of an item that must go: a `set` that was too large must not leave the old value to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unlink<'a> {
+    /// As it stood in the line.
+    pub key: &'a [u8],
+    /// It is in base64.
+    pub binary: bool,
+}
+
+impl Unlink<'_> {
+    /// The line of a request that deletes the item.
+    pub fn line(&self) -> Vec<u8> {
+        if self.binary { [b"md ", self.key, b" b"].concat() } else { [b"delete ", self.key].concat() }
+    }
 }
 
 /// A refused request; the connection goes on.
@@ -197,7 +338,15 @@ pub struct Rejection<'a> {
     pub error: RequestError,
     /// The error is not answered.
     pub noreply: bool,
-    /// A key that is to be deleted all the same: a `set` that was too large must not leave the old value to be
-    /// read.
-    pub unlink: Option<&'a [u8]>,
+    /// What is to be deleted all the same.
+    pub unlink: Option<Unlink<'a>>,
+    /// Bytes of a data block (its line end counted) that follow the line and are passed over.
+    pub swallow: usize,
+}
+
+impl Rejection<'_> {
+    /// A refusal without any consequence.
+    pub(super) fn of(error: RequestError, noreply: bool) -> Self {
+        Rejection { error, noreply, unlink: None, swallow: 0 }
+    }
 }

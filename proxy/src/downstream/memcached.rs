@@ -135,7 +135,7 @@ impl Door<'_> {
             self.authenticate(request);
             return Step::Done;
         }
-        if !self.client.take_lane(self.session.lane(&self.routes.table, request.keys.first().copied())) {
+        if !self.client.take_lane(self.session.lane(&self.routes.table, request.keys().next())) {
             return Step::NotYet;
         }
         let step = match request.verb {
@@ -149,8 +149,18 @@ impl Door<'_> {
             | Verb::Delete
             | Verb::Incr
             | Verb::Decr
-            | Verb::Touch => self.one(request, render(request), scratch),
-            Verb::FlushAll | Verb::CacheMemlimit => self.all(request, How::First, scratch),
+            | Verb::Touch
+            | Verb::MetaGet
+            | Verb::MetaSet
+            | Verb::MetaDelete
+            | Verb::MetaArithmetic
+            | Verb::MetaDebug => self.one(request, render(request), scratch),
+            Verb::MetaNoop => self.answer(request, "MN"),
+            Verb::FlushAll | Verb::CacheMemlimit | Verb::Lru | Verb::Slabs => {
+                self.all(request, How::First, scratch)
+            }
+            Verb::LruCrawler => self.all(request, How::Dump, scratch),
+            Verb::Watch => self.answer(request, "CLIENT_ERROR watch commands not allowed"),
             Verb::Stats => self.statistics(request, scratch),
             Verb::Version => self.answer(request, &format!("VERSION 1.6.18-torc-{TORC_VERSION}")),
             Verb::Verbosity => self.answer(request, words::OK),
@@ -184,12 +194,14 @@ impl Door<'_> {
             answer(self.worker, self.client, Render::Memcached, words::UNAUTHENTICATED);
             return Step::Done;
         }
-        if let Some(key) = rejection.unlink {
+        if let Some(gone) = rejection.unlink
+            && let line = gone.line()
+            && let Ok(request) = Request::from_parts(&line, &[])
+        {
             // The old value must not be read any more where a new one was refused.
-            scratch.clear();
-            request_arg(scratch, b"MC");
-            request_arg(scratch, &[b"delete ", key].concat());
-            self.submit(key_slot(key), key, true, Render::Silent, 2, scratch);
+            let key = request.key();
+            let count = encode(&line, None, scratch);
+            self.submit(key_slot(key), key, true, Render::Silent, count, scratch);
         }
         let render = if rejection.noreply { Render::Silent } else { Render::Memcached };
         answer(self.worker, self.client, render, &rejection.error.to_string());
@@ -237,17 +249,17 @@ impl Door<'_> {
             return Step::NotYet;
         }
         let count = encode(request.line, request.verb.has_data().then_some(request.data), scratch);
-        self.submit(slot, key, request.verb.is_write(), render, count, scratch);
+        self.submit(slot, key, request.is_write(), render, count, scratch);
         Step::Done
     }
 
     /// Any number of keys, on any number of shards.
     fn retrieve(&mut self, request: &Request<'_>, scratch: &mut Vec<u8>) -> Step {
-        if request.keys.is_empty() {
+        if request.key_count() == 0 {
             return self.answer(request, words::END);
         }
         let table = &self.routes.table;
-        let slots: SmallVec<[Slot; 16]> = request.keys.iter().map(|key| key_slot(key)).collect();
+        let slots: SmallVec<[Slot; 16]> = request.keys().map(key_slot).collect();
         let mut groups: SmallVec<[(Option<usize>, Slot); 8]> = SmallVec::new();
         let mut order: SmallVec<[u16; 16]> = SmallVec::with_capacity(slots.len());
         for slot in &slots {
@@ -264,16 +276,16 @@ impl Door<'_> {
         if !groups.iter().all(|(_, slot)| self.has_room(*slot)) {
             return Step::NotYet;
         }
-        let keys = request.keys.iter().zip(&order).map(|(key, group)| (*group, Box::from(*key))).collect();
+        let keys = request.keys().zip(&order).map(|(key, group)| (*group, Box::from(key))).collect();
         let join = Join::new(How::Values(keys), groups.len());
         let seq = self.client.outbox.borrow_mut().open_join(Render::Memcached, join);
-        let write = request.verb.is_write();
+        let write = request.is_write();
         for (part, (_, slot)) in groups.iter().enumerate() {
             let mut line = request.verb.as_str().as_bytes().to_vec();
             if write {
                 line.extend_from_slice(format!(" {}", request.exptime).as_bytes());
             }
-            for (key, group) in request.keys.iter().zip(&order) {
+            for (key, group) in request.keys().zip(&order) {
                 if usize::from(*group) == part {
                     line.push(b' ');
                     line.extend_from_slice(key);
@@ -298,7 +310,7 @@ impl Door<'_> {
         }
         let count = encode(request.line, None, scratch);
         let seq = self.client.outbox.borrow_mut().open_join(render(request), Join::new(how, shards));
-        let write = request.verb.is_write();
+        let write = request.is_write();
         for part in 0..shards {
             let pending = self.pending(seq, part, Dest::Shard(self.routes.shard_id(part)), write);
             let prefix = self.session.prefix(&self.routes.table, write, b"");
@@ -307,10 +319,31 @@ impl Door<'_> {
         Step::Done
     }
 
+    /// `stats conns`: the proxy's own clients.
+    fn connections(&self, request: &Request<'_>) -> Step {
+        let mut text = String::new();
+        let now_ms = torc_runtime::clock::unix_ms();
+        for client in self.worker.shared.clients.all() {
+            let id = client.id;
+            let idle_s = now_ms.saturating_sub(client.active_ms.load(Ordering::Relaxed)) / 1000;
+            let (address, local) = (&client.address, &client.local);
+            text.push_str(&format!("STAT {id}:addr tcp:{address}\r\nSTAT {id}:listen_addr tcp:{local}\r\n"));
+            text.push_str(&format!("STAT {id}:state conn_parse_cmd\r\n"));
+            text.push_str(&format!("STAT {id}:secs_since_last_cmd {idle_s}\r\n"));
+            if text.len() > MAX_CONNS_BYTES {
+                break;
+            }
+        }
+        text.push_str(words::END);
+        self.answer(request, &text)
+    }
+
     /// `stats`: what the nodes count, added up, under what only the proxy knows.
     fn statistics(&mut self, request: &Request<'_>, scratch: &mut Vec<u8>) -> Step {
-        match request.args.first() {
-            Some(word) if word.eq_ignore_ascii_case(b"reset") => self.all(request, How::First, scratch),
+        match request.args().next() {
+            Some(b"reset") => self.all(request, How::First, scratch),
+            Some(b"conns") => self.connections(request),
+            Some(b"cachedump") => self.all(request, How::Dump, scratch),
             Some(_) => self.all(request, How::Statistics(Vec::new()), scratch),
             None => {
                 let shared = &self.worker.shared;
@@ -333,6 +366,9 @@ impl Door<'_> {
         }
     }
 }
+
+/// How long a list of connections may be.
+const MAX_CONNS_BYTES: usize = 1 << 20;
 
 fn render(request: &Request<'_>) -> Render {
     if request.noreply { Render::Silent } else { Render::Memcached }

@@ -35,7 +35,7 @@ impl Lines {
             && let Ok(Some(frame)) = parser.next(rest)
         {
             if let Item::Request(request) = &frame.item {
-                for bytes in request.keys.iter().take(TOGETHER) {
+                for bytes in request.keys().take(TOGETHER) {
                     let key = store.key(bytes);
                     store.prefetch_stripe(key.slot);
                     ahead.add(Hint { hash: key.hash, slot: key.slot, db: session.db });

@@ -19,8 +19,8 @@ use crate::settings::EvictionClock;
 use crate::stats::WorkerStats;
 use crate::store::value::{HashChange, HashValue};
 use crate::store::{
-    Access, Collection, Entry, EntryMut, Env, Key, LooseEntry, Meta, SLOTS_PER_STRIPE, STRIPES, Stripe,
-    Value, ValueRef,
+    Access, Collection, Entry, EntryMut, Env, Key, LooseEntry, Marks, Meta, SLOTS_PER_STRIPE, STRIPES,
+    Stripe, Value, ValueRef,
 };
 
 /// Result of a handler: the reply is written, or an error says why not.
@@ -236,7 +236,19 @@ impl Cx<'_, '_> {
 
     /// Stores a string under the key, whatever was there; expiry and memcached flags are those of `meta`.
     pub fn put_string(&mut self, key: &Key<'_>, value: &[u8], expire_ms: Option<u64>, mc_flags: u32) {
-        let mut meta = Meta { expire_ms, mc_flags, ..self.fresh_meta(key) };
+        self.put_marked(key, value, expire_ms, mc_flags, Marks::default());
+    }
+
+    /// As [`Cx::put_string`], with marks.
+    pub fn put_marked(
+        &mut self,
+        key: &Key<'_>,
+        value: &[u8],
+        expire_ms: Option<u64>,
+        mc_flags: u32,
+        marks: Marks,
+    ) {
+        let mut meta = Meta { expire_ms, mc_flags, marks, ..self.fresh_meta(key) };
         // How often a key is used outlives its value; when it was used is now either way.
         let clock = self.clock();
         if clock.keeps_history()
@@ -525,6 +537,7 @@ impl Cx<'_, '_> {
         let stripe = self.access.stripe(key.slot);
         let version = stripe.update(self.db, key, |e| {
             e.set_access(access.touched(e.access()));
+            e.set_fetched();
             e.set_expire_ms(at_ms);
             e.version()
         });

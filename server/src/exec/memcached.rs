@@ -16,21 +16,34 @@ pub(super) const NOT_FENCED: &str = "ERR a fence goes before a single command wi
 
 const MC: Command = Command::Internal(InternalCommand::Mc);
 
-/// The command whose row says what a verb needs: whether it writes, grows, reads.
-fn stand_in(verb: Verb) -> Command {
-    match verb {
-        Verb::Get | Verb::Gets => StringCommand::Get.into(),
+/// The command whose row says what a request needs: whether it writes, grows, reads.
+fn stand_in(request: &McRequest<'_>) -> Command {
+    let meta = &request.meta;
+    match request.verb {
+        Verb::Get | Verb::Gets | Verb::MetaDebug => StringCommand::Get.into(),
         Verb::Gat | Verb::Gats => StringCommand::Getex.into(),
-        Verb::Set | Verb::Add | Verb::Replace | Verb::Append | Verb::Prepend | Verb::Cas => {
+        Verb::Set | Verb::Add | Verb::Replace | Verb::Append | Verb::Prepend | Verb::Cas | Verb::MetaSet => {
             StringCommand::Set.into()
         }
-        Verb::Incr | Verb::Decr => StringCommand::Incr.into(),
-        Verb::Delete => GenericCommand::Del.into(),
+        Verb::Incr | Verb::Decr | Verb::MetaArithmetic => StringCommand::Incr.into(),
+        Verb::MetaGet if meta.has(b'N') => StringCommand::Set.into(),
+        Verb::MetaGet if request.is_write() => StringCommand::Getex.into(),
+        Verb::MetaGet => StringCommand::Get.into(),
+        Verb::MetaDelete if meta.has(b'I') || meta.has(b'x') => GenericCommand::Expire.into(),
+        Verb::Delete | Verb::MetaDelete => GenericCommand::Del.into(),
         Verb::Touch => GenericCommand::Expire.into(),
         Verb::FlushAll => ServerCommand::Flushall.into(),
-        Verb::Version | Verb::Verbosity | Verb::Stats | Verb::CacheMemlimit | Verb::Shutdown | Verb::Quit => {
-            ConnectionCommand::Ping.into()
-        }
+        Verb::Version
+        | Verb::Verbosity
+        | Verb::Stats
+        | Verb::CacheMemlimit
+        | Verb::Shutdown
+        | Verb::Quit
+        | Verb::MetaNoop
+        | Verb::LruCrawler
+        | Verb::Lru
+        | Verb::Slabs
+        | Verb::Watch => ConnectionCommand::Ping.into(),
     }
 }
 
@@ -106,7 +119,7 @@ impl<'n> Batch<'n, '_> {
         out: &mut Vec<u8>,
         bulk: bool,
     ) -> Result<Done, (CommandError, bool)> {
-        let command = stand_in(request.verb);
+        let command = stand_in(request);
         let spec = command.spec();
         let slots = memcached::slots(request);
         let home = slots.first().copied().filter(|_| envelope.id.is_some());

@@ -11,6 +11,7 @@ use torc_protocol::memcached::{
     Item, Limits, Rejection, Request, RequestError, RequestParser, Verb, text, write_line,
 };
 
+use super::dump::Dump;
 use crate::exec::{Batch, Done, Flow, Session};
 
 /// What one call of [`Connection::next`] did.
@@ -36,6 +37,8 @@ pub enum Step {
 pub struct Connection {
     parser: RequestParser,
     max_value_bytes: usize,
+    /// Of the request at the front of the buffer, which stays there until it is over.
+    dump: Option<Dump>,
 }
 
 impl Default for Connection {
@@ -48,7 +51,7 @@ impl Connection {
     /// A fresh connection.
     pub fn new() -> Connection {
         let limits = Limits::default();
-        Connection { parser: RequestParser::new(limits), max_value_bytes: limits.max_value_bytes }
+        Connection { parser: RequestParser::new(limits), max_value_bytes: limits.max_value_bytes, dump: None }
     }
 
     /// Executes the first request of `buf` and appends its reply to `out`. Call it until it asks for more.
@@ -72,7 +75,18 @@ impl Connection {
         };
         let done = match frame.item {
             Item::Swallowed => Done::local(),
-            Item::Request(request) if session.authenticated => batch.run_memcached(session, &request, out),
+            Item::Request(request) if session.authenticated => {
+                if let Some(dump) = Dump::of(&request, session.db) {
+                    let dump = self.dump.get_or_insert(dump);
+                    if !dump.step(batch.node(), batch.now().unix_ms, out) {
+                        return Step::Done { consumed: 0, done: Done::local() };
+                    }
+                    self.dump = None;
+                    Done::local()
+                } else {
+                    batch.run_memcached(session, &request, out)
+                }
+            }
             Item::Request(request) => authenticate(batch, session, &request, out),
             Item::Rejected(rejection) => reject(batch, session, &rejection, out),
         };
@@ -130,8 +144,8 @@ fn reject(
         batch.stats().memcached.store_too_large.add(1);
     }
     let mut done = Done::local();
-    if let Some(key) = rejection.unlink {
-        let line = [b"delete ", key].concat();
+    if let Some(gone) = rejection.unlink {
+        let line = gone.line();
         if let Ok(request) = Request::from_parts(&line, &[]) {
             let start = out.len();
             done = batch.run_memcached(session, &request, out);

@@ -1,10 +1,18 @@
 //! Runs one request on locked stripes and appends memcached's reply.
 
+use smallvec::SmallVec;
 use torc_protocol::memcached::{Expiry, Request, Verb, exptime_ms, parse_u64, text, write_line, write_value};
 
-use super::{VERSION, stats};
+use super::{VERSION, admin, meta, stats};
 use crate::exec::{CommandError, CommandResult, Cx, Flow, keyspace};
-use crate::store::{Entry, ValueRef};
+use crate::notify::Class;
+use crate::store::{Entry, Key, ValueRef};
+
+/// Digits of a counter, for which no memory is asked.
+const MAX_COUNTER_BYTES: usize = 24;
+
+/// The largest limit that `cache_memlimit` takes for megabytes.
+const MAX_MEMLIMIT_MB: u64 = 1_000_000_000;
 
 /// The smallest limit that `cache_memlimit` takes, in megabytes.
 const MIN_MEMLIMIT_MB: u64 = 8;
@@ -20,6 +28,9 @@ pub fn execute(cx: &mut Cx<'_, '_>, request: &Request<'_>, end: bool) -> Command
 }
 
 fn run(cx: &mut Cx<'_, '_>, request: &Request<'_>, end: bool, out: &mut Vec<u8>) -> CommandResult {
+    if request.verb.is_meta() {
+        cx.stats.memcached.cmd_meta.add(1);
+    }
     let answer = match request.verb {
         Verb::Get | Verb::Gets | Verb::Gat | Verb::Gats => {
             retrieve(cx, request, out)?;
@@ -41,7 +52,20 @@ fn run(cx: &mut Cx<'_, '_>, request: &Request<'_>, end: bool, out: &mut Vec<u8>)
         Verb::Verbosity => text::OK,
         Verb::Stats => return stats::run(cx, request, out),
         Verb::CacheMemlimit => memlimit(cx, request.delta),
-        Verb::Shutdown => text::SHUTDOWN_DISABLED,
+        Verb::MetaGet => return meta::get(cx, request, out),
+        Verb::MetaSet => return meta::set(cx, request, out),
+        Verb::MetaDelete => return meta::delete(cx, request, out),
+        Verb::MetaArithmetic => return meta::arithmetic(cx, request, out),
+        Verb::MetaDebug => return meta::debug(cx, request, out),
+        Verb::MetaNoop => "MN",
+        Verb::LruCrawler => return admin::lru_crawler(cx, request, out),
+        Verb::Lru => admin::lru(request),
+        Verb::Slabs => admin::slabs(request),
+        Verb::Watch => "CLIENT_ERROR watch commands not allowed",
+        Verb::Shutdown => match admin::shutdown(cx, request) {
+            Some(answer) => answer,
+            None => return Ok(()),
+        },
         Verb::Quit => {
             cx.flow = Flow::Close;
             return Ok(());
@@ -57,9 +81,9 @@ fn retrieve(cx: &mut Cx<'_, '_>, request: &Request<'_>, out: &mut Vec<u8>) -> Co
     let with_cas = matches!(request.verb, Verb::Gets | Verb::Gats);
     let stats = &cx.stats.memcached;
     if touches {
-        stats.cmd_touch.add(request.keys.len() as u64);
+        stats.cmd_touch.add(request.key_count() as u64);
         // Nothing may have changed when one of the keys turns out to be no item.
-        for bytes in &request.keys {
+        for bytes in request.keys() {
             let key = cx.key(bytes);
             if cx.peek(&key).is_some_and(|entry| entry.as_string().is_none()) {
                 return Err(CommandError::WrongType);
@@ -67,14 +91,14 @@ fn retrieve(cx: &mut Cx<'_, '_>, request: &Request<'_>, out: &mut Vec<u8>) -> Co
         }
     }
     let stats = &cx.stats.memcached;
-    stats.cmd_get.add(request.keys.len() as u64);
-    for bytes in &request.keys {
+    stats.cmd_get.add(request.key_count() as u64);
+    for bytes in request.keys() {
         let key = cx.key(bytes);
         let found = match cx.read(&key) {
             None => false,
             Some(entry) => {
                 let ValueRef::String(value) = entry.value() else { return Err(CommandError::WrongType) };
-                let cas = with_cas.then(|| u64::from(entry.version()));
+                let cas = with_cas.then(|| entry.cas());
                 write_value(out, bytes, entry.mc_flags(), value, cas);
                 true
             }
@@ -104,7 +128,7 @@ fn store(cx: &mut Cx<'_, '_>, request: &Request<'_>) -> Result<&'static str, Com
     cx.stats.memcached.cmd_set.add(1);
     let key = cx.key(request.key());
     if request.verb != Verb::Set {
-        let present = cx.peek(&key).map(Entry::version);
+        let present = cx.peek(&key).map(Entry::cas);
         let stats = &cx.stats.memcached;
         match (request.verb, present) {
             (Verb::Add, Some(_)) | (Verb::Replace, None) => return Ok(text::NOT_STORED),
@@ -112,7 +136,7 @@ fn store(cx: &mut Cx<'_, '_>, request: &Request<'_>) -> Result<&'static str, Com
                 stats.cas_misses.add(1);
                 return Ok(text::NOT_FOUND);
             }
-            (Verb::Cas, Some(version)) if u64::from(version) != request.cas => {
+            (Verb::Cas, Some(cas)) if cas != request.cas => {
                 stats.cas_badval.add(1);
                 return Ok(text::EXISTS);
             }
@@ -128,6 +152,7 @@ fn store(cx: &mut Cx<'_, '_>, request: &Request<'_>) -> Result<&'static str, Com
             cx.delete(&key);
         }
     }
+    cx.notify(Class::STRING, "set", request.key());
     Ok(text::STORED)
 }
 
@@ -135,41 +160,59 @@ fn store(cx: &mut Cx<'_, '_>, request: &Request<'_>) -> Result<&'static str, Com
 fn extend(cx: &mut Cx<'_, '_>, request: &Request<'_>) -> Result<&'static str, CommandError> {
     cx.stats.memcached.cmd_set.add(1);
     let key = cx.key(request.key());
-    let limit = cx.node.settings.load().max_item_bytes;
-    match cx.peek(&key).map(Entry::value) {
+    match cx.peek(&key).map(|entry| entry.as_string().is_some()) {
         None => return Ok(text::NOT_STORED),
-        Some(ValueRef::String(value)) if (value.len() + request.data.len()) as u64 > limit => {
-            cx.stats.memcached.store_too_large.add(1);
-            return Ok(text::OUT_OF_MEMORY);
-        }
-        Some(ValueRef::String(_)) => {}
-        Some(_) => return Err(CommandError::WrongType),
+        Some(false) => return Err(CommandError::WrongType),
+        Some(true) => {}
     }
-    let at_end = request.verb == Verb::Append;
-    let changed = cx.update(&key, |entry| {
+    let fits = extend_item(cx, &key, request.data, request.verb == Verb::Append, None);
+    Ok(if fits { text::STORED } else { text::OUT_OF_MEMORY })
+}
+
+/// Adds to a string that is there, at its end or its start; `cas` is a client's own CAS value. False when it would be
+/// too large.
+pub(super) fn extend_item(
+    cx: &mut Cx<'_, '_>,
+    key: &Key<'_>,
+    data: &[u8],
+    at_end: bool,
+    cas: Option<u64>,
+) -> bool {
+    let limit = cx.node.settings.load().max_item_bytes;
+    let length = cx.peek(key).and_then(Entry::as_string).map_or(0, <[u8]>::len);
+    if (length + data.len()) as u64 > limit {
+        cx.stats.memcached.store_too_large.add(1);
+        return false;
+    }
+    let changed = cx.update(key, |entry| {
         entry.modify_string(|value| {
             if at_end {
-                value.extend_from_slice(request.data);
+                value.extend_from_slice(data);
             } else {
-                value.splice(0..0, request.data.iter().copied());
+                value.splice(0..0, data.iter().copied());
             }
-        })
+        });
+        if cas.is_some() {
+            entry.set_marks(entry.marks().with_cas(cas));
+        }
     });
     if let Some((_, version)) = changed {
         cx.stats.memcached.total_items.add(1);
-        if at_end {
-            cx.effects.append(cx.db, key.bytes, version, request.data);
+        if at_end && cas.is_none() {
+            cx.effects.append(cx.db, key.bytes, version, data);
         } else {
-            cx.record_put(&key);
+            cx.record_put(key);
         }
+        cx.notify(Class::STRING, if at_end { "append" } else { "prepend" }, key.bytes);
     }
-    Ok(text::STORED)
+    true
 }
 
 fn delete(cx: &mut Cx<'_, '_>, request: &Request<'_>) -> &'static str {
     let key = cx.key(request.key());
     if cx.delete(&key) {
         cx.stats.memcached.delete_hits.add(1);
+        cx.notify(Class::GENERIC, "del", request.key());
         text::DELETED
     } else {
         cx.stats.memcached.delete_misses.add(1);
@@ -177,36 +220,45 @@ fn delete(cx: &mut Cx<'_, '_>, request: &Request<'_>) -> &'static str {
     }
 }
 
-/// incr wraps at 64 bits, decr stops at 0. A result that is shorter than what was there is padded with spaces, as
-/// memcached's writing in place does; the reply has the number alone.
-fn arithmetic(cx: &mut Cx<'_, '_>, request: &Request<'_>, out: &mut Vec<u8>) -> CommandResult {
-    let up = request.verb == Verb::Incr;
-    let key = cx.key(request.key());
-    let old = match cx.peek(&key).map(Entry::value) {
-        Some(ValueRef::String(value)) => parse_u64(value).map(|number| (number, value.len())),
+/// What became of a counter.
+pub(super) enum Counted {
+    To(u64),
+    NotNumeric,
+    Missing,
+}
+
+/// Counts up (wraps at 64 bits) or down (stops at 0). A result that is shorter than what was there is padded with
+/// spaces, as memcached's writing in place does.
+pub(super) fn count(
+    cx: &mut Cx<'_, '_>,
+    key: &Key<'_>,
+    up: bool,
+    delta: u64,
+) -> Result<Counted, CommandError> {
+    let (number, length) = match cx.peek(key).map(Entry::value) {
+        None => return Ok(Counted::Missing),
+        Some(ValueRef::String(value)) => match parse_u64(value) {
+            Some(number) => (number, value.len()),
+            None => return Ok(Counted::NotNumeric),
+        },
         Some(_) => return Err(CommandError::WrongType),
-        None => {
-            let stats = &cx.stats.memcached;
-            if up {
-                stats.incr_misses.add(1)
-            } else {
-                stats.decr_misses.add(1)
-            }
-            write_line(out, text::NOT_FOUND);
-            return Ok(());
-        }
     };
-    let Some((number, length)) = old else {
-        write_line(out, text::NON_NUMERIC);
-        return Ok(());
-    };
-    let new = if up { number.wrapping_add(request.delta) } else { number.saturating_sub(request.delta) };
+    let new = if up { number.wrapping_add(delta) } else { number.saturating_sub(delta) };
     let mut digits = itoa::Buffer::new();
-    let digits = digits.format(new);
-    let mut value = digits.as_bytes().to_vec();
+    let digits = digits.format(new).as_bytes();
+    let fits = digits.len() <= length;
+    let mut value: SmallVec<[u8; MAX_COUNTER_BYTES]> = SmallVec::from_slice(digits);
     value.resize(value.len().max(length), b' ');
-    if cx.update(&key, |entry| entry.set_string(&value)).is_some() {
-        cx.record_put(&key);
+    let changed = cx.update(key, |entry| {
+        // In place the item is the same one, stale or not.
+        let marks = entry.marks().with_cas(None);
+        entry.set_string(&value);
+        if fits {
+            entry.set_marks(marks);
+        }
+    });
+    if changed.is_some() {
+        cx.record_put(key);
     }
     let stats = &cx.stats.memcached;
     if up {
@@ -214,7 +266,29 @@ fn arithmetic(cx: &mut Cx<'_, '_>, request: &Request<'_>, out: &mut Vec<u8>) -> 
     } else {
         stats.decr_hits.add(1)
     }
-    write_line(out, digits);
+    Ok(Counted::To(new))
+}
+
+/// incr, decr: the reply has the number alone.
+fn arithmetic(cx: &mut Cx<'_, '_>, request: &Request<'_>, out: &mut Vec<u8>) -> CommandResult {
+    let up = request.verb == Verb::Incr;
+    let key = cx.key(request.key());
+    match count(cx, &key, up, request.delta)? {
+        Counted::To(value) => {
+            write_line(out, itoa::Buffer::new().format(value));
+            cx.notify(Class::STRING, if up { "incrby" } else { "decrby" }, request.key());
+        }
+        Counted::NotNumeric => write_line(out, text::NON_NUMERIC),
+        Counted::Missing => {
+            let stats = &cx.stats.memcached;
+            if up {
+                stats.incr_misses.add(1)
+            } else {
+                stats.decr_misses.add(1)
+            }
+            write_line(out, text::NOT_FOUND);
+        }
+    }
     Ok(())
 }
 
@@ -226,6 +300,7 @@ fn touch(cx: &mut Cx<'_, '_>, request: &Request<'_>) -> &'static str {
         return text::NOT_FOUND;
     }
     apply_expiry(cx, request.key(), request.exptime);
+    cx.notify(Class::GENERIC, "expire", request.key());
     cx.stats.memcached.touch_hits.add(1);
     text::TOUCHED
 }
@@ -260,7 +335,10 @@ fn memlimit(cx: &mut Cx<'_, '_>, megabytes: u64) -> &'static str {
     if megabytes < MIN_MEMLIMIT_MB {
         return text::MEMLIMIT_TOO_SMALL;
     }
-    let Some(bytes) = megabytes.checked_mul(1 << 20) else { return text::BAD_FORMAT };
+    if megabytes > MAX_MEMLIMIT_MB {
+        return "MEMLIMIT_ADJUST_FAILED input value is megabytes not bytes";
+    }
+    let bytes = megabytes << 20;
     loop {
         let old = cx.node.settings.load_full();
         let new = crate::settings::Settings { maxmemory: bytes, ..(*old).clone() };

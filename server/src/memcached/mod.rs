@@ -6,8 +6,11 @@
 //! An item is a string of Torc's: the client flags and the expiry are kept with the entry whichever protocol
 //! wrote it, the CAS value is the entry's version. A hash is no item: reading one is a `SERVER_ERROR`.
 
+mod admin;
 mod connection;
+mod dump;
 mod execute;
+mod meta;
 mod pending;
 mod stats;
 #[cfg(test)]
@@ -44,7 +47,7 @@ pub fn write_error(error: &CommandError, out: &mut Vec<u8>) {
 
 /// The slots of a request's keys.
 pub fn slots(request: &Request<'_>) -> Slots {
-    request.keys.iter().map(|key| key_slot(key)).collect()
+    request.keys().map(key_slot).collect()
 }
 
 /// The slots of the keys in an `MC <line> [data]` request; none when it is malformed.

@@ -5,14 +5,16 @@
 
 use std::fmt::Display;
 
-use torc_protocol::memcached::{Request, text, write_line};
+use torc_protocol::memcached::{Request, parse_u64, text, write_line};
+
+use torc_runtime::process;
 
 use super::VERSION;
 use crate::exec::{CommandResult, Cx};
 use crate::node::Node;
 use crate::settings::EvictionPolicy;
 use crate::stats::Counter;
-use crate::store::DATABASES;
+use crate::store::{DATABASES, STRIPES};
 
 macro_rules! counters {
     ($($name:ident)*) => {
@@ -36,7 +38,7 @@ macro_rules! counters {
 }
 
 counters! {
-    cmd_get cmd_set cmd_flush cmd_touch get_hits get_misses delete_misses delete_hits incr_misses incr_hits
+    cmd_get cmd_set cmd_flush cmd_touch cmd_meta get_hits get_misses delete_misses delete_hits incr_misses incr_hits
     decr_misses decr_hits cas_misses cas_hits cas_badval touch_hits touch_misses store_too_large store_no_memory
     auth_cmds auth_errors total_items
 }
@@ -56,7 +58,7 @@ impl Lines<'_> {
 
 /// `stats [kind]`.
 pub fn run(cx: &mut Cx<'_, '_>, request: &Request<'_>, out: &mut Vec<u8>) -> CommandResult {
-    let kind = request.args.first().copied().unwrap_or_default();
+    let kind = request.args().next().unwrap_or_default();
     let node = cx.node;
     let mut lines = Lines(out);
     match kind {
@@ -64,7 +66,12 @@ pub fn run(cx: &mut Cx<'_, '_>, request: &Request<'_>, out: &mut Vec<u8>) -> Com
         b"settings" => settings(node, &mut lines),
         b"items" => items(node, &mut lines),
         b"slabs" => slabs(node, &mut lines),
-        b"sizes" | b"sizes_enable" | b"sizes_disable" => lines.stat("sizes_status", "disabled"),
+        b"sizes" => lines.stat("sizes_status", "disabled"),
+        b"sizes_enable" | b"sizes_disable" => {
+            // As memcached: no END.
+            lines.stat("sizes_status", "disabled");
+            return Ok(());
+        }
         b"conns" => conns(cx, &mut lines),
         b"reset" => {
             node.stats.iter().for_each(|s| s.memcached.reset());
@@ -72,7 +79,7 @@ pub fn run(cx: &mut Cx<'_, '_>, request: &Request<'_>, out: &mut Vec<u8>) -> Com
             return Ok(());
         }
         b"detail" => {
-            let answer = match request.args.get(1).copied() {
+            let answer = match request.args().nth(1) {
                 // Prefixes are not counted: switching is accepted, the dump is empty.
                 Some(b"on" | b"off") => text::OK,
                 Some(b"dump") => text::END,
@@ -82,9 +89,10 @@ pub fn run(cx: &mut Cx<'_, '_>, request: &Request<'_>, out: &mut Vec<u8>) -> Com
             return Ok(());
         }
         b"cachedump" => {
-            write_line(out, "CLIENT_ERROR stats cachedump not allowed");
+            cachedump(cx, request, out);
             return Ok(());
         }
+        b"extstore" => {}
         _ => {
             write_line(out, text::ERROR);
             return Ok(());
@@ -94,6 +102,36 @@ pub fn run(cx: &mut Cx<'_, '_>, request: &Request<'_>, out: &mut Vec<u8>) -> Com
     Ok(())
 }
 
+/// True of a store that has none of it: no slabs, no lists of items, no threads that tidy them.
+const NONE_OF_IT: [&str; 26] = [
+    "response_obj_oom",
+    "read_buf_oom",
+    "get_flushed",
+    "listen_disabled_num",
+    "time_in_listen_disabled_us",
+    "conn_yields",
+    "hash_is_expanding",
+    "slab_reassign_rescues",
+    "slab_reassign_chunk_rescues",
+    "slab_reassign_evictions_nomem",
+    "slab_reassign_inline_reclaim",
+    "slab_reassign_busy_items",
+    "slab_reassign_busy_deletes",
+    "slab_reassign_running",
+    "slabs_moved",
+    "lru_crawler_running",
+    "lru_crawler_starts",
+    "lru_maintainer_juggles",
+    "malloc_fails",
+    "log_worker_dropped",
+    "log_worker_written",
+    "log_watcher_skipped",
+    "log_watcher_sent",
+    "log_watchers",
+    "unexpected_napi_ids",
+    "round_robin_fallback",
+];
+
 fn general(cx: &Cx<'_, '_>, lines: &mut Lines<'_>) {
     let node = cx.node;
     let settings = node.settings.load();
@@ -102,9 +140,14 @@ fn general(cx: &Cx<'_, '_>, lines: &mut Lines<'_>) {
     lines.stat("time", cx.now_ms / 1000);
     lines.stat("version", VERSION);
     lines.stat("pointer_size", usize::BITS);
+    let (system_s, user_s) = process::cpu_seconds();
+    lines.stat("rusage_user", format_args!("{user_s:.6}"));
+    lines.stat("rusage_system", format_args!("{system_s:.6}"));
     lines.stat("max_connections", settings.max_clients);
     lines.stat("curr_connections", node.clients.len());
     lines.stat("total_connections", node.total(|s| s.connections.get()));
+    lines.stat("rejected_connections", node.clients.limit.refused());
+    lines.stat("connection_structures", node.clients.len());
     counted(node, lines);
     lines.stat("bytes_read", node.total(|s| s.bytes_in.get()));
     lines.stat("bytes_written", node.total(|s| s.bytes_out.get()));
@@ -115,6 +158,9 @@ fn general(cx: &Cx<'_, '_>, lines: &mut Lines<'_>) {
     lines.stat("curr_items", held_items(node));
     lines.stat("evictions", node.total(|s| s.evicted.get()));
     lines.stat("reclaimed", node.total(|s| s.expired.get()));
+    for name in NONE_OF_IT {
+        lines.stat(name, 0);
+    }
 }
 
 fn settings(node: &Node, lines: &mut Lines<'_>) {
@@ -122,11 +168,18 @@ fn settings(node: &Node, lines: &mut Lines<'_>) {
     let yes_no = |on| if on { "yes" } else { "no" };
     lines.stat("maxbytes", settings.maxmemory);
     lines.stat("maxconns", settings.max_clients);
+    lines.stat("tcpport", settings.fixed.get("memcached-port").map_or("0", String::as_str));
     lines.stat("udpport", 0);
+    lines.stat(
+        "inter",
+        settings.fixed.get("bind").filter(|bind| !bind.is_empty()).map_or("NULL", String::as_str),
+    );
     lines.stat("verbosity", 0);
+    lines.stat("oldest", 0);
     let evicts = settings.maxmemory_policy != EvictionPolicy::NoEviction;
     lines.stat("evictions", if evicts { "on" } else { "off" });
-    lines.stat("shutdown_command", "no");
+    lines.stat("domain_socket", "NULL");
+    lines.stat("shutdown_command", yes_no(settings.memcached_shutdown));
     lines.stat("num_threads", node.stats.len());
     lines.stat("stat_key_prefix", ':');
     lines.stat("detail_enabled", "no");
@@ -135,23 +188,66 @@ fn settings(node: &Node, lines: &mut Lines<'_>) {
     lines.stat("auth_enabled_sasl", "no");
     lines.stat("auth_enabled_ascii", yes_no(!settings.requirepass.is_empty()));
     lines.stat("item_size_max", settings.max_item_bytes);
+    lines.stat("maxconns_fast", "yes");
+    lines.stat("slab_reassign", "no");
+    lines.stat("slab_automove", 0);
+    lines.stat("lru_crawler", "no");
+    lines.stat("lru_maintainer_thread", "no");
+    lines.stat("lru_segmented", "no");
     lines.stat("flush_enabled", "yes");
-    lines.stat("dump_enabled", "no");
+    lines.stat("dump_enabled", "yes");
+    lines.stat("hash_algorithm", "xxh3");
+    lines.stat("idle_timeout", settings.timeout_s);
+    lines.stat("track_sizes", "no");
     lines.stat("ssl_enabled", "no");
 }
 
+/// Of lists of items, which a store without them never moves, repairs or crawls.
+const NO_LISTS: [&str; 11] = [
+    "tailrepairs",
+    "crawler_reclaimed",
+    "crawler_items_checked",
+    "lrutail_reflocked",
+    "moves_to_cold",
+    "moves_to_warm",
+    "moves_within_lru",
+    "direct_reclaims",
+    "hits_to_warm",
+    "hits_to_cold",
+    "hits_to_temp",
+];
+
 /// The whole store is memcached's class 1.
 fn items(node: &Node, lines: &mut Lines<'_>) {
-    lines.stat("items:1:number", held_items(node));
+    let number = held_items(node);
+    if number == 0 {
+        return;
+    }
+    lines.stat("items:1:number", number);
+    lines.stat("items:1:number_hot", number);
+    lines.stat("items:1:number_warm", 0);
+    lines.stat("items:1:number_cold", 0);
     lines.stat("items:1:mem_requested", node.store.used_bytes());
     lines.stat("items:1:evicted", node.total(|s| s.evicted.get()));
     lines.stat("items:1:outofmemory", node.total(|s| s.memcached.store_no_memory.get()));
     lines.stat("items:1:reclaimed", node.total(|s| s.expired.get()));
+    lines.stat("items:1:hits_to_hot", node.total(|s| s.memcached.get_hits.get()));
+    for name in NO_LISTS {
+        lines.stat(format_args!("items:1:{name}"), 0);
+    }
 }
 
 fn slabs(node: &Node, lines: &mut Lines<'_>) {
-    lines.stat("1:used_chunks", held_items(node));
-    lines.stat("1:mem_requested", node.store.used_bytes());
+    let (number, bytes) = (held_items(node), node.store.used_bytes());
+    let mean = bytes.checked_div(number).unwrap_or(0);
+    lines.stat("1:chunk_size", mean);
+    lines.stat("1:chunks_per_page", number);
+    lines.stat("1:total_pages", 1);
+    lines.stat("1:total_chunks", number);
+    lines.stat("1:used_chunks", number);
+    lines.stat("1:free_chunks", 0);
+    lines.stat("1:free_chunks_end", 0);
+    lines.stat("1:mem_requested", bytes);
     lines.stat("1:get_hits", node.total(|s| s.memcached.get_hits.get()));
     lines.stat("1:cmd_set", node.total(|s| s.memcached.cmd_set.get()));
     lines.stat("1:delete_hits", node.total(|s| s.memcached.delete_hits.get()));
@@ -161,7 +257,49 @@ fn slabs(node: &Node, lines: &mut Lines<'_>) {
     lines.stat("1:cas_badval", node.total(|s| s.memcached.cas_badval.get()));
     lines.stat("1:touch_hits", node.total(|s| s.memcached.touch_hits.get()));
     lines.stat("active_slabs", 1);
-    lines.stat("total_malloced", node.store.used_bytes());
+    lines.stat("total_malloced", bytes);
+}
+
+/// `stats cachedump <class> <limit>`: the keys of the only class, as many as go into memcached's own bound.
+fn cachedump(cx: &mut Cx<'_, '_>, request: &Request<'_>, out: &mut Vec<u8>) {
+    /// memcached's bound for the answer.
+    const MAX_BYTES: usize = 2 << 20;
+    const MAX_CLASS: u64 = 63;
+    let mut words = request.args().skip(1);
+    let (class, limit) = (words.next(), words.next());
+    let (Some(class), Some(limit)) = (class, limit) else {
+        return write_line(out, "CLIENT_ERROR bad command line");
+    };
+    let (Some(class), Some(limit)) = (parse_u64(class), parse_u64(limit)) else {
+        return write_line(out, text::BAD_FORMAT);
+    };
+    if class > MAX_CLASS {
+        return write_line(out, "CLIENT_ERROR Illegal slab id");
+    }
+    let end = out.len() + MAX_BYTES;
+    let mut left = if limit == 0 { u64::MAX } else { limit };
+    let stripes = if class == 1 { STRIPES as u16 } else { 0 };
+    for index in 0..stripes {
+        if left == 0 || out.len() > end {
+            break;
+        }
+        let stripe = cx.node.store.stripe(index);
+        for entry in stripe.iter(cx.db) {
+            let Some(value) = entry.as_string() else { continue };
+            if left == 0 || out.len() > end {
+                break;
+            }
+            if entry.expire_ms().is_some_and(|at| at <= cx.now_ms) {
+                continue;
+            }
+            out.extend_from_slice(b"ITEM ");
+            out.extend_from_slice(entry.key());
+            let expiry_s = entry.expire_ms().unwrap_or(0) / 1000;
+            write_line(out, &format!(" [{} b; {expiry_s} s]", value.len()));
+            left -= 1;
+        }
+    }
+    write_line(out, text::END);
 }
 
 /// The connections of both protocols.

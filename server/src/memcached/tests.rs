@@ -3,8 +3,11 @@
 use proptest::prelude::*;
 use torc_protocol::context::Context;
 
+use crate::effect::{self, EffectWriter};
+use crate::effect_apply;
 use crate::exec::testing::Harness;
 use crate::settings::Settings;
+use crate::store::STRIPES;
 
 #[track_caller]
 fn talk(t: &mut Harness, dialogue: &[(&str, &str)]) {
@@ -104,6 +107,147 @@ fn times() {
 }
 
 #[test]
+fn meta_flags_in_their_order() {
+    let mut t = Harness::new();
+    talk(
+        &mut t,
+        &[
+            ("mg k v k O1\nmg k q\nmn\n", "EN kk O1\nMN\n"),
+            ("ms k 2 T100 F5 c k\nab\n", "HD c1 kk\n"),
+            ("mg k t c f s h k O9 v\n", "VA 2 t100 c1 f5 s2 h0 kk O9\nab\n"),
+            ("mg k v C1 h\nmg k v C2 h\n", "HD h1\nVA 2 h1\nab\n"),
+            ("mg k t T20 t T\n", "CLIENT_ERROR duplicate flag\n"),
+            ("mg k T20 t\nmg k t\n", "HD t20\nHD t20\n"),
+            ("ms k 1 MA C1 s\nc\nms k 1 MP C1\nc\nmg k v\n", "HD s3\nEX\nVA 3\nabc\n"),
+            ("ms new 1 MA N30 F3\nx\nmg new v t f\n", "HD\nVA 1 t30 f3\nx\n"),
+            ("md k q\nmd k k\n", "NF kk\n"),
+        ],
+    );
+    t.advance(7_000);
+    talk(&mut t, &[("mg new l u\nmg new l\nmg new l\n", "HD l7\nHD l7\nHD l0\n")]);
+    talk(&mut t, &[("ma n N0 J7 D3 v\nma n D3 v c\n", "VA 1\n7\nVA 2 c2\n10\n")]);
+    talk(&mut t, &[("ma n C9\nma n C2 MD v\nmg n v\n", "EX\nVA 1\n9\nVA 2\n9 \n")]);
+}
+
+#[test]
+fn clients_may_give_the_cas_value() {
+    let mut t = Harness::new();
+    talk(
+        &mut t,
+        &[
+            ("ms k 1 E18446744073709551615 c\na\n", "HD c18446744073709551615\n"),
+            ("gets k\n", "VALUE k 0 1 18446744073709551615\na\nEND\n"),
+            ("cas k 0 0 1 18446744073709551615\nb\nmg k c\n", "STORED\nHD c2\n"),
+            ("mg v N30 E77 c\nma n N0 E5 c\nma n E6 c\nma n c\n", "HD c77 W\nHD c5\nHD c6\nHD c3\n"),
+            ("md k x E9\nmg k c v\n", "HD\nVA 0 c9\n\n"),
+            ("md k I E12\nmg k c\n", "HD\nHD c12 X W\n"),
+            ("ms k 1 I C11\nz\nmg k v\n", "HD\nVA 1 Z X\nz\n"),
+            ("ms k 1 MA E50 c\ny\nmg k v c\n", "HD c50\nVA 2 c50\nzy\n"),
+        ],
+    );
+}
+
+#[test]
+fn a_lease_is_given_to_one() {
+    let mut t = Harness::new();
+    talk(&mut t, &[("mg k N30 v t\nmg k N30 v t\nmg k v\n", "VA 0 t30 W\n\nVA 0 t30 Z\n\nVA 0 Z\n\n")]);
+    t.advance(30_000);
+    // Nobody loaded it: the next one may.
+    talk(&mut t, &[("mg k N30 v\nms k 1 T100\na\nmg k v\n", "VA 0 W\n\nHD\nVA 1\na\n")]);
+    t.advance(80_000);
+    talk(&mut t, &[("mg k R10\nmg k R30\nmg k R30\n", "HD\nHD W\nHD Z\n")]);
+    talk(&mut t, &[("md k I T60 q\nmg k v t\nmg k v\n", "VA 1 t60 X W\na\nVA 1 Z X\na\n")]);
+    talk(&mut t, &[("ms k 1\nb\nmg k v\n", "HD\nVA 1\nb\n")]);
+    let (granted, waited) =
+        (t.node.total(|s| s.leases_granted.get()), t.node.total(|s| s.leases_waited.get()));
+    assert_eq!((granted, waited), (4, 4));
+}
+
+/// Another node, which has what `bytes`, whole records, say.
+fn replica_of(bytes: &[u8]) -> Harness {
+    let replica = Harness::new();
+    let mut rest = bytes;
+    while let Some((record, len)) = effect::record(rest).expect("sound") {
+        for effect in effect::effects(record.body) {
+            effect_apply::apply(&replica.node, &effect.expect("sound"), 0);
+        }
+        rest = &rest[len..];
+    }
+    replica
+}
+
+#[test]
+fn leases_live_on_with_the_replica() {
+    let mut t = Harness::primary();
+    talk(
+        &mut t,
+        &[("mg k N30\nms s 1\na\nmd s I\nms f 1 E7\na\nget f\n", "HD W\nHD\nHD\nHD\nVALUE f 0 1\na\nEND\n")],
+    );
+    let mut snapshot = EffectWriter::new(true);
+    for index in 0..STRIPES as u16 {
+        effect_apply::snapshot_stripe(&t.node, &t.node.store.stripe(index), index, &mut snapshot, 0);
+    }
+    let mut full = Vec::new();
+    snapshot.take_record(1, 1, &mut full);
+    for records in [t.records(), full] {
+        let mut replica = replica_of(&records);
+        talk(&mut replica, &[("mg k N30\nmg f c\n", "HD Z\nHD c7\n")]);
+        talk(&mut replica, &[("mg s v\nmg s v\n", "VA 1 X W\na\nVA 1 Z X\na\n")]);
+    }
+}
+
+#[test]
+fn binary_keys() {
+    let mut t = Harness::new();
+    talk(
+        &mut t,
+        &[
+            ("ms Zm9vIGJhcg== 1 b k\nx\n", "HD kZm9vIGJhcg== b\n"),
+            ("mg Zm9vIGJhcg== b k v\nme Zm9vIGJhcg== c\n", "VA 1 kZm9vIGJhcg== b\nx\nEN\n"),
+            ("lru_crawler mgdump all\n", "mg Zm9vIGJhcg== b\nEN\n"),
+            ("ms Zm9vIGJhcg== 2000000 b\n", "SERVER_ERROR object too large for cache\n"),
+        ],
+    );
+    assert_eq!(t.run_args([&b"EXISTS"[..], b"foo bar"]), b":0\r\n");
+}
+
+#[test]
+fn a_hash_is_no_item() {
+    let mut t = Harness::new();
+    t.run("HSET h f v");
+    let wrong = "SERVER_ERROR the key holds a value that is not a string\n";
+    for request in [
+        "get h",
+        "gat 0 h",
+        "append h 0 0 1\nx",
+        "incr h 1",
+        "mg h v",
+        "ms h 1 MA\nx",
+        "ma h",
+        "md h I",
+        "me h",
+    ] {
+        talk(&mut t, &[(&format!("{request}\nmn\n"), &format!("{wrong}MN\n"))]);
+    }
+    talk(&mut t, &[("touch h 100\ndelete h\nms h 1\nx\n", "TOUCHED\nDELETED\nHD\n")]);
+}
+
+#[test]
+fn dumps() {
+    let mut t = Harness::new();
+    talk(&mut t, &[("set a%b 5 0 2\nab\nget a%b\n", "STORED\nVALUE a%b 5 2\nab\nEND\n")]);
+    let text = t.memcached("lru_crawler metadump all\r\n");
+    assert!(text.starts_with("key=a%25b exp=-1 la=") && text.ends_with("\nEND\r\n"), "{text}");
+    assert!(text.contains(" cas=1 fetch=yes cls=1 size="), "{text}");
+    talk(&mut t, &[("stats cachedump 1 0\n", "ITEM a%b [2 b; 0 s]\nEND\n")]);
+    for id in 0..5_000 {
+        t.memcached(format!("set k{id} 0 0 0 noreply\r\n\r\n"));
+    }
+    assert_eq!(t.memcached("lru_crawler mgdump all\r\n").lines().count(), 5_002);
+    talk(&mut t, &[("lru_crawler metadump x\nlru_crawler foo\n", "BADCLASS invalid class id\nERROR\n")]);
+}
+
+#[test]
 fn flushing_now_and_later() {
     let mut t = Harness::new();
     talk(&mut t, &[("set k 0 0 1\na\nflush_all\nget k\n", "STORED\nOK\nEND\n")]);
@@ -196,7 +340,7 @@ proptest! {
     #[test]
     fn random_requests_never_panic(
         lines in prop::collection::vec(
-            "(set|add|cas|append|incr|decr|gat|gats|get|touch|delete|flush_all|stats|verbosity) [ab]? ?[0-9-]{0,3} ?[0-9]{0,2} ?[0-3]? ?[0-9]?( noreply)?\r\n(a{0,3}\r\n)?",
+            "(set|add|cas|append|incr|decr|gat|gats|get|touch|delete|flush_all|stats|verbosity|mg|ms|md|ma|me) [ab]? ?(v |T9 |N1 |I |b |k |q |C1 ){0,4} ?[0-9-]{0,3} ?[0-9]{0,2} ?[0-3]? ?[0-9]?( noreply)?\r\n(a{0,3}\r\n)?",
             0..20,
         ),
     ) {

@@ -40,6 +40,10 @@ const BEHIND: Named = (
 const NO_REPLICAS: Named = ("torc_server_no_replicas_total", "Writes refused for want of in-sync replicas.");
 const REDIRECTED: Named =
     ("torc_server_redirected_total", "Requests refused because the slot or the lease is elsewhere.");
+const LEASES_GRANTED: Named =
+    ("torc_server_leases_granted_total", "Clients that were told to load a value: `GETLEASE`, `mg`.");
+const LEASES_WAITED: Named =
+    ("torc_server_leases_waited_total", "Clients that were told that somebody else loads the value.");
 
 /// What [`gather`] yields.
 pub const FAMILIES: &[Named] = &[
@@ -60,6 +64,8 @@ pub const FAMILIES: &[Named] = &[
     BEHIND,
     NO_REPLICAS,
     REDIRECTED,
+    LEASES_GRANTED,
+    LEASES_WAITED,
 ];
 
 /// Upper bounds of the latency buckets but the last, which is open, in seconds.
@@ -120,5 +126,7 @@ pub fn gather(node: &Node) -> Vec<MetricFamily> {
         counter(BEHIND, node.total(|s| s.behind.get())),
         counter(NO_REPLICAS, node.total(|s| s.no_replicas.get())),
         counter(REDIRECTED, node.total(|s| s.redirected.get())),
+        counter(LEASES_GRANTED, node.total(|s| s.leases_granted.get())),
+        counter(LEASES_WAITED, node.total(|s| s.leases_waited.get())),
     ]
 }

@@ -32,9 +32,12 @@ pub fn bind_all(config: &ServerConfig, open: bool) -> Result<Listeners, StartErr
     let (port, memcached_port, http_port) = (port_of(&resp), port_of(&memcached), port_of(&http));
     let mut clients: Vec<_> = resp.into_iter().map(|l| (l, Protocol::Resp)).collect();
     clients.extend(memcached.into_iter().map(|l| (l, Protocol::Memcached)));
-    if let Some(path) = &config.unixsocket {
+    for (path, protocol) in
+        [(&config.unixsocket, Protocol::Resp), (&config.memcached_unixsocket, Protocol::Memcached)]
+    {
+        let Some(path) = path else { continue };
         let address = Address::Unix { path: path.clone(), mode: config.unixsocket_mode_bits()? };
-        clients.push((bind(&address, &options)?, Protocol::Resp));
+        clients.push((bind(&address, &options)?, protocol));
     }
     let host = match hosts.first() {
         "0.0.0.0" | "::" => "127.0.0.1".to_owned(),
@@ -78,6 +81,7 @@ pub fn tell(config: &ServerConfig, addresses: &Addresses, settings: &mut Setting
         ("http-port", addresses.http_port.to_string()),
         ("bind", bind),
         ("unixsocket", path(&config.unixsocket)),
+        ("memcached-unixsocket", path(&config.memcached_unixsocket)),
         ("unixsocketperm", mode.to_owned()),
         ("dir", path(&config.dir)),
         ("io-threads", config.worker_threads().to_string()),

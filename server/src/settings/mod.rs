@@ -126,6 +126,8 @@ pub struct Settings {
     pub client_unread_bound: usize,
     /// Without a password only clients on this machine are served.
     pub protected_mode: bool,
+    /// Whether memcached's `shutdown` stops the process.
+    pub memcached_shutdown: bool,
     /// How long a reply may wait for its acknowledgement when the request does not say, milliseconds.
     pub ack_timeout_ms: u32,
     /// Options of Redis that have no meaning here, kept as they were set: name → value.
@@ -163,6 +165,7 @@ impl Default for Settings {
             output_soft_s: 0,
             client_unread_bound: 256 << 20,
             protected_mode: true,
+            memcached_shutdown: false,
             ack_timeout_ms: 5000,
             kept: BTreeMap::new(),
             fixed: BTreeMap::new(),

@@ -193,6 +193,11 @@ static OPTIONS: &[Opt] = &[
         |s, v| put(&mut s.max_item_bytes, memory_between(v, 1024)?),
     ),
     opt(
+        "memcached-shutdown",
+        |s| word(s.memcached_shutdown),
+        |s, v| put(&mut s.memcached_shutdown, yes_no(v)?),
+    ),
+    opt(
         "client-unread-bound",
         |s| s.client_unread_bound.to_string(),
         |s, v| put(&mut s.client_unread_bound, memory_between(v, 64 << 10)? as usize),

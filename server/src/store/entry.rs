@@ -688,7 +688,12 @@ impl EntryMut<'_> {
     /// Gives the entry other marks.
     pub fn set_marks(&mut self, marks: Marks) {
         let meta = self.get().meta();
-        if meta.marks != marks {
+        if meta.marks == marks {
+            return;
+        }
+        if meta.marks.is_plain() && marks.is_plain() {
+            self.record.bytes_mut()[0] ^= FETCHED;
+        } else {
             self.set_meta(&Meta { marks, ..meta });
         }
     }

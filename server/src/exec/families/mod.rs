@@ -8,6 +8,7 @@ mod connection;
 mod generic;
 mod hash;
 mod internal;
+mod lease;
 mod list;
 pub(super) mod lock;
 mod scripting;
@@ -42,6 +43,7 @@ pub fn dispatch(cx: &mut Cx<'_, '_>, command: Command, args: &Args<'_>) -> Comma
         Command::Server(c) => server::run(cx, c, args),
         Command::Cluster(c) => cluster::run(cx, c, args),
         Command::Lock(c) => lock::run(cx, c, args),
+        Command::Lease(c) => lease::run(cx, c, args),
         Command::Internal(c) => internal::run(cx, c, args),
     }
 }

@@ -8,10 +8,12 @@
 //! in half a request: the client stops sending), `#! first` (only the first line of the answer is
 //! compared), `#! lines` (answers sorted by line), `#! ours TEXT` (required of us alone), `#! gap WHY`.
 //!
-//! `<cas>` in a request `cas KEY …` stands for the last unique number that this server gave for that key; in
-//! answers unique numbers are compared only as being there. With `TORC_DIFF_TRACE=1` every step is printed.
+//! `<cas>` in a request `cas KEY …` or `ms KEY …` stands for the last unique number that this server gave for that key;
+//! in answers unique numbers are compared only as being there, and so are seconds left or gone (`t`, `l` of meta
+//! commands). With `TORC_DIFF_TRACE=1` every step is printed.
 
 mod random;
+mod random_meta;
 
 use std::collections::HashMap;
 use std::io;
@@ -141,7 +143,9 @@ impl Side<'_> {
     fn with_cas(&self, request: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(request.len());
         for line in request.split_inclusive(|&b| b == b'\n') {
-            let key = line.strip_prefix(b"cas ").and_then(|rest| rest.split(|&b| b == b' ').next());
+            let verb =
+                [&b"cas "[..], b"ms ", b"md ", b"ma ", b"mg "].into_iter().find(|v| line.starts_with(v));
+            let key = verb.and_then(|verb| line[verb.len()..].split(|&b| b == b' ').next());
             let place = line.windows(CAS.len()).position(|window| window == CAS);
             if let (Some(key), Some(at)) = (key, place) {
                 out.extend(&line[..at]);
@@ -162,7 +166,22 @@ fn version_start(bytes: &[u8]) -> Option<usize> {
     body[start..].starts_with(b"VERSION ").then_some(start)
 }
 
-/// Replaces the unique numbers of `VALUE` lines, and remembers the last one of each key.
+/// The flags of a meta command's answer, with what no two servers say alike left out.
+fn mask_flags(words: &[&[u8]], out: &mut Vec<u8>) {
+    for (index, word) in words.iter().enumerate() {
+        if index > 0 {
+            out.push(b' ');
+        }
+        let number = word.get(1..).is_some_and(|n| !n.is_empty() && n.iter().all(u8::is_ascii_digit));
+        match word.first() {
+            Some(flag @ (b'c' | b't' | b'l')) if number => out.extend([*flag, b'#']),
+            _ => out.extend_from_slice(word),
+        }
+    }
+    out.extend(b"\r\n");
+}
+
+/// Replaces the unique numbers of `VALUE` lines and of meta commands' answers, and remembers the last one of each key.
 fn mask_cas(answer: &[u8], known: &mut HashMap<Vec<u8>, Vec<u8>>) -> Vec<u8> {
     let mut out = Vec::with_capacity(answer.len());
     let mut rest = answer;
@@ -171,14 +190,31 @@ fn mask_cas(answer: &[u8], known: &mut HashMap<Vec<u8>, Vec<u8>>) -> Vec<u8> {
         let (line, after) = rest.split_at(end);
         rest = after;
         let words: Vec<&[u8]> = line.strip_suffix(b"\r\n").unwrap_or(line).split(|&b| b == b' ').collect();
-        if let [b"VALUE", key, flags, bytes, unique] = words[..] {
-            known.insert(key.to_vec(), unique.to_vec());
-            out.extend([b"VALUE", key, flags, bytes, b"<cas>\r\n"].join(&b' '));
-        } else {
-            out.extend(line);
-        }
+        let bytes = match words[..] {
+            [b"VALUE", key, flags, bytes, unique] => {
+                known.insert(key.to_vec(), unique.to_vec());
+                out.extend([b"VALUE", key, flags, bytes, b"<cas>\r\n"].join(&b' '));
+                Some(bytes)
+            }
+            [b"VALUE", _, _, bytes] => {
+                out.extend(line);
+                Some(bytes)
+            }
+            [b"VA", bytes, ..] => {
+                mask_flags(&words, &mut out);
+                Some(bytes)
+            }
+            [b"HD" | b"EX" | b"NS" | b"NF" | b"EN", _, ..] => {
+                mask_flags(&words, &mut out);
+                None
+            }
+            _ => {
+                out.extend(line);
+                None
+            }
+        };
         // The data block is taken over as it is: it may hold anything.
-        if let [b"VALUE", _, _, bytes, ..] = words[..]
+        if let Some(bytes) = bytes
             && let Some(len) = std::str::from_utf8(bytes).ok().and_then(|text| text.parse::<usize>().ok())
         {
             let (data, after) = rest.split_at(len.saturating_add(2).min(rest.len()));
@@ -291,6 +327,8 @@ mod tests {
         let mut side = Side { endpoint: &Endpoint::Unix("/".into()), connection: None, cas: HashMap::new() };
         let masked = mask_cas(answer, &mut side.cas);
         assert_eq!(masked, b"VALUE a 0 17 <cas>\r\nVALUE b 0 1 7\r\nxx\r\nEND\r\n");
+        let masked = mask_cas(b"VA 4 c12 t30 kc12 t-1 W\r\nHD 1\r\nHD c9\r\n", &mut HashMap::new());
+        assert_eq!(masked, b"VA 4 c# t# kc12 t-1 W\r\nHD 1\r\nHD c#\r\n");
         let request = b"cas a 0 0 5 <cas>\r\n<cas>\r\ncas b 0 0 1 <cas>\r\nx\r\n";
         assert_eq!(side.with_cas(request), b"cas a 0 0 5 42\r\n<cas>\r\ncas b 0 0 1 0\r\nx\r\n");
     }

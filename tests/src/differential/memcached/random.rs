@@ -6,7 +6,7 @@
 //! Two habits of memcached under pipelining are left out, since nobody can want them: a `get` of a key that
 //! is too long drops the answers still to be written on that connection, and a counter that gets shorter is
 //! padded with spaces unless an answer still holds the item. Both come in steps of a single request. And a
-//! `gat` with one key that is too long touches the others all the same.
+//! `get` or `gat` with one key that is too long counts as a use of the others all the same.
 
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -20,11 +20,11 @@ const TIMES: [&str; 7] = ["0", "0", "100", "-1", "2592001", "4000000000", "x"];
 const DELTAS: [&str; 9] =
     ["1", "2", "10", "0", "18446744073709551615", "18446744073709551616", "-1", "x", ""];
 
-fn pick<'a>(rng: &mut StdRng, choices: &[&'a str]) -> &'a str {
+pub(super) fn pick<'a>(rng: &mut StdRng, choices: &[&'a str]) -> &'a str {
     choices.choose(rng).copied().unwrap_or_default()
 }
 
-fn key(rng: &mut StdRng, alone: bool) -> String {
+pub(super) fn key(rng: &mut StdRng, alone: bool) -> String {
     match rng.random_range(0..40) {
         0 => "k".repeat(250),
         1 if alone => "k".repeat(251),
@@ -33,7 +33,7 @@ fn key(rng: &mut StdRng, alone: bool) -> String {
     }
 }
 
-fn value(rng: &mut StdRng) -> Vec<u8> {
+pub(super) fn value(rng: &mut StdRng) -> Vec<u8> {
     match rng.random_range(0..8) {
         0 => Vec::new(),
         1 => b"abc\r\nEND\r\nx".to_vec(),
@@ -57,7 +57,12 @@ pub fn step(rng: &mut StdRng) -> (Vec<u8>, usize) {
 /// One request with its data block.
 fn request(rng: &mut StdRng, alone: bool) -> Vec<u8> {
     let mut data = None;
-    let mut words: Vec<String> = match rng.random_range(0..20) {
+    let mut words: Vec<String> = match rng.random_range(0..30) {
+        20..=29 => {
+            let (words, value) = super::random_meta::request(rng, alone);
+            data = value;
+            words
+        }
         0..=6 => {
             let verb = pick(rng, &["set", "set", "set", "add", "replace", "append", "prepend", "cas"]);
             let value = value(rng);
@@ -74,7 +79,7 @@ fn request(rng: &mut StdRng, alone: bool) -> Vec<u8> {
             let count = rng.random_range(1..5);
             [pick(rng, &["get", "gets"]).to_owned()]
                 .into_iter()
-                .chain((0..count).map(|_| key(rng, alone)))
+                .chain((0..count).map(|_| key(rng, alone && count == 1)))
                 .collect()
         }
         10..=13 if alone => {
@@ -96,8 +101,10 @@ fn request(rng: &mut StdRng, alone: bool) -> Vec<u8> {
             let at = rng.random_range(1..words.len());
             words.remove(at);
         }
+        // A flag that newer versions know is none of the mistakes.
+        1 if words[0].starts_with('m') => words.push(pick(rng, &["0", "y", "5"]).into()),
         1 => words.push(pick(rng, &["0", "x", "5"]).into()),
-        2..=4 if !words[0].starts_with('g') => words.push("noreply".into()),
+        2..=4 if !words[0].starts_with(['g', 'm']) => words.push("noreply".into()),
         _ => {}
     }
     let mut out = words.join(" ").into_bytes();

@@ -8,7 +8,6 @@ use super::reply::put_id;
 use crate::exec::parse::integer;
 use crate::exec::{CommandError, CommandResult, Cx, Shows};
 use crate::notify::Class;
-use crate::store::Key;
 use crate::store::value::stream::{self as value, AddError, Keep, StreamId, StreamValue, Trim, WantedId};
 
 /// A trim without LIMIT ends after so many nodes.
@@ -114,53 +113,37 @@ pub fn xadd(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     if wanted == WantedId::Exact(StreamId::MIN) {
         return Err(text::XADD_ZERO.into());
     }
-    let (key, now_ms) = (cx.key(&args[1]), cx.now_ms);
-    let add = |stream: &mut StreamValue| {
-        let log = &mut stream.log;
-        let id = log.next_id(wanted, now_ms).map_err(refusal)?;
-        log.add(id, items.iter(), &limits).map_err(refusal)?;
-        Ok((id, trim.map_or(0, |trim| log.trim(&trim))))
-    };
-    let record = |out: &mut Vec<u8>, (id, trimmed): &(StreamId, u64)| {
-        value::put_add(out, *id, items.iter(), *trimmed);
-    };
-    let added = cx.revise(&key, |stream, _| Ok((add(stream)?, Shows::All)), record)?;
-    let (id, trimmed) = match added {
-        Some(added) => added,
-        None if options.no_create => {
-            cx.reply().null();
-            return Ok(());
-        }
-        None => create(cx, &key, add, record)?,
-    };
+    let key = cx.key(&args[1]);
+    if options.no_create && cx.peek_as::<StreamValue>(&key)?.is_none() {
+        cx.reply().null();
+        return Ok(());
+    }
+    let now_ms = cx.now_ms;
+    let added = cx.modify(
+        &key,
+        |stream: &mut StreamValue| {
+            let log = &mut stream.log;
+            let added =
+                log.next_id(wanted, now_ms).and_then(|id| log.add(id, items.iter(), &limits).map(|()| id));
+            let trimmed = match (&added, &trim) {
+                (Ok(_), Some(trim)) => log.trim(trim),
+                _ => 0,
+            };
+            (added.map(|id| (id, trimmed)), added.is_ok())
+        },
+        |out, added| {
+            if let Ok((id, trimmed)) = added {
+                value::put_add(out, *id, items.iter(), *trimmed);
+            }
+        },
+    )?;
+    let (id, trimmed) = added.map_err(refusal)?;
     put_id(&mut cx.reply(), id);
     cx.notify(Class::STREAM, "xadd", key.bytes);
     if trimmed > 0 {
         cx.notify(Class::STREAM, "xtrim", key.bytes);
     }
     Ok(())
-}
-
-/// Adds the first entry of a stream.
-fn create<R>(
-    cx: &mut Cx<'_, '_>,
-    key: &Key<'_>,
-    add: impl FnOnce(&mut StreamValue) -> Result<R, CommandError>,
-    record: impl FnOnce(&mut Vec<u8>, &R),
-) -> Result<R, CommandError> {
-    cx.modify(
-        key,
-        |stream| {
-            let added = add(stream);
-            let changed = added.is_ok();
-            (added, changed)
-        },
-        |out, added| {
-            if let Ok(added) = added {
-                record(out, added);
-            }
-        },
-    )?
 }
 
 /// XTRIM key MAXLEN | MINID \[= | ~\] threshold \[LIMIT count\]
