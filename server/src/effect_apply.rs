@@ -113,6 +113,7 @@ pub fn apply_to_stripe(node: &Node, index: u16, effect: &Effect<'_>) {
         Effect::Swap { a, b } => stripe.swap(a, b),
         _ => {}
     }
+    stripe.nudge_ready();
     let growth = stripe.take_growth();
     drop(stripe);
     node.store.report_growth(growth);
@@ -134,6 +135,7 @@ fn on_key(node: &Node, key: &[u8], change: impl FnOnce(&mut Stripe, &Key<'_>)) {
     let key = node.store.key(key);
     let mut stripe = node.store.stripe(stripe_of(key.slot));
     change(&mut stripe, &key);
+    stripe.nudge_ready();
     let growth = stripe.take_growth();
     drop(stripe);
     node.store.report_growth(growth);

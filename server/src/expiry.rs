@@ -103,6 +103,7 @@ fn sweep(
     }
     if removed > 0 {
         node.stats[worker].expired.add(removed as u64);
+        stripe.nudge_ready();
         let growth = stripe.take_growth();
         node.store.report_growth(growth);
     }

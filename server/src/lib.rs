@@ -6,6 +6,7 @@
 //! ```
 
 pub mod agent;
+pub mod blocked;
 pub mod clients;
 pub mod config;
 pub mod conn;

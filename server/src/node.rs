@@ -14,6 +14,7 @@ use torc_protocol::context::Ack;
 use torc_protocol::handshake::Secret;
 use torc_runtime::shutdown::Shutdown;
 
+use crate::blocked::Blocked;
 use crate::clients::Clients;
 use crate::conn::balance::Balance;
 use crate::eviction::Eviction;
@@ -80,6 +81,8 @@ pub struct Node {
     pub run_id: String,
     /// The shard's locks and the requests that wait for them.
     pub locks: LockDesk,
+    /// Requests that wait for keys.
+    pub blocked: Arc<Blocked>,
     /// The cluster's secret; without one nobody can do the handshake.
     pub secret: Option<Secret>,
     /// CLOCK_BOOTTIME at which each worker last went round its loop; 0 before the first time.
@@ -157,6 +160,7 @@ impl Node {
             started_ms,
             run_id: seed.iter().map(|b| format!("{b:02x}")).collect(),
             locks: LockDesk::default(),
+            blocked: Arc::default(),
             secret,
             progress: (0..workers).map(|_| CachePadded::new(AtomicU64::new(0))).collect(),
             active_expiry: AtomicBool::new(true),

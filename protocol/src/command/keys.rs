@@ -43,6 +43,8 @@ pub enum KeySpec {
     /// XREAD and XREADGROUP: the first half of what follows the word STREAMS. Not to be found where the options before
     /// it are wrong, or where there is no ID for each key: the command says so itself.
     Streams,
+    /// The same; a number that is none, or too large, means that there are no keys: the handler says what is wrong.
+    LooseNumKeys { at: usize, first: usize },
     /// The command has its own way.
     Custom(fn(&Args<'_>) -> Result<KeyIndexes, KeyError>),
     /// A memcached request line: `memcached::parse` finds the keys.
@@ -62,6 +64,11 @@ pub const fn range(first: usize, last: i32, step: usize) -> KeySpec {
 /// `at` holds the number of keys, which start at `first`.
 pub const fn numkeys(at: usize, first: usize) -> KeySpec {
     KeySpec::NumKeys { at, first }
+}
+
+/// As [`numkeys`], for commands that have their own words for a wrong number.
+pub const fn loose_numkeys(at: usize, first: usize) -> KeySpec {
+    KeySpec::LooseNumKeys { at, first }
 }
 
 impl KeySpec {
@@ -89,6 +96,7 @@ impl KeySpec {
             KeySpec::Range { first, last, step } => in_range(args.len(), first, last, step),
             KeySpec::NumKeys { at, first } => counted(args, at, first),
             KeySpec::Streams => Ok(streams(args)),
+            KeySpec::LooseNumKeys { at, first } => Ok(counted(args, at, first).unwrap_or_default()),
             KeySpec::Custom(find) => find(args),
         }
     }

@@ -2,7 +2,8 @@
 
 use super::flags::{Acl, Flags};
 use super::keys::{KeyError, KeyIndexes, KeySpec};
-use crate::resp::Args;
+use super::lookup;
+use crate::resp::{Args, parse_i64};
 
 /// How a proxy sends a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +51,23 @@ pub enum Merge {
     Custom,
 }
 
+/// A wait without an end; see [`CommandSpec::wait_ms`].
+pub const FOREVER: u64 = u64::MAX;
+
+/// Where a request says how long it may wait at the node; a negative index counts from the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// It does not wait.
+    Never,
+    /// This argument: seconds, which may have a fraction; 0 is for ever.
+    Seconds(i32),
+    /// As the command says that begins at this argument.
+    Inner(usize),
+    /// The argument after this word, which stands at this place or behind it: milliseconds; `forever`: 0 is for ever,
+    /// else 0 is not at all.
+    Word { word: &'static str, from: usize, forever: bool },
+}
+
 /// One row of the command table.
 #[derive(Debug, Clone, Copy)]
 pub struct CommandSpec {
@@ -64,6 +82,8 @@ pub struct CommandSpec {
     /// The categories that the flags do not imply; see [`CommandSpec::acl`].
     pub categories: Acl,
     pub route: Route,
+    /// How long a request of a blocking command may wait.
+    pub wait: Wait,
     pub merge: Merge,
     /// The group in the documentation: `string`, `hash`, ….
     pub group: &'static str,
@@ -87,6 +107,7 @@ pub const fn row(name: &'static str, arity: i32) -> CommandSpec {
         numkeys_error: None,
         categories: Acl::NONE,
         route: Route::Local,
+        wait: Wait::Never,
         merge: Merge::Single,
         group: "",
         since: "",
@@ -121,6 +142,11 @@ impl CommandSpec {
 
     pub const fn route(mut self, route: Route) -> Self {
         self.route = route;
+        self
+    }
+
+    pub const fn wait(mut self, wait: Wait) -> Self {
+        self.wait = wait;
         self
     }
 
@@ -177,6 +203,38 @@ impl CommandSpec {
             at += 1;
         }
         self
+    }
+
+    /// How long a request waits at the node if it must, in milliseconds ([`FOREVER`]: without an end); `None` when it
+    /// does not, or says so in a way that the node refuses.
+    pub fn wait_ms(&self, args: &Args<'_>) -> Option<u64> {
+        let ms = match self.wait {
+            Wait::Never => return None,
+            Wait::Inner(from) => {
+                let inner = args.tail(from);
+                let spec = lookup::resolve(&inner).ok()?.spec();
+                return if matches!(spec.wait, Wait::Inner(_)) { None } else { spec.wait_ms(&inner) };
+            }
+            Wait::Seconds(at) => {
+                let index =
+                    if at < 0 { args.len().checked_sub(at.unsigned_abs() as usize)? } else { at as usize };
+                let text = std::str::from_utf8(args.get(index)?).ok()?;
+                match text.parse::<f64>().ok().filter(|seconds| *seconds >= 0.0)? {
+                    0.0 => FOREVER,
+                    // Saturates.
+                    seconds => (seconds * 1000.0).ceil() as u64,
+                }
+            }
+            Wait::Word { word, from, forever } => {
+                let is = |index: &usize| {
+                    args.get(*index).is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes()))
+                };
+                let at = (from..args.len()).find(is)?;
+                let ms = u64::try_from(parse_i64(args.get(at + 1)?)?).ok()?;
+                if ms == 0 && forever { FOREVER } else { ms }
+            }
+        };
+        (ms > 0).then_some(ms)
     }
 
     /// Whether `count` arguments (the name included) are as many as the arity allows.

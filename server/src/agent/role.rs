@@ -36,7 +36,10 @@ pub async fn follow_maps(agent: Arc<Agent>, shutdown: Shutdown) {
         let worker = agent.clone();
         let taken = tokio::task::spawn_blocking(move || {
             worker.node.shard.set_view(view);
-            worker.repl.on_map(&worker.node, &map, boottime_ns())
+            let change = worker.repl.on_map(&worker.node, &map, boottime_ns());
+            // Slots may have gone elsewhere: who waits for a key of theirs asks there.
+            worker.node.blocked.nudge_all();
+            change
         });
         match taken.await {
             Ok(Some(Change::Lead { term, empty, .. })) => {

@@ -9,7 +9,7 @@ use super::output::ErrorForm;
 use super::pipeline::Pipeline;
 use crate::clients::Pause;
 use crate::exec::session::ReplyMode;
-use crate::exec::{Batch, Done, Flow, ReplyKind, Session};
+use crate::exec::{Batch, Done, Flow, Park, ReplyKind, Session};
 use crate::settings::Settings;
 use crate::store::Store;
 
@@ -132,9 +132,12 @@ pub fn silence(mode: ReplyMode, session: &mut Session, start: usize, out: &mut V
     }
     out.truncate(start);
     done.kind = ReplyKind::Local;
-    if let Flow::Park(_) = done.flow {
+    match &mut done.flow {
+        // It waits all the same: what it takes is taken, as in Redis.
+        Flow::Park(Park::Blocked { place, .. }) => place.silent = true,
         // Nobody waits for the end of the waiting either.
-        done.flow = Flow::Continue;
+        Flow::Park(_) => done.flow = Flow::Continue,
+        Flow::Continue | Flow::Close => {}
     }
 }
 

@@ -188,6 +188,7 @@ impl Node {
                     && let Some(old) = stripe.evict(victim.db, &key)
                 {
                     stripe.changed(victim.db, key.bytes);
+                    stripe.nudge_ready();
                     effects.delete(victim.db, key.bytes);
                     if !effects.is_empty() {
                         effects.take_record(self.shard.term().0, self.shard.next_offset(), records);

@@ -6,7 +6,8 @@ use torc_protocol::context::{Ack, ReadLevel};
 use torc_protocol::error as text;
 
 use super::{
-    Batch, CommandError, CommandResult, Cx, Depth, Done, Flow, ReplyKind, Request, Session, families, place,
+    Batch, CommandError, CommandResult, Cx, Depth, Done, Flow, Park, ReplyKind, Request, Session, families,
+    place,
 };
 use crate::shard::Role;
 use crate::store::Access;
@@ -49,33 +50,22 @@ impl<'n> Batch<'n, '_> {
         access: Access<'n>,
         out: &mut Vec<u8>,
     ) -> Result<Done, (CommandError, bool)> {
-        let spec = command.spec();
-        let kind = if spec.is_write() || request.fence.is_some() {
-            ReplyKind::Write
-        } else if !spec.keys.is_none() || place::whole_store(spec) {
-            ReplyKind::Read
-        } else {
-            ReplyKind::Local
-        };
+        let kind = kind_of(command, &request);
         let ack = self.effective_ack(command, &request);
-        self.apply_with(session, request, access, out, (kind, ack), |cx| {
-            if let Some(token) = request.fence {
-                let keys = spec.find_keys(&request.args).map_err(|e| CommandError::from(e.to_string()))?;
-                let keys = keys.iter().filter_map(|&index| request.args.get(index));
-                families::lock::check_fences(cx, None, token, keys)?;
-            }
-            families::dispatch(cx, command, &request.args)
+        self.apply_with(session, request, access, out, (command, kind, ack), |cx| {
+            run_fenced(cx, command, &request)
         })
     }
 
-    /// Runs `run` on the locked stripes, records its effects as one record and works out the reply's barrier.
+    /// Runs `run` on the locked stripes, records its effects as one record, serves those who wait for what it made
+    /// ready and works out the reply's barrier.
     pub(super) fn apply_with(
         &mut self,
         session: &mut Session,
         request: Request<'_>,
         mut access: Access<'n>,
         out: &mut Vec<u8>,
-        (kind, ack): (ReplyKind, Ack),
+        (command, kind, ack): (Command, ReplyKind, Ack),
         run: impl FnOnce(&mut Cx<'_, '_>) -> CommandResult,
     ) -> Result<Done, (CommandError, bool)> {
         let reply_at = out.len();
@@ -84,6 +74,43 @@ impl<'n> Batch<'n, '_> {
             Ok(Some(done)) => return Ok(done),
             Err(error) => return Err((error, false)),
         }
+        let Ran { mut access, mut flow, offset, dirty, wake, result } =
+            self.run_locked(session, &request, access, out, run);
+        if dirty > 0 || offset != 0 || kind == ReplyKind::Write {
+            self.growth += access.take_growth();
+        }
+        if access.any_ready() {
+            self.serve_ready(&mut access);
+        }
+        if result.is_ok()
+            && let Flow::Park(Park::Keys(block)) = flow
+        {
+            flow = self
+                .enqueue(session, command, &request, *block, &mut access)
+                .map_err(|error| (error, false))?;
+        }
+        drop(access);
+        self.tell();
+        if !wake.is_empty() {
+            self.node.locks.wake(&wake, offset);
+        }
+        match result {
+            Ok(()) => Ok(self.done(&request, (kind, ack), flow, (offset, dirty), out, reply_at)),
+            Err(error) => Err((error, true)),
+        }
+    }
+
+    /// Runs `run` on the locked stripes and records its effects as one record; the stripes stay locked.
+    #[inline]
+    pub(super) fn run_locked(
+        &mut self,
+        session: &mut Session,
+        request: &Request<'_>,
+        access: Access<'n>,
+        out: &mut Vec<u8>,
+        run: impl FnOnce(&mut Cx<'_, '_>) -> CommandResult,
+    ) -> Ran<'n> {
+        let reply_at = out.len();
         let mut cx = Cx {
             node: self.node,
             access,
@@ -110,7 +137,7 @@ impl<'n> Batch<'n, '_> {
             self.exec.stats.changes.add(dirty);
         }
         let error = result.as_ref().err();
-        self.remember(session, &request, &mut access, error, dirty > 0, (&mut *out, reply_at));
+        self.remember(session, request, &mut access, error, dirty > 0, (&mut *out, reply_at));
         // Still under the stripes' locks: the record's place in the history is the order of execution.
         let offset = if self.exec.effects.is_empty() {
             0
@@ -119,19 +146,23 @@ impl<'n> Batch<'n, '_> {
             self.exec.effects.take_record(self.term, offset, &mut self.exec.records);
             offset
         };
-        if dirty > 0 || offset != 0 || kind == ReplyKind::Write {
-            self.growth += access.take_growth();
-        }
-        drop(access);
-        if !wake.is_empty() {
-            self.node.locks.wake(&wake, offset);
-        }
         if offset != 0 {
             session.last_write = offset;
         }
-        if let Err(error) = result {
-            return Err((error, true));
-        }
+        Ran { access, flow, offset, dirty, wake, result }
+    }
+
+    /// What the reply at `reply_at` of a request that was executed depends on.
+    #[inline]
+    pub(super) fn done(
+        &self,
+        request: &Request<'_>,
+        (kind, ack): (ReplyKind, Ack),
+        flow: Flow,
+        (offset, dirty): (u64, u64),
+        out: &mut Vec<u8>,
+        reply_at: usize,
+    ) -> Done {
         let kind = match kind {
             // A script that wrote, a script that was loaded.
             ReplyKind::Local | ReplyKind::Read if offset != 0 && dirty > 0 => ReplyKind::Write,
@@ -151,8 +182,43 @@ impl<'n> Batch<'n, '_> {
         if request.want_position && offset != 0 {
             insert_position(out, reply_at, self.term, offset);
         }
-        Ok(Done { flow, kind, barrier, deadline_ms: request.deadline_ms })
+        Done { flow, kind, barrier, deadline_ms: request.deadline_ms }
     }
+}
+
+/// What came of running a command.
+pub(super) struct Ran<'n> {
+    pub(super) access: Access<'n>,
+    pub(super) flow: Flow,
+    /// Of its record; 0: it has none.
+    pub(super) offset: u64,
+    pub(super) dirty: u64,
+    pub(super) wake: Outcome,
+    pub(super) result: CommandResult,
+}
+
+/// What kind of reply a command gives.
+#[inline]
+pub(super) fn kind_of(command: Command, request: &Request<'_>) -> ReplyKind {
+    let spec = command.spec();
+    if spec.is_write() || request.fence.is_some() {
+        ReplyKind::Write
+    } else if !spec.keys.is_none() || place::whole_store(spec) {
+        ReplyKind::Read
+    } else {
+        ReplyKind::Local
+    }
+}
+
+/// Runs a command's handler, behind the check of the request's fence.
+#[inline]
+pub(super) fn run_fenced(cx: &mut Cx<'_, '_>, command: Command, request: &Request<'_>) -> CommandResult {
+    if let Some(token) = request.fence {
+        let keys = command.spec().find_keys(&request.args).map_err(|e| CommandError::from(e.to_string()))?;
+        let keys = keys.iter().filter_map(|&index| request.args.get(index));
+        families::lock::check_fences(cx, None, token, keys)?;
+    }
+    families::dispatch(cx, command, &request.args)
 }
 
 /// Puts the (term, offset) attribute in front of a reply that was written at `at`.

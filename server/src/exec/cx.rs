@@ -10,7 +10,8 @@ use torc_runtime::random::split_mix;
 
 use super::error::CommandError;
 use super::session::Session;
-use super::{Flow, Now};
+use super::{Flow, Now, Park};
+use crate::blocked::Block;
 use crate::effect::EffectWriter;
 use crate::node::Node;
 use crate::notify::Class;
@@ -571,6 +572,18 @@ impl Cx<'_, '_> {
         Some(meta)
     }
 
+    /// Nothing can be served now: the request waits for its keys, and its handler runs again when one of them may
+    /// bring something. Inside MULTI and in scripts nothing waits: the null is written at once.
+    ///
+    /// See [`crate::blocked`] for what a handler has to keep in mind.
+    pub fn block(&mut self, block: Block) {
+        if self.depth == Depth::Command {
+            self.flow = Flow::Park(Park::Keys(Box::new(block)));
+        } else {
+            block.null.write(&mut self.reply());
+        }
+    }
+
     /// Runs `then` in another database.
     pub fn in_database<R>(&mut self, db: u8, then: impl FnOnce(&mut Self) -> R) -> R {
         let here = std::mem::replace(&mut self.db, db);
@@ -643,6 +656,7 @@ impl Cx<'_, '_> {
         let one = self.node.store.access_one(slot)?;
         let outer = std::mem::replace(&mut self.access, one);
         let result = visit(self);
+        self.access.nudge_ready();
         let growth = self.access.take_growth();
         self.node.store.report_growth(growth);
         self.access = outer;

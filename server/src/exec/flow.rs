@@ -1,5 +1,7 @@
 //! What became of a request: what its connection does next, and what its reply depends on.
 
+use crate::blocked::{Block, Null, Place};
+
 /// What a connection does after a request.
 #[derive(Debug)]
 pub enum Flow {
@@ -31,6 +33,17 @@ pub enum Park {
         ticket: u64,
         /// How long at most.
         timeout_ms: u64,
+    },
+    /// A blocking command that found nothing: the executor puts it into the queues of its keys.
+    Keys(Box<Block>),
+    /// A blocking command that stands in its queues.
+    Blocked {
+        /// Its place in them.
+        place: Place,
+        /// `None`: no limit.
+        timeout_ms: Option<u64>,
+        /// What is answered when the time is over.
+        null: Null,
     },
     /// CLIENT PAUSE, DEBUG SLEEP: nothing but time.
     Sleep {

@@ -147,7 +147,7 @@ impl<'n> Batch<'n, '_> {
             _ => ReplyKind::Local,
         };
         let ack = self.effective_ack(command, &envelope);
-        self.apply_with(session, envelope, access, out, (kind, ack), |cx| {
+        self.apply_with(session, envelope, access, out, (MC, kind, ack), |cx| {
             let at = cx.out.len();
             let result = memcached::execute(cx, request, !bulk);
             if !bulk {

@@ -19,6 +19,7 @@ pub(crate) mod parse;
 mod place;
 mod repeat;
 mod request;
+mod serve;
 pub mod session;
 pub mod testing;
 mod transaction;
@@ -47,6 +48,7 @@ pub use error::CommandError;
 pub use flow::{Done, Flow, Park, ReplyKind};
 pub use place::Slots;
 use request::Request;
+pub use serve::Retry;
 pub use session::Session;
 
 /// A worker's own tools for executing commands.
@@ -60,6 +62,8 @@ pub struct Executor {
     scripts: Engine,
     /// Commands of the batch under way that share its time.
     ran: Vec<Command>,
+    /// Answers of waiters that the command under way has served, told once its stripes are free.
+    told: Vec<serve::Telling>,
     /// Where commands that may be slow are timed one by one; `None`: nowhere.
     clock_ns: Option<fn() -> u64>,
 }
@@ -75,6 +79,7 @@ impl Executor {
             rng: seed,
             scripts: Engine::default(),
             ran: Vec::new(),
+            told: Vec::new(),
             clock_ns: None,
         }
     }

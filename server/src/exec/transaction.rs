@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use torc_protocol::command::{Command, Flags, reply_may_be_repeated};
+use torc_protocol::command::{Command, Flags, TransactionCommand, reply_may_be_repeated};
 use torc_protocol::error as text;
 use torc_protocol::resp::{Args, OwnedArgs, ReplyWriter};
 use torc_protocol::slot::key_slot;
@@ -12,6 +12,8 @@ use super::{Ack, Batch, CommandError, Done, Request, families, place};
 use crate::exec::{Depth, Flow, ReplyKind};
 use crate::shard::Role;
 use crate::store::{Access, Entry};
+
+const EXEC: Command = Command::Transactions(TransactionCommand::Exec);
 
 /// Puts a checked request into the open transaction.
 pub fn queue(session: &mut Session, command: Command, args: &Args<'_>, out: &mut Vec<u8>) -> Done {
@@ -177,7 +179,7 @@ impl<'n> Batch<'n, '_> {
         let commands = transaction.queue.iter().map(|q| (q.command, q.args.view()));
         let stats = self.exec.stats.clone();
         let kind = if writes.is_some() { ReplyKind::Write } else { ReplyKind::Read };
-        self.apply_with(session, request, access, out, (kind, writes.unwrap_or(Ack::Primary)), |cx| {
+        self.apply_with(session, request, access, out, (EXEC, kind, writes.unwrap_or(Ack::Primary)), |cx| {
             // Here, not before: what is put in front of the reply goes in front of the array.
             cx.reply().array(transaction.queue.len());
             cx.depth = Depth::Transaction;

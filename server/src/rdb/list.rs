@@ -2,7 +2,7 @@
 
 use super::{Source, put_len, put_string, types};
 use crate::effect::DecodeError;
-use crate::store::value::ListValue;
+use crate::store::value::{End, ListValue};
 use crate::store::{Collection, Env, Value};
 
 /// Appends the value with its type byte.
@@ -18,7 +18,7 @@ pub fn write(value: &ListValue, out: &mut Vec<u8>) {
 pub fn read(source: &mut Source<'_>, _env: &Env) -> Result<Value, DecodeError> {
     let mut value = ListValue::default();
     for _ in 0..source.count()? {
-        value.push(&source.string()?);
+        value.push(End::Back, &source.string()?);
     }
     Ok(value.into_value())
 }

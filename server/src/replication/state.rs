@@ -181,12 +181,17 @@ impl Replication {
             }
             Some(Change::Follow { term, .. }) => {
                 state.sync = None;
+                // Those who read from a replica (XREAD BLOCK) may stay.
+                if node.shard.role() == Role::Primary {
+                    node.blocked.send_away();
+                }
                 node.shard.set_role(&closed, Role::Replica, term);
                 node.locks.end_term();
             }
             Some(Change::Leave) => {
                 state.sync = None;
                 node.shard.set_role(&closed, Role::Joining, Term::NONE);
+                node.blocked.send_away();
                 node.clear_store();
                 state.backlog.restart(0);
                 state.member = None;
@@ -210,6 +215,7 @@ impl Replication {
             let term = node.shard.term();
             node.shard.set_role(&closed, Role::Replica, term);
             node.locks.end_term();
+            node.blocked.send_away();
         }
         state.publish(node);
         drop(state);

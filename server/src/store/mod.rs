@@ -255,6 +255,24 @@ impl Access<'_> {
         self.guards.iter_mut().map(|(i, g)| (*i, &mut **g))
     }
 
+    /// Whether a key of the held stripes is ready that somebody waits for.
+    #[inline]
+    pub fn any_ready(&self) -> bool {
+        self.guards.iter().any(|(_, stripe)| stripe.first_ready().is_some())
+    }
+
+    /// Takes the key that became ready first among those that somebody waits for.
+    pub fn take_ready(&mut self) -> Option<(u8, Box<[u8]>)> {
+        let first = self.guards.iter_mut().filter(|(_, stripe)| stripe.first_ready().is_some());
+        let (_, stripe) = first.min_by_key(|(_, stripe)| stripe.first_ready())?;
+        stripe.queues()?.take_ready()
+    }
+
+    /// See [`Stripe::nudge_ready`].
+    pub fn nudge_ready(&mut self) {
+        self.guards.iter_mut().for_each(|(_, stripe)| stripe.nudge_ready());
+    }
+
     /// What the held stripes have grown by since they were last asked.
     pub fn take_growth(&mut self) -> isize {
         self.guards.iter_mut().map(|(_, g)| g.take_growth()).sum()

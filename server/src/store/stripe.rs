@@ -16,6 +16,7 @@ use super::hash::KeyHasher;
 use super::records::{Record, Records, Slab, Thrift};
 use super::remembered::Remembered;
 use super::value::Value;
+use crate::blocked::{Queues, Waiter};
 
 /// Databases that SELECT knows.
 pub const DATABASES: usize = 16;
@@ -74,6 +75,8 @@ pub struct Stripe {
     parts: Vec<Part>,
     expiry: ExpiryIndex,
     watchers: AHashMap<(u8, Box<[u8]>), Vec<WatchFlag>>,
+    /// Queues of requests that wait for a key; most stripes have none.
+    blocked: Option<Box<Queues>>,
     /// Number of watched keys at which those of closed connections are looked for.
     sweep_at: usize,
     /// Fencing registers by slot; most stripes never have any.
@@ -91,6 +94,7 @@ impl Stripe {
             parts: Vec::new(),
             expiry: ExpiryIndex::default(),
             watchers: AHashMap::new(),
+            blocked: None,
             sweep_at: SWEEP_MIN,
             fences: None,
             remembered: None,
@@ -299,9 +303,10 @@ impl Stripe {
         self.version = self.version.max(version);
     }
 
-    /// Raises the flags of those who watch this key.
+    /// Raises the flags of those who watch this key, and notes it as ready for those who wait for it.
     #[inline]
     pub fn changed(&mut self, db: u8, key: &[u8]) {
+        self.ready(db, key);
         if !self.watchers.is_empty()
             && let Some(flags) = self.watchers.remove(&(db, Box::from(key)))
         {
@@ -333,6 +338,48 @@ impl Stripe {
         flags.retain(|f| !Arc::ptr_eq(f, flag));
         if flags.is_empty() {
             self.watchers.remove(&(db, Box::from(key)));
+        }
+    }
+
+    /// The key may bring something to those who wait for it.
+    #[inline]
+    pub fn ready(&mut self, db: u8, key: &[u8]) {
+        if let Some(queues) = &mut self.blocked {
+            queues.touched(db, key);
+        }
+    }
+
+    /// Puts a waiter at the end of a key's queue.
+    pub fn enqueue(&mut self, key: &[u8], waiter: &Arc<Waiter>) {
+        self.blocked.get_or_insert_default().push(key, waiter);
+    }
+
+    /// Takes a waiter out of a key's queue.
+    pub fn leave(&mut self, db: u8, key: &[u8], ticket: u64) {
+        if let Some(queues) = &mut self.blocked {
+            queues.leave(db, key, ticket);
+            if queues.is_empty() {
+                self.blocked = None;
+            }
+        }
+    }
+
+    /// The queues of keys that somebody waits for, if there are any.
+    pub fn queues(&mut self) -> Option<&mut Queues> {
+        self.blocked.as_deref_mut()
+    }
+
+    /// When the first key became ready that somebody waits for; `None`: there is none.
+    #[inline]
+    pub fn first_ready(&self) -> Option<u64> {
+        self.blocked.as_ref()?.first_ready()
+    }
+
+    /// Whoever changed keys outside of a command lets those who wait for them try by themselves.
+    #[inline]
+    pub fn nudge_ready(&mut self) {
+        if let Some(queues) = &mut self.blocked {
+            queues.nudge_ready();
         }
     }
 
@@ -452,6 +499,9 @@ impl Stripe {
     pub fn flush(&mut self, db: Option<u8>) -> Vec<Entries> {
         let hasher = self.hasher;
         let mut taken = Vec::new();
+        if let Some(queues) = &mut self.blocked {
+            queues.touched_all(db);
+        }
         if !self.watchers.is_empty() {
             (0..DATABASES as u8)
                 .filter(|n| db.is_none_or(|db| db == *n))
@@ -472,6 +522,10 @@ impl Stripe {
     /// Exchanges two databases.
     pub fn swap(&mut self, a: u8, b: u8) {
         self.part(a.max(b));
+        if let Some(queues) = &mut self.blocked {
+            queues.touched_all(Some(a));
+            queues.touched_all(Some(b));
+        }
         self.changed_all(a, Some(b));
         self.changed_all(b, Some(a));
         self.parts.swap(a as usize, b as usize);

@@ -8,11 +8,12 @@ family! {
     /// Commands about locks and fences.
     LockCommand, "lock", Acl::LOCK;
     Fence = row("fence", -4).flags(Flags::WRITE.or(Flags::TORC).or(Flags::MOVABLEKEYS))
-        .keys(KeySpec::Custom(keys::fenced)).route(Route::Key).since("torc 0.1.0")
+        .keys(KeySpec::Custom(keys::fenced)).route(Route::Key).wait(Wait::Inner(3)).since("torc 0.1.0")
         .complexity("That of the inner command.").usage("name token command [argument ...]")
         .summary("Executes a command unless its keys have seen a higher fencing token.");
     LockAcquire = row("lock.acquire", -4).flags(CHANGE.or(Flags::DENYOOM).or(Flags::BLOCKING)).keys(one(1))
-        .route(Route::Key).since("torc 0.1.0").complexity("O(1), O(N) with N waiters when it waits")
+        .route(Route::Key).wait(Wait::Word { word: "WAIT", from: 4, forever: false })
+        .since("torc 0.1.0").complexity("O(1), O(N) with N waiters when it waits")
         .usage("name TTL milliseconds [WAIT milliseconds] [SHARED] [REQID id] [OWNER text]")
         .summary("Takes a lock and gives its fencing token and remaining time.");
     LockExtend = row("lock.extend", -4).flags(CHANGE).keys(one(1)).route(Route::Key).since("torc 0.1.0")

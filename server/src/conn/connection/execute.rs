@@ -10,8 +10,10 @@ use super::super::dialect::Step;
 use super::super::output::{Mark, Output};
 use super::super::park::Parked;
 use super::Connection;
+use crate::blocked::Depends;
 use crate::clients::flag;
-use crate::exec::{Batch, Done, Flow, Park, ReplyKind};
+use crate::exec::{Batch, Done, Flow, ReplyKind};
+use crate::node::Node;
 
 /// Requests of one batch: they share the clock, the gate and one write.
 const BATCH_REQUESTS: usize = 128;
@@ -98,7 +100,9 @@ impl Connection {
                     self.at += consumed;
                     served += 1;
                     if let Some(term) = batch.lease_term() {
-                        mark(&mut self.output, start, term, &done, now.boottime_ns, node);
+                        let Done { kind, barrier, deadline_ms, .. } = done;
+                        let depends = Depends { kind, term, barrier, deadline_ms };
+                        mark(&mut self.output, start, &depends, now.boottime_ns, node);
                     }
                     match done.flow {
                         Flow::Continue => {}
@@ -108,12 +112,8 @@ impl Connection {
                             break;
                         }
                         Flow::Park(park) => {
-                            // A grant that comes later depends on the lease as any reply to a write.
-                            self.parked_term = match &park {
-                                Park::Lock { .. } => batch.lease_term(),
-                                Park::Replicas { .. } | Park::Sleep { .. } => None,
-                            };
-                            self.parked = Some(Parked::new(&worker, park, self.session.version));
+                            let (version, term) = (self.session.version, batch.lease_term());
+                            self.parked = Some(Parked::new(&worker, park, version, term));
                             self.client.set_flag(flag::BLOCKED, true);
                             node.clients.blocked.fetch_add(1, Ordering::Relaxed);
                             more = false;
@@ -147,22 +147,22 @@ impl Connection {
     }
 }
 
-/// Notes what a reply depends on until it is sent.
-fn mark(output: &mut Output, start: usize, term: u64, done: &Done, now_ns: u64, node: &crate::node::Node) {
+/// Notes what the reply from `start` on depends on until it is sent.
+pub(super) fn mark(output: &mut Output, start: usize, depends: &Depends, now_ns: u64, node: &Node) {
     // A reply that nobody gets depends on nothing.
-    if done.kind == ReplyKind::Local || start == output.bytes.len() {
+    if depends.kind == ReplyKind::Local || start == output.bytes.len() {
         return;
     }
-    let deadline_ms = match done.deadline_ms {
-        0 if done.barrier == 0 => 0,
+    let deadline_ms = match depends.deadline_ms {
+        0 if depends.barrier == 0 => 0,
         0 => node.settings.load().ack_timeout_ms,
         ms => ms,
     };
     output.mark(Mark {
         range: start..output.bytes.len(),
-        kind: done.kind,
-        term,
-        barrier: done.barrier,
+        kind: depends.kind,
+        term: depends.term,
+        barrier: depends.barrier,
         deadline_ns: now_ns.saturating_add(u64::from(deadline_ms) * 1_000_000),
     });
 }

@@ -34,11 +34,12 @@ use torc_runtime::listen::{PeerAddr, SocketOptions, Stream};
 use super::Protocol;
 use super::balance::Rate;
 use super::dialect::Dialect;
-use super::output::{Mark, Output, Wait};
+use super::output::{Output, Wait};
 use super::park::Parked;
 use super::worker::Worker;
+use crate::blocked::Answer;
 use crate::clients::{Client, flag};
-use crate::exec::{ReplyKind, Session};
+use crate::exec::Session;
 use crate::settings::Settings;
 pub use moving::{Moving, resume};
 use stranger::DENIED;
@@ -95,8 +96,6 @@ struct Connection {
     at: usize,
     output: Output,
     parked: Option<Parked>,
-    /// The term of the lease that the parked request's reply depends on.
-    parked_term: Option<u64>,
     /// Held back by CLIENT PAUSE until then.
     held: Option<Pin<Box<Sleep>>>,
     /// What the head of the output waits for, and when it stops waiting.
@@ -194,7 +193,6 @@ impl Connection {
             input: Vec::new(),
             at: 0,
             parked: None,
-            parked_term: None,
             held: None,
             barred: None,
             soft_since_ms: 0,
@@ -285,26 +283,24 @@ impl Connection {
     /// Looks after what the connection waits for beside its socket; true when something ended.
     fn poll_waiting(&mut self, cx: &mut Context<'_>) -> bool {
         if let Some(parked) = &mut self.parked {
-            let reply = match self.client.take_unblock() {
-                Some(how) => Some(parked.unblocked(how)),
+            let unblocked = self.client.take_unblock().and_then(|how| parked.unblocked(how));
+            let answer = match unblocked {
+                Some(bytes) => Some(Answer { bytes, depends: parked.depends, offset: 0 }),
                 None => match parked.waiting.as_mut().poll(cx) {
-                    Poll::Ready(reply) => Some(reply),
+                    Poll::Ready(answer) => Some(answer),
                     Poll::Pending => None,
                 },
             };
-            if let Some(reply) = reply {
+            if let Some(answer) = answer {
                 self.unpark();
                 let start = self.output.bytes.len();
-                self.output.bytes.extend_from_slice(&reply);
-                if let Some(term) = self.parked_term.take() {
-                    let range = start..self.output.bytes.len();
-                    self.output.mark(Mark {
-                        range,
-                        kind: ReplyKind::Write,
-                        term,
-                        barrier: 0,
-                        deadline_ns: 0,
-                    });
+                self.output.bytes.extend_from_slice(&answer.bytes);
+                if answer.offset != 0 {
+                    self.session.last_write = answer.offset;
+                }
+                if let Some(depends) = answer.depends {
+                    let node = &self.worker.node;
+                    execute::mark(&mut self.output, start, &depends, clock::boottime_ns(), node);
                 }
                 return true;
             }

@@ -11,7 +11,7 @@ mod sorted_set;
 pub mod stream;
 
 pub use hash::{HashChange, HashValue};
-pub use list::ListValue;
+pub use list::{End, ListChange, ListValue};
 pub use set::{Ints, Member, MemberList, SetChange, SetValue};
 pub use sorted_set::SortedSetValue;
 pub use stream::StreamValue;
@@ -96,6 +96,18 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The kind of a value; `None` for a string.
+    pub fn of(value: ValueRef<'_>) -> Option<Kind> {
+        match value {
+            ValueRef::String(_) => None,
+            ValueRef::Hash(_) => Some(Kind::Hash),
+            ValueRef::List(_) => Some(Kind::List),
+            ValueRef::Set(_) => Some(Kind::Set),
+            ValueRef::SortedSet(_) => Some(Kind::SortedSet),
+            ValueRef::Stream(_) => Some(Kind::Stream),
+        }
+    }
+
     /// The kind of this number.
     pub fn from_number(number: u8) -> Option<Kind> {
         [Kind::Hash, Kind::List, Kind::Set, Kind::SortedSet, Kind::Stream]
