@@ -66,6 +66,34 @@ fn hashes_of_all_forms() {
 }
 
 #[test]
+fn sorted_sets_of_all_forms() {
+    let expected = vec![(b"a".to_vec(), -1.0), (b"12".to_vec(), 1.5)];
+    let elements = |value: Value| {
+        let Value::SortedSet(set) = value else { panic!("not a sorted set") };
+        set.iter().map(|(m, s)| (m.to_vec(), s)).collect::<Vec<_>>()
+    };
+    let mut listpack = ListpackWriter::new();
+    [&b"a"[..], b"-1", b"12", b"1.5"].iter().for_each(|item| listpack.push(item));
+    let mut packed = vec![types::SORTED_SET_LISTPACK];
+    put_string(&mut packed, &listpack.finish());
+    let mut plain = b"\x05\x02\xc0\x0c".to_vec();
+    put_double(&mut plain, 1.5);
+    plain.extend_from_slice(b"\x01a");
+    put_double(&mut plain, -1.0);
+    for bytes in [&packed[..], &plain, b"\x03\x02\xc0\x0c\x031.5\x01a\x02-1"] {
+        let value = read_value(bytes, &env()).unwrap();
+        let mut out = Vec::new();
+        write_value(value.view(), &mut out);
+        assert_eq!(out, plain);
+        assert_eq!(elements(value), expected);
+    }
+    // None, a member twice, NaN.
+    assert!(read_value(b"\x05\0", &env()).is_err());
+    assert!(read_value(b"\x03\x02\x01a\x011\x01a\x011", &env()).is_err());
+    assert!(read_value(b"\x03\x01\x01a\xfd", &env()).is_err());
+}
+
+#[test]
 fn doubles() {
     let mut bytes = Vec::new();
     put_double(&mut bytes, -1.5);

@@ -14,6 +14,7 @@ pub mod marks;
 pub mod prefetch;
 pub mod records;
 pub mod remembered;
+pub mod segments;
 pub mod stripe;
 pub mod table;
 pub mod value;

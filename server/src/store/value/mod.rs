@@ -13,7 +13,7 @@ pub mod stream;
 pub use hash::{HashChange, HashValue};
 pub use list::{End, ListChange, ListValue};
 pub use set::{Ints, Member, MemberList, SetChange, SetValue};
-pub use sorted_set::SortedSetValue;
+pub use sorted_set::{LexBound, LexRange, ScoreRange, SortedSetChange, SortedSetValue};
 pub use stream::StreamValue;
 
 use super::hash::KeyHasher;
