@@ -38,6 +38,12 @@ pub const MSET_ARITY: &str = "ERR wrong number of arguments for 'mset' command";
 pub const EXPIRE_NX_OR_XX: &str = "ERR NX and XX, GT or LT options at the same time are not compatible";
 pub const EXPIRE_GT_OR_LT: &str = "ERR GT and LT options at the same time are not compatible";
 
+pub const SCORE_RANGE: &str = "ERR min or max is not a float";
+pub const LEX_RANGE: &str = "ERR min or max not valid string range item";
+pub const NUMKEYS_ABOVE_0: &str = "ERR numkeys should be greater than 0";
+pub const COUNT_ABOVE_0: &str = "ERR count should be greater than 0";
+pub const LIMIT_NEGATIVE: &str = "ERR LIMIT can't be negative";
+
 pub const GETKEYS_ARITY: &str = "ERR Invalid number of arguments specified for command";
 pub const GETKEYS_UNKNOWN: &str = "ERR Invalid command specified";
 pub const GETKEYS_NONE: &str = "ERR The command has no key arguments";

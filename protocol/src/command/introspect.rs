@@ -113,7 +113,13 @@ fn key_specification(spec: &CommandSpec, reply: &mut ReplyWriter<'_>) {
             let first = first as i64 - at as i64;
             (at, "keynum", [("keynumidx", 0), ("firstkey", first), ("keystep", 1)])
         }
-        KeySpec::None | KeySpec::Streams | KeySpec::Custom(_) | KeySpec::Memcached => return reply.set(0),
+        KeySpec::None
+        | KeySpec::Streams
+        | KeySpec::Found { .. }
+        | KeySpec::Custom(_)
+        | KeySpec::Memcached => {
+            return reply.set(0);
+        }
     };
     reply.set(1);
     reply.map(3);

@@ -45,6 +45,9 @@ pub enum KeySpec {
     Streams,
     /// The same; a number that is none, or too large, means that there are no keys: the handler says what is wrong.
     LooseNumKeys { at: usize, first: usize },
+    /// `first` is a key (0: none); `find` gives all of them, in the order of the arguments, and none where the command
+    /// will refuse its arguments in its own words.
+    Found { first: usize, find: fn(&Args<'_>) -> KeyIndexes },
     /// The command has its own way.
     Custom(fn(&Args<'_>) -> Result<KeyIndexes, KeyError>),
     /// A memcached request line: `memcached::parse` finds the keys.
@@ -78,6 +81,7 @@ impl KeySpec {
     pub fn first(&self, args: &Args<'_>) -> Option<usize> {
         match *self {
             KeySpec::Range { first, .. } => (first < args.len()).then_some(first),
+            KeySpec::Found { first, .. } if first > 0 => (first < args.len()).then_some(first),
             _ => None,
         }
     }
@@ -97,6 +101,7 @@ impl KeySpec {
             KeySpec::NumKeys { at, first } => counted(args, at, first),
             KeySpec::Streams => Ok(streams(args)),
             KeySpec::LooseNumKeys { at, first } => Ok(counted(args, at, first).unwrap_or_default()),
+            KeySpec::Found { find, .. } => Ok(find(args)),
             KeySpec::Custom(find) => find(args),
         }
     }
@@ -105,6 +110,7 @@ impl KeySpec {
     pub fn as_range(&self) -> (i64, i64, i64) {
         match *self {
             KeySpec::Range { first, last, step } => (first as i64, i64::from(last), step as i64),
+            KeySpec::Found { first, .. } if first > 0 => (first as i64, first as i64, 1),
             _ => (0, 0, 0),
         }
     }
@@ -177,6 +183,76 @@ fn streams(args: &Args<'_>) -> KeyIndexes {
     KeyIndexes::new()
 }
 
+/// The keys that follow their number at `at`.
+fn listed(args: &Args<'_>, at: usize) -> KeyIndexes {
+    let count = args.get(at).and_then(parse_i64).and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+    let first = at + 1;
+    if count > args.len().saturating_sub(first) {
+        KeyIndexes::new()
+    } else {
+        (first..first + count).collect()
+    }
+}
+
+/// `ZUNION numkeys key …`
+pub(super) fn listed_at_1(args: &Args<'_>) -> KeyIndexes {
+    listed(args, 1)
+}
+
+/// `BZMPOP timeout numkeys key …`
+pub(super) fn listed_at_2(args: &Args<'_>) -> KeyIndexes {
+    listed(args, 2)
+}
+
+/// `ZUNIONSTORE destination numkeys key …`
+pub(super) fn stored_from_list(args: &Args<'_>) -> KeyIndexes {
+    let mut keys = listed(args, 2);
+    if !keys.is_empty() {
+        keys.insert(0, 1);
+    }
+    keys
+}
+
+/// `GEORADIUS key … [STORE key] [STOREDIST key]`; the last of them counts.
+pub(super) fn geo_radius(args: &Args<'_>) -> KeyIndexes {
+    let words: [&[u8]; 2] = [b"STORE", b"STOREDIST"];
+    stored_after(args, 5, |word| words.iter().any(|w| word.eq_ignore_ascii_case(w)).then_some(1).ok_or(0))
+}
+
+/// `SORT key [BY pattern] [LIMIT offset count] [GET pattern …] [STORE key]`; the last of them counts.
+pub(super) fn sort(args: &Args<'_>) -> KeyIndexes {
+    stored_after(args, 2, |word| {
+        let is = |name: &[u8]| word.eq_ignore_ascii_case(name);
+        match () {
+            () if is(b"STORE") => Ok(1),
+            () if is(b"LIMIT") => Err(2),
+            () if is(b"GET") || is(b"BY") => Err(1),
+            () => Err(0),
+        }
+    })
+}
+
+/// Argument 1 and the one behind the last word from `at` on that `word` says is followed by a key: it answers how many
+/// arguments belong to a word, `Ok` where they are a key.
+fn stored_after(args: &Args<'_>, mut at: usize, word: impl Fn(&[u8]) -> Result<usize, usize>) -> KeyIndexes {
+    let mut keys = KeyIndexes::from_slice(&[1]);
+    while let Some(arg) = args.get(at) {
+        let skip = match word(arg) {
+            Ok(skip) => {
+                if at + 1 < args.len() {
+                    keys.truncate(1);
+                    keys.push(at + 1);
+                }
+                skip
+            }
+            Err(skip) => skip,
+        };
+        at += 1 + skip;
+    }
+    keys
+}
+
+/// `BITOP operation
 /// `BITOP operation destination source [source …]`, `LCS a b …` and the like need no own way: this one is for
 /// `FENCE key-lock token command …`.
 pub(super) fn fenced(args: &Args<'_>) -> Result<KeyIndexes, KeyError> {
@@ -234,6 +310,22 @@ mod tests {
         {
             assert_eq!(find(spec, line), Ok(vec![]), "{line}");
         }
+    }
+
+    #[test]
+    fn keys_that_are_found() {
+        let spec = |find| KeySpec::Found { first: 1, find };
+        assert_eq!(find(spec(listed_at_1), "zunion 2 a b weights 1 2"), Ok(vec![2, 3]));
+        assert_eq!(find(spec(listed_at_1), "zunion 3 a b"), Ok(vec![]));
+        assert_eq!(find(spec(listed_at_1), "zunion x a b"), Ok(vec![]));
+        assert_eq!(find(spec(stored_from_list), "zunionstore d 2 a b"), Ok(vec![1, 3, 4]));
+        assert_eq!(find(spec(stored_from_list), "zunionstore d -1 a b"), Ok(vec![]));
+        assert_eq!(find(spec(listed_at_2), "bzmpop 0 1 a min"), Ok(vec![3]));
+        assert_eq!(find(spec(sort), "sort k by store get store limit 0 store"), Ok(vec![1]));
+        assert_eq!(find(spec(sort), "sort k store a desc store b"), Ok(vec![1, 6]));
+        assert_eq!(find(spec(sort), "sort k store"), Ok(vec![1]));
+        assert_eq!(find(spec(geo_radius), "georadius k 1 2 3 km storedist d"), Ok(vec![1, 7]));
+        assert_eq!(find(spec(geo_radius), "georadiusbymember k m 3 km store a store b"), Ok(vec![1, 8]));
     }
 
     #[test]

@@ -132,7 +132,10 @@ mod tests {
 
     #[test]
     fn what_is_no_score() {
-        for text in ["", " 1", "1 ", "1e", "nan", "-nan", "x", "1e400", "1e-400", "0x", "0xp1", "--1", "1_0", "0x1e+-2"] {
+        for text in [
+            "", " 1", "1 ", "1e", "nan", "-nan", "x", "1e400", "1e-400", "0x", "0xp1", "--1", "1_0",
+            "0x1e+-2",
+        ] {
             assert_eq!(parse_double(text.as_bytes()), None, "{text}");
         }
     }

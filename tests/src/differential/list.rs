@@ -11,6 +11,7 @@
 //! | `sleep MS` | pause |
 //! | `closed` | both servers must now close the connection |
 //! | `unordered [N]` | the innermost arrays are compared as sets of groups of N |
+//! | `doubles` | texts of the same double are the same |
 //! | `shape` | same types and lengths, any scalars |
 //! | `type` | same type of the whole reply |
 //! | `keys` | our map has at least the keys of theirs |
@@ -190,6 +191,7 @@ impl Pending {
             _ => {
                 let check = match word {
                     "unordered" => Check::Unordered(usize::try_from(number(Some(1))?).unwrap_or(1).max(1)),
+                    "doubles" => Check::Doubles,
                     "shape" => Check::Shape,
                     "type" => Check::Type,
                     "keys" => Check::Keys,

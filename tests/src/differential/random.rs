@@ -169,7 +169,7 @@ fn round(
                 continue;
             }
             // A damaged command may be another one, which its check does not fit.
-            let may_damage = matches!(check, Check::Exact | Check::ErrorsSince(_));
+            let may_damage = matches!(check, Check::Exact | Check::Doubles | Check::ErrorsSince(_));
             batch.push((placed(command(parts, may_damage, rng)), check.clone()));
         }
     }
@@ -224,6 +224,7 @@ pub fn keyspace(connection: &mut Connection) -> io::Result<Vec<String>> {
                 groups.sort();
                 Node::Aggregate(kind_byte, groups.concat())
             }
+            other if kind == "zset" => compare::as_doubles(other),
             other => other,
         };
         let expires = connection.call(&[b"PEXPIRETIME", key])?.integer().unwrap_or(-3);

@@ -74,7 +74,7 @@ impl Indexed {
             return None;
         };
         let old = self.records.score(id);
-        if old.to_bits() != score.to_bits() {
+        if old != score {
             self.rescore(id, member, old, score);
         }
         Some(old)

@@ -74,7 +74,7 @@ impl SortedSetValue {
     ) -> Option<f64> {
         if let SortedSetValue::Packed(packed) = self {
             if let Some(place) = packed.find(member) {
-                if place.score.to_bits() != score.to_bits() {
+                if place.score != score {
                     packed.set_score(place, member, score);
                 }
                 return Some(place.score);

@@ -70,8 +70,10 @@ impl Packed {
         }
     }
 
-    /// Puts a member that is not there yet in its place.
+    /// Puts a member that is not there yet in its place. Negative zero becomes zero: Redis keeps whole numbers as
+    /// integers in this form (and only in this).
     pub fn insert(&mut self, member: &[u8], score: f64) {
+        let score = if score == 0.0 { 0.0 } else { score };
         let mut rest = &self.bytes[..];
         let at = loop {
             let start = self.bytes.len() - rest.len();
