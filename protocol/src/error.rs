@@ -40,9 +40,7 @@ pub const EXPIRE_GT_OR_LT: &str = "ERR GT and LT options at the same time are no
 
 pub const SCORE_RANGE: &str = "ERR min or max is not a float";
 pub const LEX_RANGE: &str = "ERR min or max not valid string range item";
-pub const NUMKEYS_ABOVE_0: &str = "ERR numkeys should be greater than 0";
 pub const COUNT_ABOVE_0: &str = "ERR count should be greater than 0";
-pub const LIMIT_NEGATIVE: &str = "ERR LIMIT can't be negative";
 
 pub const GETKEYS_ARITY: &str = "ERR Invalid number of arguments specified for command";
 pub const GETKEYS_UNKNOWN: &str = "ERR Invalid command specified";

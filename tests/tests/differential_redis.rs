@@ -35,6 +35,7 @@ file_tests! { LISTS, "redis", list:
     lcs = "lcs.cmds",
     bitmaps = "bitmaps.cmds",
     generic = "generic.cmds",
+    geo = "geo.cmds",
     dump = "dump.cmds",
     expiry = "expiry.cmds",
     hashes = "hashes.cmds",
@@ -58,6 +59,7 @@ file_tests! { RANDOM, "random", random_commands:
     random_strings = "strings.gen",
     random_bitmaps = "bitmaps.gen",
     random_generic = "generic.gen",
+    random_geo = "geo.gen",
     random_hashes = "hashes.gen",
     random_sets = "sets.gen",
     random_streams = "streams.gen",
@@ -107,7 +109,7 @@ fn command_table() {
         let (ours, theirs) = (table(&pair.ours), table(&pair.theirs));
         let mut report = Report::default();
         for (name, right) in &theirs {
-            // Redis 7.2 and later flag it as we do.
+            // Redis 7.2 and later have these as we do.
             if let Some(found) =
                 ours.get(name).filter(|_| !["wait", "zrank", "zrevrank"].contains(&name.as_str()))
             {

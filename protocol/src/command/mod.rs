@@ -109,6 +109,8 @@ commands! {
     Set(SetCommand),
     /// Sorted sets.
     SortedSet(SortedSetCommand),
+    /// Places.
+    Geo(GeoCommand),
     /// Streams.
     Stream(StreamCommand),
     /// Transactions.

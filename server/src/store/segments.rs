@@ -42,6 +42,12 @@ const fn inner(hash: u64) -> u64 {
     hash.rotate_left(32)
 }
 
+impl<T> Default for Segments<T> {
+    fn default() -> Self {
+        Segments::new()
+    }
+}
+
 impl<T> Segments<T> {
     /// Nothing; it allocates at the first insertion.
     pub const fn new() -> Self {

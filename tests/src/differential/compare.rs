@@ -120,7 +120,8 @@ pub fn as_doubles(node: Node) -> Node {
     match node {
         Node::Scalar(kind @ (b'$' | b',' | b'+'), bytes) => {
             let number = std::str::from_utf8(&bytes).ok().and_then(|text| text.parse::<f64>().ok());
-            Node::Scalar(kind, number.map_or(bytes, |number| number.to_string().into_bytes()))
+            // Zero has two signs.
+            Node::Scalar(kind, number.map_or(bytes, |number| (number + 0.0).to_string().into_bytes()))
         }
         Node::Aggregate(kind, list) => Node::Aggregate(kind, list.into_iter().map(as_doubles).collect()),
         other => other,

@@ -6,6 +6,7 @@ mod bitmap;
 mod cluster;
 mod connection;
 mod generic;
+mod geo;
 mod hash;
 mod internal;
 mod lease;
@@ -37,6 +38,7 @@ pub fn dispatch(cx: &mut Cx<'_, '_>, command: Command, args: &Args<'_>) -> Comma
         Command::List(c) => list::run(cx, c, args),
         Command::Set(c) => set::run(cx, c, args),
         Command::SortedSet(c) => sorted_set::run(cx, c, args),
+        Command::Geo(c) => geo::run(cx, c, args),
         Command::Stream(c) => stream::run(cx, c, args),
         Command::Transactions(c) => transactions::run(cx, c, args),
         Command::Scripting(c) => scripting::run(cx, c, args),

@@ -11,7 +11,7 @@ mod reply;
 mod walk;
 
 pub use add::add_all;
-pub use reply::{Pairs, store};
+pub use reply::store;
 
 use torc_protocol::command::SortedSetCommand;
 use torc_protocol::resp::Args;
@@ -57,6 +57,3 @@ pub fn run(cx: &mut Cx<'_, '_>, command: SortedSetCommand, args: &Args<'_>) -> C
         SortedSetCommand::Zunionstore => combine::combine_store(cx, args, Operation::Union, "zunionstore"),
     }
 }
-
-#[cfg(test)]
-mod tests;

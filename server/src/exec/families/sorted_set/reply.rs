@@ -39,7 +39,7 @@ impl<'a> Pairs<'a> {
 pub fn store(cx: &mut Cx<'_, '_>, key: &Key<'_>, result: SortedSetValue, event: &'static str) {
     let len = result.len();
     if len > 0 {
-        cx.put_object(key, result.into_value(), None);
+        cx.put_value(key, result.into_value(), None);
         cx.notify(Class::SORTED_SET, event, key.bytes);
     } else if cx.delete(key) {
         cx.notify(Class::GENERIC, "del", key.bytes);

@@ -76,7 +76,10 @@ pub fn zrandmember(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
         return Err(text::OUT_OF_RANGE.into());
     }
     with_set(cx, args, |set, reply| {
-        let Some(set) = set else { return drop(Pairs::start(reply, 0, false)) };
+        let Some(set) = set else {
+            Pairs::start(reply, 0, false);
+            return;
+        };
         if count < 0 {
             let reply = Pairs::start(reply, count.unsigned_abs() as usize, with_scores);
             repeated(set, count.unsigned_abs(), seed, reply);

@@ -122,7 +122,7 @@ fn grows_and_shrinks_through_several_levels() {
     }
     let before = set.heap_bytes();
     // What is left takes the room of what is left, whatever the order in which the others went.
-    for (_, member) in by_score.iter().filter(|(score, _)| *score as u64 % 16 != 0) {
+    for (_, member) in by_score.iter().filter(|(score, _)| !(*score as u64).is_multiple_of(16)) {
         assert!(set.remove(member).is_some());
     }
     let SortedSetValue::Indexed(indexed) = &set else { panic!("packed") };
