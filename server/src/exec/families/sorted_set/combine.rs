@@ -68,7 +68,7 @@ enum Input<'a> {
 }
 
 impl<'a> Input<'a> {
-    fn of(entry: Option<&'a Entry>) -> Result<Input<'a>, CommandError> {
+    fn of(entry: Option<Entry<'a>>) -> Result<Input<'a>, CommandError> {
         match entry.map(Entry::value) {
             None => Ok(Input::Missing),
             Some(ValueRef::SortedSet(set)) => Ok(Input::SortedSet(set)),
