@@ -62,9 +62,9 @@ docker:
 try-compose *args:
     deploy/try-compose {{ args }}
 
-# One fuzz target of protocol/fuzz (needs a nightly toolchain and cargo-fuzz).
-fuzz target seconds="60":
-    cd protocol && cargo +nightly fuzz run {{ target }} -- -max_total_time={{ seconds }}
+# One fuzz target of protocol/fuzz or server/fuzz (needs a nightly toolchain and cargo-fuzz), e.g. `just fuzz restore 60 server`.
+fuzz target seconds="60" crate="protocol":
+    cd {{ crate }} && cargo +nightly fuzz run {{ target }} -- -max_total_time={{ seconds }}
 
 # Licences, duplicates and sources of the dependencies (needs cargo-deny).
 deny:

@@ -397,7 +397,20 @@ impl Cx<'_, '_> {
         self.expire_if_due(key);
         let db = self.db;
         let stripe = self.access.stripe(key.slot);
-        let Some(entry) = stripe.peek(db, key) else {
+        let version = stripe.next_version();
+        // One lookup for both: it is taken where there is an entry, and left for a new one otherwise.
+        let mut change = Some(change);
+        let done = stripe.update(db, key, |entry| {
+            let collection = entry.as_collection_mut::<C>()?;
+            let (result, changed) = change.take()?(collection);
+            let empty = collection.is_empty() && !C::STAYS_EMPTY;
+            if changed {
+                entry.set_version(version);
+                entry.set_access(clock.touched(entry.access()));
+            }
+            Some((result, changed, empty))
+        });
+        if let (None, Some(change)) = (&done, change) {
             let mut collection = C::default();
             let (result, changed) = change(&mut collection);
             if changed && (C::STAYS_EMPTY || !collection.is_empty()) {
@@ -409,20 +422,7 @@ impl Cx<'_, '_> {
                 self.effects.change(db, key.bytes, meta.version, C::KIND, |out| record(out, &result));
             }
             return Ok(result);
-        };
-        if entry.as_collection::<C>().is_none() {
-            return Err(CommandError::WrongType);
         }
-        let version = stripe.next_version();
-        let done = stripe.update(db, key, |entry| {
-            let (result, changed) = change(entry.as_collection_mut::<C>()?);
-            if changed {
-                entry.set_version(version);
-                entry.set_access(clock.touched(entry.access()));
-            }
-            let empty = entry.as_collection::<C>().is_some_and(|c| c.is_empty() && !C::STAYS_EMPTY);
-            Some((result, changed, empty))
-        });
         let Some(Some((result, changed, empty))) = done else { return Err(CommandError::WrongType) };
         if changed {
             stripe.changed(db, key.bytes);

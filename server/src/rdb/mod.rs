@@ -72,6 +72,15 @@ pub mod types {
 
 /// Appends a value with its type byte.
 pub fn write_value(value: ValueRef<'_>, out: &mut Vec<u8>) {
+    write_form(value, false, out);
+}
+
+/// Appends a value with its type byte, in a form that Redis 7.0 can read; it has no place for some of a stream's facts.
+pub fn write_readable(value: ValueRef<'_>, out: &mut Vec<u8>) {
+    write_form(value, true, out);
+}
+
+fn write_form(value: ValueRef<'_>, readable: bool, out: &mut Vec<u8>) {
     match value {
         ValueRef::String(bytes) => {
             out.push(types::STRING);
@@ -81,7 +90,7 @@ pub fn write_value(value: ValueRef<'_>, out: &mut Vec<u8>) {
         ValueRef::List(value) => list::write(value, out),
         ValueRef::Set(value) => set::write(value, out),
         ValueRef::SortedSet(value) => sorted_set::write(value, out),
-        ValueRef::Stream(value) => stream::write(value, out),
+        ValueRef::Stream(value) => stream::write(value, readable, out),
     }
 }
 

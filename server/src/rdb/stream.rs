@@ -18,10 +18,15 @@ fn put_id(out: &mut Vec<u8>, id: StreamId) {
     put_len(out, id.seq);
 }
 
-/// Appends the value with its type byte: in the form of Redis 7.0, unless that has no place for something.
-pub fn write(value: &StreamValue, out: &mut Vec<u8>) {
-    let keeps_active =
-        value.groups.iter().flat_map(Group::consumers).any(|consumer| consumer.active_ms != consumer.seen_ms);
+/// Appends the value with its type byte: in the form of Redis 7.0, unless that has no place for something. With
+/// `readable` it is that of Redis 7.0 in any case: when a consumer was last active is lost.
+pub fn write(value: &StreamValue, readable: bool, out: &mut Vec<u8>) {
+    let keeps_active = !readable
+        && value
+            .groups
+            .iter()
+            .flat_map(Group::consumers)
+            .any(|consumer| consumer.active_ms != consumer.seen_ms);
     out.push(if keeps_active { types::STREAM } else { types::STREAM_V2 });
     let log = &value.log;
     put_len(out, log.node_count() as u64);

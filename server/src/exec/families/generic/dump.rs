@@ -22,7 +22,7 @@ pub fn dump(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
         None => reply.null(),
         Some(entry) => {
             let mut bytes = Vec::new();
-            rdb::write_value(entry.value(), &mut bytes);
+            rdb::write_readable(entry.value(), &mut bytes);
             payload::seal(&mut bytes);
             reply.bulk(&bytes);
         }
