@@ -11,7 +11,7 @@ use crate::downstream::resp::{Step, refuse, reply};
 use crate::downstream::session::Session;
 use crate::join::Join;
 use crate::upstream::body::Body;
-use crate::upstream::pending::{Dest, Pending, Way};
+use crate::upstream::pending::{Dest, NEVER, Pending, Way};
 use crate::worker::{Routes, Worker};
 
 /// See the module's text.
@@ -87,6 +87,7 @@ impl Call<'_> {
             doubtful: false,
             ticket: None,
             len: 0,
+            waits_until_ns: NEVER,
             deadline_ns: now_ns.saturating_add(u64::from(timeout_ms) * 1_000_000),
             since_ns: now_ns,
         }

@@ -3,9 +3,9 @@
 use std::rc::Rc;
 
 use smallvec::SmallVec;
-use torc_protocol::command::{Command, Flags, KeySpec, LockCommand, Merge, Route, TransactionCommand};
+use torc_protocol::command::{Command, KeySpec, LockCommand, Merge, Route, TransactionCommand, Wait};
 use torc_protocol::error;
-use torc_protocol::resp::{parse_i64, request_arg};
+use torc_protocol::resp::request_arg;
 use torc_protocol::slot::{Slot, key_slot};
 
 use crate::call::Call;
@@ -17,12 +17,12 @@ use crate::downstream::session::Session;
 use crate::join::{How, Join};
 use crate::text;
 use crate::upstream::body::Body;
-use crate::upstream::pending::{Dest, Way};
+use crate::upstream::pending::{Dest, NEVER, Way};
 use crate::worker::{Routes, Worker};
 
 /// Where requests without a key go: always the same shard, so that scripts without keys meet each other.
 const KEYLESS_SLOT: Slot = 0;
-/// The longest time that a request may say it waits, in milliseconds: a day.
+/// The longest wait that has an end, in milliseconds: a day.
 pub const MAX_WAIT_MS: u32 = 86_400_000;
 
 /// How the reply of a command is given to the client.
@@ -79,8 +79,8 @@ pub fn by_key(call: &mut Call<'_>) -> Step {
         Err(text) => return call.refuse(&text),
     };
     let dest = Dest::Slot(slot.unwrap_or(KEYLESS_SLOT));
-    if call.request.spec.flags.contains(Flags::BLOCKING)
-        && let Some(wait_ms) = wait_option(call.request)
+    if call.request.spec.wait != Wait::Never
+        && let Some(wait_ms) = call.request.spec.wait_ms(&call.request.args)
     {
         return alone(call, dest, wait_ms);
     }
@@ -100,26 +100,22 @@ fn one(call: &mut Call<'_>, dest: Dest, key: &[u8]) -> Step {
     Step::Done
 }
 
-/// `LOCK.ACQUIRE … WAIT milliseconds`: how long it may wait.
-fn wait_option(request: &Request<'_>) -> Option<u32> {
-    /// The first argument after `name TTL milliseconds`.
-    const OPTIONS: usize = 4;
-    if request.command != Command::Lock(LockCommand::LockAcquire) {
-        return None;
-    }
-    let at = (OPTIONS..request.args.len()).find(|index| request.is_word(*index, "WAIT"))?;
-    let wait_ms = parse_i64(request.args.get(at + 1)?)?;
-    Some(u32::try_from(wait_ms).unwrap_or(MAX_WAIT_MS).min(MAX_WAIT_MS)).filter(|wait_ms| *wait_ms > 0)
-}
-
 /// Sends a request that may wait at the node: when all before it are answered, on a connection of its own.
-pub fn alone(call: &mut Call<'_>, dest: Dest, wait_ms: u32) -> Step {
+pub fn alone(call: &mut Call<'_>, dest: Dest, wait_ms: u64) -> Step {
     if !call.is_first() {
         return Step::NotYet;
     }
-    let timeout_ms = call.session.timeout_ms.saturating_add(wait_ms);
+    let ends = u32::try_from(wait_ms).ok().filter(|wait_ms| *wait_ms <= MAX_WAIT_MS);
+    // 0: no deadline.
+    let timeout_ms = ends.map_or(0, |wait_ms| call.session.timeout_ms.saturating_add(wait_ms));
     let seq = call.client.outbox.borrow_mut().open(render_of(call.session, call.request.command));
     let mut pending = call.pending(seq, dest, timeout_ms);
+    match ends {
+        Some(wait_ms) => {
+            pending.waits_until_ns = pending.since_ns.saturating_add(u64::from(wait_ms) * 1_000_000)
+        }
+        None => pending.deadline_ns = NEVER,
+    }
     pending.way = Way::OneShot;
     let (_, key) = slot_of(call.request).unwrap_or_default();
     let prefix = call.session.prefix_with_time(&call.routes.table, pending.write, key, timeout_ms);

@@ -430,3 +430,71 @@ fn what_cannot_be_confirmed_is_uncertain() {
     client.ask("GET a", format!("-{}\r\n", text::CLUSTERDOWN_LEASE));
     stop(server);
 }
+
+#[test]
+fn who_waits_for_a_key_is_served_across_workers() {
+    let server = start(&config());
+    let node = server.node.clone();
+    let port = server.addresses.port;
+    let (mut one, mut two) = (Client::connect(port), Client::connect(port));
+    let waiting = |count| eventually("waiting", || node.clients.blocked.load(Ordering::Relaxed) == count);
+    one.send("BLPOP a b 0\r\nPING\r\n");
+    waiting(1);
+    one.expect_silence();
+    two.ask("RPUSH b x y\r\nLLEN b", ":2\r\n:1\r\n");
+    one.expect("*2\r\n$1\r\nb\r\n$1\r\nx\r\n+PONG\r\n");
+    // Its time is over; somebody ends it; it goes.
+    one.ask("BLPOP a 0.05", "*-1\r\n");
+    one.ask("BRPOPLPUSH a b 0.05", "$-1\r\n");
+    one.send("BLPOP a 0\r\n");
+    waiting(1);
+    two.ask("CLIENT UNBLOCK 1 ERROR", ":1\r\n");
+    one.expect("-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n");
+    one.send("BLPOP a 0\r\n");
+    waiting(1);
+    drop(one);
+    waiting(0);
+    two.ask("RPUSH a x\r\nLLEN a\r\nDEL a b", ":1\r\n:1\r\n:2\r\n");
+    // A destination whose stripe is another one.
+    let mut one = Client::connect(port);
+    one.send("BLMOVE a other LEFT LEFT 0\r\n");
+    waiting(1);
+    two.ask("RPUSH a x", ":1\r\n");
+    one.expect("$1\r\nx\r\n");
+    two.ask("LRANGE other 0 -1", "*1\r\n$1\r\nx\r\n");
+    stop(server);
+}
+
+#[test]
+fn an_answer_to_who_waited_is_as_safe_as_any() {
+    let server = start(&config());
+    let node = server.node.clone();
+    make_primary(&node);
+    let port = server.addresses.port;
+    let (mut one, mut two) = (Client::connect(port), Client::connect(port));
+    let waiting = |count| eventually("waiting", || node.clients.blocked.load(Ordering::Relaxed) == count);
+    one.ask("CLIENT ACK in-sync", "+OK\r\n");
+    one.send("BLPOP a 0\r\n");
+    waiting(1);
+    two.ask("RPUSH a x", ":1\r\n");
+    assert_eq!(node.shard.last_offset(), 2);
+    node.shard.set_mark(1);
+    one.expect_silence();
+    node.shard.set_mark(2);
+    one.expect("*2\r\n$1\r\na\r\n$1\r\nx\r\n");
+    // Served, but the lease is gone before the set has it.
+    one.send("BLPOP a 0\r\n");
+    waiting(1);
+    two.ask("RPUSH a y", ":1\r\n");
+    one.expect_silence();
+    node.shard.drop_lease();
+    one.expect(format!("-{}\r\n", text::UNCERTAIN_LEASE));
+    node.shard.extend_lease(Term(1), u64::MAX);
+    one.send("BLPOP a 0\r\n");
+    waiting(1);
+    node.blocked.send_away();
+    one.expect(
+        "-UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)\r\n",
+    );
+    stop(server);
+}

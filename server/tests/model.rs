@@ -4,7 +4,7 @@
 //! recount of everything; and the state that a replica has after it applied the records, by themselves or on top
 //! of a full copy, with the primary's, down to expiry, flags and version.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use proptest::prelude::*;
 use torc_server::effect::{EffectWriter, effects, record};
@@ -28,6 +28,7 @@ enum Value {
     Text(Bytes),
     Hash(BTreeMap<Bytes, Bytes>),
     Set(BTreeSet<Bytes>),
+    List(VecDeque<Bytes>),
 }
 
 /// One step of a run. Keys, fields and values are small numbers that [`key`], [`field`] and [`text`] spell out.
@@ -61,6 +62,14 @@ enum Step {
     SPop { key: u8, count: u8 },
     SStore { op: u8, to: u8, keys: Vec<u8> },
     SMembers(u8),
+    Push { key: u8, left: bool, items: Vec<u8> },
+    Pop { key: u8, left: bool, count: u8 },
+    LMove { from: u8, to: u8, left: bool, to_left: bool },
+    LSet { key: u8, index: i64, value: u8 },
+    LInsert { key: u8, pivot: u8, value: u8 },
+    LRem { key: u8, count: i64, value: u8 },
+    LTrim { key: u8, start: i64, stop: i64 },
+    LRange(u8),
     Dbsize,
     Flush { all: bool },
     Swap(u8, u8),
@@ -140,6 +149,16 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0u8..3, key(), prop::collection::vec(key(), 1..4))
             .prop_map(|(op, to, keys)| Step::SStore { op, to, keys }),
         2 => key().prop_map(Step::SMembers),
+        6 => (key(), any::<bool>(), prop::collection::vec(value(), 1..6))
+            .prop_map(|(key, left, items)| Step::Push { key, left, items }),
+        3 => (key(), any::<bool>(), 0u8..4).prop_map(|(key, left, count)| Step::Pop { key, left, count }),
+        2 => (key(), key(), any::<bool>(), any::<bool>())
+            .prop_map(|(from, to, left, to_left)| Step::LMove { from, to, left, to_left }),
+        2 => (key(), -4i64..6, value()).prop_map(|(key, index, value)| Step::LSet { key, index, value }),
+        2 => (key(), value(), value()).prop_map(|(key, pivot, value)| Step::LInsert { key, pivot, value }),
+        1 => (key(), -2i64..3, value()).prop_map(|(key, count, value)| Step::LRem { key, count, value }),
+        1 => (key(), -9i64..3, -4i64..9).prop_map(|(key, start, stop)| Step::LTrim { key, start, stop }),
+        2 => key().prop_map(Step::LRange),
         1 => Just(Step::Dbsize),
         1 => prop::bool::weighted(0.3).prop_map(|all| Step::Flush { all }),
         1 => (0..DBS, 0..DBS).prop_map(|(a, b)| Step::Swap(a, b)),
@@ -151,10 +170,13 @@ fn step() -> impl Strategy<Value = Step> {
 enum Reply {
     Ok,
     Null,
+    NullArray,
     Int(i64),
     Bulk(Bytes),
     /// Pairs in any order.
     Pairs(BTreeMap<Bytes, Bytes>),
+    /// Elements in their order.
+    List(Vec<Bytes>),
     /// Elements in any order.
     Set(BTreeSet<Bytes>),
     /// So many of these elements; what they are is taken over by [`Model::popped`].
@@ -173,6 +195,7 @@ fn is_empty(value: &Value) -> bool {
         Value::Text(_) => false,
         Value::Hash(hash) => hash.is_empty(),
         Value::Set(set) => set.is_empty(),
+        Value::List(list) => list.is_empty(),
     }
 }
 
@@ -214,6 +237,15 @@ impl Model {
         match self.get(n) {
             None => Ok(BTreeSet::new()),
             Some((Value::Set(set), _)) => Ok(set.clone()),
+            Some(_) => Err(WRONG_TYPE),
+        }
+    }
+
+    /// The list at a key; `None`: there is none.
+    fn list(&self, n: u8) -> Result<Option<VecDeque<Bytes>>, Reply> {
+        match self.get(n) {
+            None => Ok(None),
+            Some((Value::List(list), _)) => Ok(Some(list.clone())),
             Some(_) => Err(WRONG_TYPE),
         }
     }
@@ -456,6 +488,94 @@ impl Model {
                 int(len)
             }
             Step::SMembers(key) => Ok(Reply::Set(self.set(*key)?)),
+            Step::Push { key, left, items } => {
+                let mut list = self.list(*key)?.unwrap_or_default();
+                for n in items {
+                    if *left { list.push_front(text(*n)) } else { list.push_back(text(*n)) }
+                }
+                let len = list.len();
+                self.change(*key, Value::List(list));
+                int(len)
+            }
+            Step::Pop { key, left, count } => {
+                let Some(mut list) = self.list(*key)? else { return Ok(Reply::NullArray) };
+                let pop = |_| if *left { list.pop_front() } else { list.pop_back() };
+                let popped: Vec<Bytes> = (0..*count).map_while(pop).collect();
+                if !popped.is_empty() {
+                    self.change(*key, Value::List(list));
+                }
+                Ok(Reply::List(popped))
+            }
+            Step::LMove { from, to, left, to_left } => {
+                let Some(mut source) = self.list(*from)? else { return Ok(Reply::Null) };
+                self.list(*to)?;
+                let moved = if *left { source.pop_front() } else { source.pop_back() }.unwrap_or_default();
+                let turns = from == to;
+                let mut target = if turns { source.clone() } else { self.list(*to)?.unwrap_or_default() };
+                if !turns {
+                    self.change(*from, Value::List(source));
+                }
+                if *to_left {
+                    target.push_front(moved.clone())
+                } else {
+                    target.push_back(moved.clone())
+                }
+                self.change(*to, Value::List(target));
+                Ok(Reply::Bulk(moved))
+            }
+            Step::LSet { key, index, value } => {
+                let mut list = self.list(*key)?.ok_or(Reply::Error("-ERR no such key"))?;
+                let at = if *index < 0 { *index + list.len() as i64 } else { *index };
+                let place = usize::try_from(at).ok().and_then(|at| list.get_mut(at));
+                *place.ok_or(Reply::Error("-ERR index out of range"))? = text(*value);
+                self.change(*key, Value::List(list));
+                Ok(Reply::Ok)
+            }
+            Step::LInsert { key, pivot, value } => {
+                let Some(mut list) = self.list(*key)? else { return Ok(Reply::Int(0)) };
+                let Some(at) = list.iter().position(|item| *item == text(*pivot)) else {
+                    return Ok(Reply::Int(-1));
+                };
+                list.insert(at, text(*value));
+                let len = list.len();
+                self.change(*key, Value::List(list));
+                int(len)
+            }
+            Step::LRem { key, count, value } => {
+                let Some(list) = self.list(*key)? else { return Ok(Reply::Int(0)) };
+                let mut left = if *count == 0 { usize::MAX } else { count.unsigned_abs() as usize };
+                let mut keep = |item: &Bytes| {
+                    let hit = *item == text(*value) && left > 0;
+                    left -= usize::from(hit);
+                    !hit
+                };
+                let len = list.len();
+                let rest: VecDeque<Bytes> = if *count < 0 {
+                    let kept: Vec<Bytes> = list.into_iter().rev().filter(|item| keep(item)).collect();
+                    kept.into_iter().rev().collect()
+                } else {
+                    list.into_iter().filter(|item| keep(item)).collect()
+                };
+                let removed = len - rest.len();
+                if removed > 0 {
+                    self.change(*key, Value::List(rest));
+                }
+                int(removed)
+            }
+            Step::LTrim { key, start, stop } => {
+                let Some(list) = self.list(*key)? else { return Ok(Reply::Ok) };
+                let len = list.len() as i64;
+                let from_end = |n: i64| if n < 0 { (n + len).max(0) } else { n };
+                let stop = if *stop < 0 { *stop + len } else { *stop };
+                let kept = |at: &i64| *at >= from_end(*start) && *at <= stop;
+                let rest: VecDeque<Bytes> =
+                    (0..len).zip(list).filter(|(at, _)| kept(at)).map(|(_, item)| item).collect();
+                if rest.len() as i64 != len {
+                    self.change(*key, Value::List(rest));
+                }
+                Ok(Reply::Ok)
+            }
+            Step::LRange(key) => Ok(Reply::List(self.list(*key)?.unwrap_or_default().into())),
             Step::Dbsize => Ok(Reply::None),
             Step::Flush { all } => {
                 let here = self.db;
@@ -555,6 +675,24 @@ fn request(step: &Step) -> Vec<Bytes> {
             [word(name), key(*to)].into_iter().chain(keys.iter().map(|k| key(*k))).collect()
         }
         Step::SMembers(k) => vec![word("SMEMBERS"), key(*k)],
+        Step::Push { key: k, left, items } => {
+            let name = word(if *left { "LPUSH" } else { "RPUSH" });
+            [name, key(*k)].into_iter().chain(items.iter().map(|n| text(*n))).collect()
+        }
+        Step::Pop { key: k, left, count } => {
+            vec![word(if *left { "LPOP" } else { "RPOP" }), key(*k), n(i64::from(*count))]
+        }
+        Step::LMove { from, to, left, to_left } => {
+            let side = |left: bool| word(if left { "LEFT" } else { "RIGHT" });
+            vec![word("LMOVE"), key(*from), key(*to), side(*left), side(*to_left)]
+        }
+        Step::LSet { key: k, index, value } => vec![word("LSET"), key(*k), n(*index), text(*value)],
+        Step::LInsert { key: k, pivot, value } => {
+            vec![word("LINSERT"), key(*k), word("BEFORE"), text(*pivot), text(*value)]
+        }
+        Step::LRem { key: k, count, value } => vec![word("LREM"), key(*k), n(*count), text(*value)],
+        Step::LTrim { key: k, start, stop } => vec![word("LTRIM"), key(*k), n(*start), n(*stop)],
+        Step::LRange(k) => vec![word("LRANGE"), key(*k), n(0), n(-1)],
         Step::Dbsize => vec![word("DBSIZE")],
         Step::Flush { all } => vec![word(if *all { "FLUSHALL" } else { "FLUSHDB" })],
         Step::Swap(a, b) => vec![word("SWAPDB"), n(i64::from(*a)), n(i64::from(*b))],
@@ -575,8 +713,13 @@ fn agrees(got: &[u8], expected: &Reply) -> bool {
         Reply::None => true,
         Reply::Ok => got == b"+OK\r\n",
         Reply::Null => got == b"$-1\r\n",
+        Reply::NullArray => got == b"*-1\r\n",
         Reply::Int(n) => got == format!(":{n}\r\n").as_bytes(),
         Reply::Bulk(bytes) => got == bulk(bytes),
+        Reply::List(list) => {
+            let elements: Vec<u8> = list.iter().flat_map(|element| bulk(element)).collect();
+            *got == [format!("*{}\r\n", list.len()).into_bytes(), elements].concat()
+        }
         Reply::Set(set) => is_array(got, set.len(), set),
         Reply::Some(count, set) => {
             let found: BTreeSet<_> = set.iter().filter(|element| holds(got, element)).cloned().collect();
@@ -626,6 +769,9 @@ fn dump(node: &Node) -> BTreeMap<(u8, Bytes), Row> {
                         Value::Hash(hash.iter().map(|(f, v)| (f.to_vec(), v.to_vec())).collect())
                     }
                     ValueRef::Set(set) => Value::Set(set.iter().map(Member::to_vec).collect()),
+                    ValueRef::List(list) => {
+                        Value::List(list.iter().map(|element| element.into_cow().into_owned()).collect())
+                    }
                     other => panic!("no command makes a {}", other.type_name()),
                 };
                 let row = (value, entry.expire_ms(), entry.mc_flags(), entry.version());
@@ -647,7 +793,8 @@ fn check_account(node: &Node) {
 }
 
 fn settings() -> Settings {
-    let limits = Limits { hash: LIMITS, set: LIMITS, set_intset_entries: 5, ..Limits::default() };
+    let limits =
+        Limits { hash: LIMITS, set: LIMITS, set_intset_entries: 5, list_node_size: 4, ..Limits::default() };
     Settings { limits, ..Settings::default() }
 }
 

@@ -205,36 +205,58 @@ impl CommandSpec {
         self
     }
 
-    /// How long a request waits at the node if it must, in milliseconds ([`FOREVER`]: without an end); `None` when it
-    /// does not, or says so in a way that the node refuses.
-    pub fn wait_ms(&self, args: &Args<'_>) -> Option<u64> {
-        let ms = match self.wait {
-            Wait::Never => return None,
+    /// Where a request says how long it may wait, and in which way.
+    fn wait_argument(&self, args: &Args<'_>) -> Option<(usize, Wait)> {
+        match self.wait {
+            Wait::Never => None,
             Wait::Inner(from) => {
                 let inner = args.tail(from);
                 let spec = lookup::resolve(&inner).ok()?.spec();
-                return if matches!(spec.wait, Wait::Inner(_)) { None } else { spec.wait_ms(&inner) };
-            }
-            Wait::Seconds(at) => {
-                let index =
-                    if at < 0 { args.len().checked_sub(at.unsigned_abs() as usize)? } else { at as usize };
-                let text = std::str::from_utf8(args.get(index)?).ok()?;
-                match text.parse::<f64>().ok().filter(|seconds| *seconds >= 0.0)? {
-                    0.0 => FOREVER,
-                    // Saturates.
-                    seconds => (seconds * 1000.0).ceil() as u64,
+                if matches!(spec.wait, Wait::Inner(_)) {
+                    return None;
                 }
+                let (at, how) = spec.wait_argument(&inner)?;
+                Some((from + at, how))
             }
-            Wait::Word { word, from, forever } => {
+            Wait::Seconds(at) if at < 0 => {
+                Some((args.len().checked_sub(at.unsigned_abs() as usize)?, self.wait))
+            }
+            Wait::Seconds(at) => Some((at as usize, self.wait)),
+            Wait::Word { word, from, .. } => {
                 let is = |index: &usize| {
                     args.get(*index).is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes()))
                 };
-                let at = (from..args.len()).find(is)?;
-                let ms = u64::try_from(parse_i64(args.get(at + 1)?)?).ok()?;
-                if ms == 0 && forever { FOREVER } else { ms }
+                Some(((from..args.len()).find(is)? + 1, self.wait))
             }
+        }
+    }
+
+    /// How long a request waits at the node if it must, in milliseconds ([`FOREVER`]: without an end); `None` when it
+    /// does not, or says so in a way that the node refuses.
+    pub fn wait_ms(&self, args: &Args<'_>) -> Option<u64> {
+        let (at, how) = self.wait_argument(args)?;
+        let text = args.get(at)?;
+        let ms = if matches!(how, Wait::Seconds(_)) {
+            let seconds =
+                std::str::from_utf8(text).ok()?.parse::<f64>().ok().filter(|seconds| *seconds >= 0.0)?;
+            // Saturates.
+            (seconds * 1000.0).ceil() as u64
+        } else {
+            u64::try_from(parse_i64(text)?).ok()?
         };
-        (ms > 0).then_some(ms)
+        match ms {
+            0 if matches!(how, Wait::Word { forever: false, .. }) => None,
+            0 => Some(FOREVER),
+            ms => Some(ms),
+        }
+    }
+
+    /// The argument that says how long a request may wait, and its text for `ms` milliseconds (0: as little as can be).
+    pub fn renewed_wait(&self, args: &Args<'_>, ms: u64) -> Option<(usize, String)> {
+        let (at, how) = self.wait_argument(args)?;
+        let ms = ms.max(1);
+        let seconds = matches!(how, Wait::Seconds(_));
+        Some((at, if seconds { format!("{}.{:03}", ms / 1000, ms % 1000) } else { ms.to_string() }))
     }
 
     /// Whether `count` arguments (the name included) are as many as the arity allows.
@@ -296,5 +318,33 @@ impl CommandSpec {
     /// Whether only parts of Torc may send it.
     pub const fn is_internal(&self) -> bool {
         self.flags.contains(Flags::INTERNAL)
+    }
+}
+
+#[cfg(test)]
+mod wait_tests {
+    use super::*;
+    use crate::resp::OwnedArgs;
+
+    #[test]
+    fn rows_say_how_long_requests_wait() {
+        let ask = |line: &str| {
+            let args = OwnedArgs::new(line.split(' '));
+            let spec = lookup::resolve(&args.view()).expect("a command").spec();
+            (
+                spec.wait_ms(&args.view()),
+                spec.renewed_wait(&args.view(), 1250).map(|(at, text)| format!("{at} {text}")),
+            )
+        };
+        let renewed = |text: &str| Some(text.to_owned());
+        assert_eq!(ask("blpop a b 1.5"), (Some(1500), renewed("3 1.250")));
+        assert_eq!(ask("blpop a 0"), (Some(FOREVER), renewed("2 1.250")));
+        assert_eq!(ask("blmpop 2 1 a left"), (Some(2000), renewed("1 1.250")));
+        assert_eq!(ask("blpop a x").0, None);
+        assert_eq!(ask("lock.acquire l ttl 5 wait 7"), (Some(7), renewed("5 1250")));
+        assert_eq!(ask("lock.acquire l ttl 5 wait 0").0, None);
+        assert_eq!(ask("lock.acquire l ttl 5"), (None, None));
+        assert_eq!(ask("fence l 1 blpop a 2"), (Some(2000), renewed("5 1.250")));
+        assert_eq!(ask("get a"), (None, None));
     }
 }

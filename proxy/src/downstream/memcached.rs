@@ -24,7 +24,7 @@ use crate::info::TORC_VERSION;
 use crate::join::{How, Join};
 use crate::text;
 use crate::upstream::body::Body;
-use crate::upstream::pending::{Dest, Pending, Way};
+use crate::upstream::pending::{Dest, NEVER, Pending, Way};
 use crate::worker::{Routes, Worker};
 
 /// All requests of memcached clients are this command to the nodes.
@@ -225,6 +225,7 @@ impl Door<'_> {
             doubtful: false,
             ticket: None,
             len: 0,
+            waits_until_ns: NEVER,
             deadline_ns: now_ns.saturating_add(u64::from(self.session.timeout_ms) * 1_000_000),
             since_ns: now_ns,
         }

@@ -74,7 +74,7 @@ fn wall_time() -> Duration {
 /// DEBUG SLEEP holds its connection up: it gets one of its own.
 fn sleep(call: &mut Call<'_>) -> Step {
     let seconds = std::str::from_utf8(call.request.arg(2)).ok().and_then(|text| text.parse::<f64>().ok());
-    let wait_ms = (seconds.unwrap_or(0.0) * 1000.0).clamp(0.0, f64::from(MAX_WAIT_MS)) as u32;
+    let wait_ms = (seconds.unwrap_or(0.0) * 1000.0).clamp(0.0, f64::from(MAX_WAIT_MS)) as u64;
     let Some(place) = call.any_place() else { return call.refuse(text::NO_MAP) };
     dispatch::alone(call, Dest::Shard(call.routes.shard_id(place)), wait_ms)
 }

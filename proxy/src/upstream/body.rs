@@ -113,6 +113,8 @@ pub struct Renewal {
     pub id: RequestId,
     /// Whether an earlier sending may have been executed.
     pub repeated: bool,
+    /// Milliseconds that a request which waits at the node may still do so; `None`: as it says.
+    pub wait_ms: Option<u64>,
 }
 
 fn context<'a>(args: &Args<'a>) -> Option<Context<'a>> {
@@ -121,13 +123,20 @@ fn context<'a>(args: &Args<'a>) -> Option<Context<'a>> {
 
 /// Appends the frames in `bytes` again, with other contexts.
 pub fn renew(bytes: &[u8], renewal: Renewal, out: &mut Vec<u8>) {
-    let Renewal { epoch, deadline_ms, id, repeated } = renewal;
+    let Renewal { epoch, deadline_ms, id, repeated, wait_ms } = renewal;
     each_frame(bytes, |args| {
         let Some(context) = context(&args) else { return };
         request_header(out, args.len());
         let request_id = context.request_id.map(|_| id);
         write_prefix(&Context { epoch, deadline_ms, request_id, repeated, ..context }, out);
-        args.iter().skip(CONTEXT_ARGS).for_each(|arg| request_arg(out, arg));
+        let request = args.tail(CONTEXT_ARGS);
+        let wait = wait_ms.and_then(|ms| resolve_internal(&request).ok()?.spec().renewed_wait(&request, ms));
+        for (index, arg) in request.iter().enumerate() {
+            match &wait {
+                Some((at, text)) if *at == index => request_arg(out, text.as_bytes()),
+                _ => request_arg(out, arg),
+            }
+        }
     });
 }
 
@@ -187,9 +196,24 @@ mod tests {
         let (zero, id) = (RequestId::default(), RequestId { origin: 1, seq: 5, settled: 3 });
         let named = |context: Context<'static>, id| Context { request_id: Some(id), ..context };
         let mut out = Vec::new();
-        let renewal = Renewal { epoch: 2, deadline_ms: 77, id, repeated: true };
+        let renewal = Renewal { epoch: 2, deadline_ms: 77, id, repeated: true, wait_ms: None };
         renew(&[body("set a b", &named(old, zero)), body("get a", &old)].concat(), renewal, &mut out);
         assert_eq!(out, [body("set a b", &named(new, id)), body("get a", &new)].concat());
+    }
+
+    #[test]
+    fn what_waits_is_told_how_long_it_may_still_do_so() {
+        let context = Context { deadline_ms: 77, ..Context::default() };
+        let renewal = Renewal {
+            epoch: 0,
+            deadline_ms: 77,
+            id: RequestId::default(),
+            repeated: false,
+            wait_ms: Some(900),
+        };
+        let mut out = Vec::new();
+        renew(&body("blpop a 5", &context), renewal, &mut out);
+        assert_eq!(out, body("blpop a 0.900", &context));
     }
 
     #[test]

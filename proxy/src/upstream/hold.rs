@@ -146,6 +146,7 @@ mod tests {
             doubtful: false,
             ticket: None,
             len: 0,
+            waits_until_ns: NEVER,
             deadline_ns,
             since_ns,
         };

@@ -78,6 +78,9 @@ pub struct Pending {
     pub len: usize,
     /// When nobody waits any more, on the worker's clock; [`NEVER`] for waiting commands.
     pub deadline_ns: u64,
+    /// When the time that it may wait at a node is over, on the worker's clock; [`NEVER`]: it has no end, or the request
+    /// does not wait.
+    pub waits_until_ns: u64,
     /// When it was put into the connection's buffer first, on the worker's clock.
     pub since_ns: u64,
 }
@@ -89,5 +92,10 @@ impl Pending {
             return 0;
         }
         u32::try_from(self.deadline_ns.saturating_sub(now_ns) / 1_000_000).unwrap_or(u32::MAX).max(1)
+    }
+
+    /// Milliseconds that it may still wait at a node; `None` where it says all there is to say itself.
+    pub fn wait_left_ms(&self, now_ns: u64) -> Option<u64> {
+        (self.waits_until_ns != NEVER).then(|| self.waits_until_ns.saturating_sub(now_ns) / 1_000_000)
     }
 }

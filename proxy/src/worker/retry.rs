@@ -93,6 +93,7 @@ impl Worker {
                 deadline_ms: pending.left_ms(now_ns),
                 id: pending.ticket.as_ref().map(Ticket::id).unwrap_or_default(),
                 repeated: pending.doubtful,
+                wait_ms: pending.wait_left_ms(now_ns),
             };
             renew(&held.bytes, renewal, &mut renewed);
             self.metrics.retries.add(1);

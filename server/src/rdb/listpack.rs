@@ -81,6 +81,14 @@ fn back_len(len: usize, room: &mut [u8; 5]) -> &[u8] {
     room
 }
 
+/// Appends a listpack of entries that are in its form already.
+pub fn write_framed(entries: &[u8], count: usize, out: &mut Vec<u8>) {
+    out.extend_from_slice(&((HEADER + entries.len() + 1) as u32).to_le_bytes());
+    out.extend_from_slice(&u16::try_from(count).unwrap_or(UNCOUNTED).to_le_bytes());
+    out.extend_from_slice(entries);
+    out.push(END);
+}
+
 /// Writes a listpack, element by element. It must stay below 4 GiB, which callers see to: a listpack is small.
 #[derive(Clone, Debug)]
 pub struct ListpackWriter {

@@ -11,7 +11,7 @@ mod sorted_set;
 pub mod stream;
 
 pub use hash::{HashChange, HashValue};
-pub use list::{End, ListChange, ListValue};
+pub use list::{End, Fill, ListChange, ListValue, Node as ListNode, Sought};
 pub use set::{Ints, Member, MemberList, SetChange, SetValue};
 pub use sorted_set::{LexBound, LexRange, ScoreRange, SortedSetChange, SortedSetValue};
 pub use stream::StreamValue;

@@ -1,7 +1,9 @@
-//! Commands that wait for elements: BLPOP, BRPOP, BLMPOP.
+//! Commands that wait for elements: BLPOP, BRPOP, BLMPOP, BLMOVE, BRPOPLPUSH.
 
 use torc_protocol::resp::Args;
 
+use super::end;
+use super::mv::move_one;
 use super::pop::{Front, Mpop, take};
 use crate::blocked::{Block, Null, timeout_seconds};
 use crate::exec::{CommandError, CommandResult, Cx};
@@ -28,6 +30,31 @@ pub fn mpop(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let asked = Mpop::parse(args.tail(2))?;
     if !asked.take(cx)? {
         cx.block(Block::on(asked.keys(), Kind::List, timeout, Null::Array));
+    }
+    Ok(())
+}
+
+/// BLMOVE source destination LEFT | RIGHT LEFT | RIGHT timeout
+pub fn lmove(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
+    let (from, to) = (end(&args[3])?, end(&args[4])?);
+    let timeout = timeout_seconds(&args[5])?;
+    wait_to_move(cx, (&args[1], from), (&args[2], to), timeout)
+}
+
+/// BRPOPLPUSH source destination timeout
+pub fn rpoplpush(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
+    let timeout = timeout_seconds(&args[3])?;
+    wait_to_move(cx, (&args[1], End::Back), (&args[2], End::Front), timeout)
+}
+
+fn wait_to_move(
+    cx: &mut Cx<'_, '_>,
+    from: (&[u8], End),
+    to: (&[u8], End),
+    timeout: Option<u64>,
+) -> CommandResult {
+    if !move_one(cx, from, to)? {
+        cx.block(Block::on([from.0], Kind::List, timeout, Null::Bulk));
     }
     Ok(())
 }

@@ -1,17 +1,21 @@
 //! Handlers of the list family.
 
 mod block;
+mod change;
+mod mv;
 mod pop;
+mod position;
 mod push;
 mod read;
 #[cfg(test)]
 mod tests;
 
 use torc_protocol::command::ListCommand;
-use torc_protocol::resp::Args;
+use torc_protocol::resp::{Args, ReplyWriter};
 
 use crate::exec::{CommandError, CommandResult, Cx};
-use crate::store::value::End;
+use crate::rdb::Element;
+use crate::store::value::{End, Fill};
 
 /// LEFT or RIGHT.
 fn end(word: &[u8]) -> Result<End, CommandError> {
@@ -24,17 +28,54 @@ fn end(word: &[u8]) -> Result<End, CommandError> {
     }
 }
 
+/// What a node of a list may hold now.
+fn fill(cx: &Cx<'_, '_>) -> Fill {
+    Fill(cx.env().limits.list_node_size)
+}
+
+/// Answers with an element.
+#[inline]
+fn bulk(reply: &mut ReplyWriter<'_>, element: Element<'_>) {
+    match element {
+        Element::String(bytes) => reply.bulk(bytes),
+        Element::Integer(n) => reply.bulk(itoa::Buffer::new().format(n).as_bytes()),
+    }
+}
+
+/// Which element a negative or positive index means; `None`: none.
+fn index_within(index: i64, len: usize) -> Option<usize> {
+    let index = if index < 0 {
+        len.checked_sub(usize::try_from(index.unsigned_abs()).ok()?)?
+    } else {
+        usize::try_from(index).ok()?
+    };
+    (index < len).then_some(index)
+}
+
 /// Runs one command of the family.
 pub fn run(cx: &mut Cx<'_, '_>, command: ListCommand, args: &Args<'_>) -> CommandResult {
     match command {
+        ListCommand::Blmove => block::lmove(cx, args),
         ListCommand::Blmpop => block::mpop(cx, args),
         ListCommand::Blpop => block::pop(cx, args, End::Front),
         ListCommand::Brpop => block::pop(cx, args, End::Back),
+        ListCommand::Brpoplpush => block::rpoplpush(cx, args),
+        ListCommand::Lindex => read::lindex(cx, args),
+        ListCommand::Linsert => change::linsert(cx, args),
         ListCommand::Llen => read::llen(cx, args),
+        ListCommand::Lmove => mv::lmove(cx, args),
         ListCommand::Lmpop => pop::mpop(cx, args),
         ListCommand::Lpop => pop::pop(cx, args, End::Front),
+        ListCommand::Lpos => position::lpos(cx, args),
         ListCommand::Lpush => push::push(cx, args, End::Front),
+        ListCommand::Lpushx => push::pushx(cx, args, End::Front),
+        ListCommand::Lrange => read::lrange(cx, args),
+        ListCommand::Lrem => change::lrem(cx, args),
+        ListCommand::Lset => change::lset(cx, args),
+        ListCommand::Ltrim => change::ltrim(cx, args),
         ListCommand::Rpop => pop::pop(cx, args, End::Back),
+        ListCommand::Rpoplpush => mv::rpoplpush(cx, args),
         ListCommand::Rpush => push::push(cx, args, End::Back),
+        ListCommand::Rpushx => push::pushx(cx, args, End::Back),
     }
 }

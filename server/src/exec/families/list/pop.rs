@@ -3,6 +3,7 @@
 use torc_protocol::error as text;
 use torc_protocol::resp::{Args, ReplyWriter, parse_i64};
 
+use super::{bulk, fill};
 use crate::exec::{CommandError, CommandResult, Cx};
 use crate::notify::Class;
 use crate::store::value::{End, ListChange, ListValue};
@@ -31,7 +32,7 @@ pub fn take(
     front: Front<'_>,
 ) -> Result<bool, CommandError> {
     // The elements go to the reply without a copy between.
-    let (mut out, version) = (std::mem::take(cx.out), cx.version);
+    let (mut out, version, fill) = (std::mem::take(cx.out), cx.version, fill(cx));
     let result = cx.modify(
         key,
         |list: &mut ListValue| {
@@ -53,14 +54,10 @@ pub fn take(
                     reply.array(count);
                 }
             }
-            for _ in 0..count {
-                if let Some(item) = list.pop(end) {
-                    reply.bulk(&item);
-                }
-            }
+            list.pop(end, count, fill, |element| bulk(&mut reply, element));
             ((count, list.is_empty()), true)
         },
-        |out, (count, _)| ListChange::put_pop(out, end, *count as u64),
+        |out, (count, _)| ListChange::Pop(end, *count as u64).put(out),
     );
     *cx.out = out;
     let (taken, empty) = result?;

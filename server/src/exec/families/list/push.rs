@@ -1,7 +1,8 @@
-//! Commands that add elements at an end: LPUSH, RPUSH.
+//! Commands that add elements at an end: LPUSH, RPUSH, LPUSHX, RPUSHX.
 
 use torc_protocol::resp::Args;
 
+use super::fill;
 use crate::exec::{CommandError, CommandResult, Cx};
 use crate::notify::Class;
 use crate::store::value::{End, ListChange, ListValue};
@@ -15,11 +16,11 @@ pub fn add<'i>(
     end: End,
     items: impl ExactSizeIterator<Item = &'i [u8]> + Clone,
 ) -> Result<usize, CommandError> {
-    let copy = items.clone();
+    let (copy, fill) = (items.clone(), fill(cx));
     let len = cx.modify(
         key,
         |list: &mut ListValue| {
-            copy.for_each(|item| list.push(end, item));
+            list.push_all(end, copy, fill);
             (list.len(), true)
         },
         |out, _| ListChange::put_push(out, end, items),
@@ -32,6 +33,17 @@ pub fn add<'i>(
 pub fn push(cx: &mut Cx<'_, '_>, args: &Args<'_>, end: End) -> CommandResult {
     let key = cx.key(&args[1]);
     let len = add(cx, &key, end, args.tail(2).iter())?;
+    cx.reply().integer(len as i64);
+    Ok(())
+}
+
+/// LPUSHX and RPUSHX key element \[element …\]
+pub fn pushx(cx: &mut Cx<'_, '_>, args: &Args<'_>, end: End) -> CommandResult {
+    let key = cx.key(&args[1]);
+    let len = match cx.peek_as::<ListValue>(&key)? {
+        None => 0,
+        Some(_) => add(cx, &key, end, args.tail(2).iter())?,
+    };
     cx.reply().integer(len as i64);
     Ok(())
 }

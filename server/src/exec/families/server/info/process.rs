@@ -55,8 +55,9 @@ pub fn clients(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
     lines.line("blocked_clients", clients.blocked.load(Ordering::Relaxed));
     lines.line("tracking_clients", 0);
     lines.line("clients_in_timeout_table", 0);
-    lines.line("total_blocking_keys", 0);
-    lines.line("total_blocking_keys_on_nokey", 0);
+    let (keys, until_gone) = cx.node.blocked.key_counts();
+    lines.line("total_blocking_keys", keys);
+    lines.line("total_blocking_keys_on_nokey", until_gone);
 }
 
 /// `# Memory`
