@@ -31,6 +31,7 @@ pub mod store;
 
 mod eviction;
 mod expiry;
+mod hyperloglog;
 mod side_state;
 
 pub use config::ServerConfig;

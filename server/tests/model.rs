@@ -878,4 +878,30 @@ proptest! {
             check_account(node);
         }
     }
+
+    #[test]
+    fn hyperloglogs_follow(steps in prop::collection::vec((0u8..6, 0u8..3, 0u16..400, 0u16..60), 1..40)) {
+        let mut t = Harness::primary();
+        t.through_proxy();
+        let follower = Harness::new();
+        for (what, key, from, count) in steps {
+            let key = format!("{{t}}{key}").into_bytes();
+            let word = |w: &str| w.as_bytes().to_vec();
+            let other = format!("{{t}}{}", from % 3).into_bytes();
+            t.run_args(match what {
+                0..3 => {
+                    let elements = (from..from + count).map(|n| n.to_string().into_bytes());
+                    [word("PFADD"), key].into_iter().chain(elements).collect()
+                }
+                3 => vec![word("PFCOUNT"), key],
+                4 => vec![word("PFMERGE"), key, other],
+                _ if from % 4 == 0 => vec![word("PFDEBUG"), word("TODENSE"), key],
+                _ => vec![word("PFCOUNT"), key, other],
+            });
+            apply_records(&follower.node, &t.records());
+            prop_assert_eq!(&dump(&t.node), &dump(&follower.node));
+        }
+        check_account(&t.node);
+        check_account(&follower.node);
+    }
 }

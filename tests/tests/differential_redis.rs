@@ -42,6 +42,7 @@ file_tests! { LISTS, "redis", list:
     sets = "sets.cmds",
     streams = "streams.cmds",
     stream_groups = "stream-groups.cmds",
+    hyperloglog = "hyperloglog.cmds",
     scan = "scan.cmds",
     sorted_sets = "sorted-sets.cmds",
     transactions = "transactions.cmds",
@@ -64,6 +65,7 @@ file_tests! { RANDOM, "random", random_commands:
     random_sets = "sets.gen",
     random_streams = "streams.gen",
     random_sorted_sets = "sorted-sets.gen",
+    random_hyperloglog = "hyperloglog.gen",
     random_transactions = "transactions.gen",
 }
 

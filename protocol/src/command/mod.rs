@@ -101,6 +101,8 @@ commands! {
     String(StringCommand),
     /// Strings as rows of bits.
     Bitmap(BitmapCommand),
+    /// Estimates of how many different elements there were.
+    Hyperloglog(HyperloglogCommand),
     /// Hashes.
     Hash(HashCommand),
     /// Lists.

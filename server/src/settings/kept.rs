@@ -95,7 +95,6 @@ static KEPT: &[Kept] = &[
     fixed("enable-debug-command", "no"),
     fixed("enable-module-command", "no"),
     fixed("enable-protected-configs", "no"),
-    kept("hll-sparse-max-bytes", "3000"),
     kept("hz", "10"),
     kept("ignore-warnings", ""),
     fixed("io-threads", "1"),

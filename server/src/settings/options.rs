@@ -107,6 +107,11 @@ static OPTIONS: &[Opt] = &[
         |s, v| size(&mut s.limits.set_intset_entries, v),
     ),
     opt(
+        "hll-sparse-max-bytes",
+        |s| s.limits.hll_sparse_bytes.to_string(),
+        |s, v| size(&mut s.limits.hll_sparse_bytes, v),
+    ),
+    opt(
         "stream-node-max-bytes",
         |s| s.limits.stream_node_bytes.to_string(),
         |s, v| size(&mut s.limits.stream_node_bytes, v),

@@ -8,6 +8,7 @@ mod connection;
 mod generic;
 mod geo;
 mod hash;
+mod hyperloglog;
 mod internal;
 mod lease;
 mod list;
@@ -34,6 +35,7 @@ pub fn dispatch(cx: &mut Cx<'_, '_>, command: Command, args: &Args<'_>) -> Comma
         Command::Generic(c) => generic::run(cx, c, args),
         Command::String(c) => string::run(cx, c, args),
         Command::Bitmap(c) => bitmap::run(cx, c, args),
+        Command::Hyperloglog(c) => hyperloglog::run(cx, c, args),
         Command::Hash(c) => hash::run(cx, c, args),
         Command::List(c) => list::run(cx, c, args),
         Command::Set(c) => set::run(cx, c, args),

@@ -43,6 +43,8 @@ pub struct Limits {
     pub set: PackedLimits,
     /// `set-max-intset-entries`.
     pub set_intset_entries: usize,
+    /// `hll-sparse-max-bytes`: a longer sparse HyperLogLog becomes dense.
+    pub hll_sparse_bytes: usize,
     /// `zset-max-listpack-entries`, `zset-max-listpack-value`.
     pub sorted_set: PackedLimits,
     /// `list-max-listpack-size`: positive: elements of a node; negative: -1 to -5 for 4, 8, 16, 32, 64 KiB.
@@ -61,6 +63,7 @@ impl Default for Limits {
             hash: PackedLimits::default(),
             set: PackedLimits::default(),
             set_intset_entries: 512,
+            hll_sparse_bytes: 3000,
             sorted_set: PackedLimits::default(),
             list_node_size: -2,
             list_compress_depth: 0,
