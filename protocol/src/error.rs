@@ -134,7 +134,11 @@ pub const DISCARD_WITHOUT_MULTI: &str = "ERR DISCARD without MULTI";
 pub const WATCH_INSIDE_MULTI: &str = "ERR WATCH inside MULTI is not allowed";
 pub const NOT_IN_TRANSACTION: &str = "ERR Command not allowed inside a transaction";
 
+/// A bound of Torc: Redis has none.
+pub const TOO_MANY_SUBSCRIPTIONS: &str = "ERR a connection may not listen to so many channels";
+
 pub const NOSCRIPT: &str = "NOSCRIPT No matching script. Please use EVAL.";
+pub const NO_FUNCTIONS: &str = "ERR functions are not served; use EVAL or SCRIPT LOAD";
 pub const NOTBUSY: &str = "NOTBUSY No scripts in execution right now.";
 pub const BUSY_SCRIPT: &str =
     "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
@@ -202,6 +206,14 @@ pub fn wrong_arity(name: &str) -> String {
 /// `ERR invalid expire time in '…' command`.
 pub fn invalid_expire(name: &str) -> String {
     format!("ERR invalid expire time in '{name}' command")
+}
+
+/// What a client of RESP2 hears that listens to channels and asks for something else.
+pub fn only_listens(command: &str) -> String {
+    format!(
+        "ERR Can't execute '{command}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this \
+         context"
+    )
 }
 
 /// `NOPERM` for a command.

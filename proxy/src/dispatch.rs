@@ -90,6 +90,16 @@ pub fn by_key(call: &mut Call<'_>) -> Step {
     one(call, dest, key)
 }
 
+/// `Route::Channel`: to the shard of the channel's name.
+fn by_channel(call: &mut Call<'_>) -> Step {
+    let channel = call.request.arg(1);
+    let dest = Dest::Slot(key_slot(channel));
+    if !call.has_room(call.routes.place(dest)) {
+        return Step::NotYet;
+    }
+    one(call, dest, b"")
+}
+
 /// Sends the request as it is to one shard.
 #[inline]
 fn one(call: &mut Call<'_>, dest: Dest, key: &[u8]) -> Step {
@@ -285,6 +295,7 @@ pub fn by_table(call: &mut Call<'_>) -> Step {
         Route::Cursor => scan(call),
         Route::AllShards => all(call, How::of(call.request.spec.merge), 0),
         Route::AnyShard => any(call),
+        Route::Channel => by_channel(call),
         Route::Local | Route::Key | Route::SplitKeys | Route::Transaction | Route::Refuse(_) => {
             call.refuse("ERR the proxy cannot answer this command")
         }

@@ -106,7 +106,7 @@ impl Transaction {
 /// Whether a node can execute the command inside a transaction that came through a proxy.
 fn may_travel(request: &Request<'_>) -> bool {
     match request.spec.route {
-        Route::Key | Route::SplitKeys => true,
+        Route::Key | Route::SplitKeys | Route::Channel => true,
         Route::Local | Route::AnyShard => matches!(
             request.command,
             Command::Connection(ConnectionCommand::Ping | ConnectionCommand::Echo)

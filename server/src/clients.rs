@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{
-    AtomicBool, AtomicI32, AtomicI64, AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering,
+    AtomicBool, AtomicI32, AtomicI64, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering,
 };
 use std::task::Waker;
 
@@ -40,6 +40,8 @@ pub mod flag {
     pub const NO_EVICT: u8 = 16;
     /// `T`: does not mark keys as used.
     pub const NO_TOUCH: u8 = 32;
+    /// `O`: MONITOR.
+    pub const MONITOR: u8 = 64;
 }
 
 /// How a blocked client is to be woken.
@@ -79,6 +81,8 @@ pub struct Client {
     pub laddr: Box<str>,
     /// File descriptor.
     fd: AtomicI32,
+    /// Number of the worker that serves it.
+    worker: AtomicUsize,
     /// Over a unix socket.
     pub unix: bool,
     /// Unix milliseconds of its start.
@@ -103,6 +107,8 @@ pub struct Client {
     pub output_bytes: AtomicUsize,
     /// Capacity of both buffers.
     pub buffer_bytes: AtomicUsize,
+    /// Channels, patterns and shard channels that it listens to, in the order of [`crate::pubsub::Kind::ALL`].
+    pub subscriptions: [AtomicU32; 3],
     /// Whether the default user is authenticated.
     pub authenticated: AtomicBool,
     names: Mutex<Names>,
@@ -123,6 +129,7 @@ impl Client {
             addr: addr.into(),
             laddr: laddr.into(),
             fd: AtomicI32::new(fd),
+            worker: AtomicUsize::new(0),
             unix,
             connected_ms: now_ms,
             last_active_ms: AtomicU64::new(now_ms),
@@ -135,12 +142,23 @@ impl Client {
             input_bytes: AtomicUsize::new(0),
             output_bytes: AtomicUsize::new(0),
             buffer_bytes: AtomicUsize::new(0),
+            subscriptions: Default::default(),
             authenticated: AtomicBool::new(false),
             names: Mutex::default(),
             close: AtomicBool::new(false),
             unblock: AtomicU8::new(UNBLOCK_NONE),
             waker: Mutex::new(None),
         }
+    }
+
+    /// The worker that serves it.
+    pub fn worker(&self) -> usize {
+        self.worker.load(Ordering::Acquire)
+    }
+
+    /// It is served by this worker from now on.
+    pub fn set_worker(&self, worker: usize) {
+        self.worker.store(worker, Ordering::Release);
     }
 
     /// Names as they are now.
@@ -218,6 +236,16 @@ impl Client {
         self.has(flag::BLOCKED)
     }
 
+    /// Whether it listens to anything.
+    pub fn is_subscriber(&self) -> bool {
+        self.subscriptions.iter().any(|count| count.load(Ordering::Relaxed) > 0)
+    }
+
+    /// Whether it watches all requests.
+    pub fn is_monitor(&self) -> bool {
+        self.has(flag::MONITOR)
+    }
+
     fn has(&self, bit: u8) -> bool {
         self.flags.load(Ordering::Relaxed) & bit != 0
     }
@@ -242,19 +270,19 @@ impl Client {
     pub fn describe(&self, now_ms: u64, out: &mut Vec<u8>) {
         let mut letters = String::new();
         for (bit, letter) in [
-            (flag::BLOCKED, 'b'),
-            (flag::MULTI, 'x'),
-            (flag::DIRTY_CAS, 'd'),
-            (flag::READONLY, 'r'),
-            (flag::NO_EVICT, 'e'),
-            (flag::NO_TOUCH, 'T'),
+            (self.is_monitor(), 'O'),
+            (self.is_subscriber(), 'P'),
+            (self.has(flag::MULTI), 'x'),
+            (self.has(flag::BLOCKED), 'b'),
+            (self.has(flag::DIRTY_CAS), 'd'),
+            (self.unix, 'U'),
+            (self.has(flag::READONLY), 'r'),
+            (self.has(flag::NO_EVICT), 'e'),
+            (self.has(flag::NO_TOUCH), 'T'),
         ] {
-            if self.has(bit) {
+            if bit {
                 letters.push(letter);
             }
-        }
-        if self.unix {
-            letters.push('U');
         }
         if letters.is_empty() {
             letters.push('N');
@@ -277,13 +305,16 @@ impl Client {
         text.clear();
         let _ = write!(
             text,
-            " age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi={} qbuf={} qbuf-free={} argv-mem=0 \
+            " age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} qbuf={} qbuf-free={} argv-mem=0 \
              multi-mem=0 rbs={} rbp=0 obl={} oll=0 omem={} tot-mem={} events={} cmd={} user=default redir=-1 \
              resp={}",
             now_ms.saturating_sub(self.connected_ms) / 1000,
             self.idle_s(now_ms),
             letters,
             self.db.load(Ordering::Relaxed),
+            self.subscriptions[0].load(Ordering::Relaxed),
+            self.subscriptions[1].load(Ordering::Relaxed),
+            self.subscriptions[2].load(Ordering::Relaxed),
             self.multi.load(Ordering::Relaxed),
             input,
             buffers.saturating_sub(input),

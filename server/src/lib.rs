@@ -19,6 +19,7 @@ pub mod memcached;
 pub mod metrics;
 pub mod node;
 pub mod notify;
+pub mod pubsub;
 pub mod rdb;
 pub mod replication;
 pub mod run;

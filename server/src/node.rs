@@ -21,6 +21,7 @@ use crate::eviction::Eviction;
 use crate::lock::LockDesk;
 use crate::memcached::PendingFlush;
 use crate::notify::Class;
+use crate::pubsub::PubSub;
 use crate::script::ScriptCache;
 use crate::settings::{EvictionClock, Notes, Settings};
 use crate::shard::gate::Exclusive;
@@ -63,6 +64,8 @@ pub struct Node {
     pub clients: Clients,
     /// Which connections should go to another worker.
     pub balance: Balance,
+    /// Who listens to what.
+    pub pubsub: Arc<PubSub>,
     /// Rates and the peak of memory.
     pub rates: Rates,
     /// How to ask the allocator, where the program has one that can be asked.
@@ -142,6 +145,8 @@ impl Node {
         let slow = SlowLog::new(&settings);
         let store = Store::new(hasher);
         store.set_lock_timeout(Duration::from_millis(settings.busy_reply_ms));
+        let pubsub = PubSub::new(workers);
+        pubsub.set_limit(settings.pubsub_hard_bytes);
         let quick = Quick::default();
         quick.follow(&settings);
         Arc::new(Node {
@@ -151,6 +156,7 @@ impl Node {
             stats: (0..workers).map(|_| Arc::new(WorkerStats::default())).collect(),
             clients: Clients::default(),
             balance: Balance::default(),
+            pubsub: Arc::new(pubsub),
             rates: Rates::default(),
             allocator: OnceLock::new(),
             slow,
@@ -183,6 +189,7 @@ impl Node {
         self.slow.configure(&new);
         self.store.set_lock_timeout(Duration::from_millis(new.busy_reply_ms));
         self.clients.limit.set_limit(new.max_clients);
+        self.pubsub.set_limit(new.pubsub_hard_bytes);
         true
     }
 
@@ -204,9 +211,18 @@ impl Node {
         Class::from_number(self.quick.notify.load(Ordering::Relaxed))
     }
 
+    /// Tells those who subscribe to keyspace events that something happened to a key of the database.
+    #[inline]
+    pub fn notify(&self, class: Class, db: u8, event: &'static str, key: &[u8]) {
+        let wanted = self.notify_classes();
+        if wanted.contains(class) {
+            self.publish_event(wanted, db, event, key);
+        }
+    }
+
     /// Publishes a keyspace event of the database to its subscribers.
     pub fn publish_event(&self, wanted: Class, db: u8, event: &str, key: &[u8]) {
-        tracing::trace!(?wanted, db, event, key = %key.escape_ascii(), "keyspace event");
+        self.pubsub.publish_event(wanted, db, event, key);
     }
 
     /// What a change of a collection needs to know.

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use torc_protocol::command::{Command, Flags, StringCommand};
 use torc_protocol::resp::Args;
 
-use crate::exec::Session;
+use crate::exec::{Session, redact};
 use crate::settings::Settings;
 
 /// Arguments of a slow request that are kept (Redis's number).
@@ -130,7 +130,7 @@ impl SlowLog {
             id: self.next_id.fetch_add(1, Ordering::Relaxed),
             at_s: now_ms / 1000,
             micros: nanos / 1000,
-            args: shortened(args),
+            args: shortened(command, args),
             addr: client.map_or("", |c| &*c.addr).into(),
             name: client.map(|c| c.names().name).unwrap_or_default(),
         };
@@ -190,9 +190,16 @@ impl SlowLog {
     }
 }
 
-fn shortened(args: &Args<'_>) -> Vec<Box<[u8]>> {
+fn shortened(command: Command, args: &Args<'_>) -> Vec<Box<[u8]>> {
     let keep = if args.len() > MAX_ARGS { MAX_ARGS - 1 } else { args.len() };
-    let mut kept: Vec<Box<[u8]>> = args.iter().take(keep).map(shortened_arg).collect();
+    let mut kept: Vec<Box<[u8]>> = args
+        .iter()
+        .take(keep)
+        .enumerate()
+        .map(|(at, arg)| {
+            shortened_arg(if redact::is_secret(command, args, at) { redact::SHOWN } else { arg })
+        })
+        .collect();
     if args.len() > keep {
         kept.push(format!("... ({} more arguments)", args.len() - keep).into_bytes().into());
     }

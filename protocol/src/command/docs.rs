@@ -93,6 +93,7 @@ fn route(spec: &CommandSpec) -> String {
         Route::AnyShard => "any shard",
         Route::Cursor => "cursor",
         Route::Transaction => "transaction",
+        Route::Channel => "channel",
         Route::Refuse(why) => return format!("refused: {}", cell(why)),
     };
     match spec.keys {

@@ -115,6 +115,8 @@ commands! {
     Geo(GeoCommand),
     /// Streams.
     Stream(StreamCommand),
+    /// Messages to whoever listens.
+    Pubsub(PubsubCommand),
     /// Transactions.
     Transactions(TransactionCommand),
     /// Scripts.

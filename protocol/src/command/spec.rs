@@ -22,6 +22,8 @@ pub enum Route {
     Cursor,
     /// Part of a transaction: the client keeps to the shard of the first key until EXEC or DISCARD.
     Transaction,
+    /// To the shard of the slot of its first argument, the name of a channel.
+    Channel,
     /// Not through a proxy; says why and what to do.
     Refuse(&'static str),
 }

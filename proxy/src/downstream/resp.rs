@@ -194,6 +194,7 @@ impl RespSession {
         match request.spec.route {
             Route::Key => dispatch::by_key(&mut call),
             Route::SplitKeys => dispatch::split(&mut call),
+            Route::Channel => dispatch::by_table(&mut call),
             Route::Transaction => transaction::command(&mut call),
             Route::Refuse(why) => {
                 let name = request.spec.name.to_ascii_uppercase();

@@ -123,6 +123,13 @@ fn after_digits(bytes: &[u8]) -> &[u8] {
 /// CLIENT REPLY OFF and SKIP: takes the reply back.
 #[cold]
 pub fn silence(mode: ReplyMode, session: &mut Session, start: usize, out: &mut Vec<u8>, done: &mut Done) {
+    if std::mem::take(&mut session.pushed) {
+        // Messages are sent whatever the client said about replies.
+        if session.reply_mode == ReplyMode::SkipNext {
+            session.reply_mode = ReplyMode::On;
+        }
+        return;
+    }
     match (mode, session.reply_mode) {
         // CLIENT REPLY ON itself is answered.
         (ReplyMode::Off, ReplyMode::On) | (ReplyMode::On, ReplyMode::On) => return,

@@ -106,6 +106,7 @@ impl Pipeline {
         }
         ahead.fetch(store, next.fetched);
         let (start, mode, authenticated) = (out.len(), session.reply_mode, session.authenticated);
+        session.pushed = false;
         let mut done = batch.run_foreseen(session, args, next.foreseen, out);
         let consumed = frame.len;
         if mode != ReplyMode::On || session.reply_mode != ReplyMode::On {

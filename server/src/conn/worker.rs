@@ -193,6 +193,10 @@ async fn serve(
 ) {
     let marks = tokio::task::spawn_local(follow_mark(worker.clone()));
     let expiry = tokio::task::spawn_local(crate::expiry::run(worker.node.clone(), worker.index));
+    let post = {
+        let worker = worker.clone();
+        tokio::task::spawn_local(async move { worker.node.pubsub.deliver(worker.index).await })
+    };
     let mut open = tokio::task::JoinSet::new();
     loop {
         tokio::select! {
@@ -210,6 +214,7 @@ async fn serve(
         }
     }
     marks.abort();
+    post.abort();
     expiry.abort();
     connections.close();
     let drain = async { while open.join_next().await.is_some() {} };

@@ -17,6 +17,7 @@ pub mod keyspace;
 mod memcached;
 pub(crate) mod parse;
 mod place;
+pub(crate) mod redact;
 mod repeat;
 mod request;
 mod serve;
@@ -36,6 +37,7 @@ use torc_protocol::resp::{Args, ReplyWriter};
 
 use crate::effect::EffectWriter;
 use crate::node::Node;
+use crate::pubsub::describe_request;
 use crate::script::Engine;
 use crate::shard::gate::Shared;
 use crate::shard::{Role, View};
@@ -272,6 +274,11 @@ impl<'n, 'e> Batch<'n, 'e> {
             self.refuse(session, &text::NOAUTH.into(), out);
             return Done::local();
         }
+        if session.only_listens() && !is_for_listeners(command) {
+            self.exec.stats.command(command).rejected.add(1);
+            self.refuse(session, &text::only_listens(spec.name).into(), out);
+            return Done::local();
+        }
         if session.transaction.is_some() && !command.runs_inside_multi() {
             return match self.check(session, command, spec, &request) {
                 Ok(_) => transaction::queue(session, command, &request.args, out),
@@ -282,6 +289,13 @@ impl<'n, 'e> Batch<'n, 'e> {
                 }
             };
         }
+        let db = request.db;
+        let watched = self.node.pubsub.has_monitors();
+        if watched && place::may_touch_any_key(command) {
+            // In front of what the script does.
+            self.show(session, db, command, &request.args);
+        }
+        let args = request.args;
         let result = if command == Command::Transactions(TransactionCommand::Exec) {
             self.exec_transaction(session, request, out)
         } else if command == Command::Internal(InternalCommand::Mc) {
@@ -300,6 +314,11 @@ impl<'n, 'e> Batch<'n, 'e> {
                 Err(error) => Err((error, false)),
             }
         };
+        let ran =
+            !matches!(result, Err((_, false))) || command == Command::Transactions(TransactionCommand::Exec);
+        if watched && ran && !place::may_touch_any_key(command) {
+            self.show(session, db, command, &args);
+        }
         match result {
             Ok(done) => {
                 self.exec.ran.push(command);
@@ -387,6 +406,19 @@ impl<'n, 'e> Batch<'n, 'e> {
         self.node.make_room(&mut exec.effects, &mut exec.records, &exec.stats, now_ms, &mut exec.rng)
     }
 
+    /// Shows a request to those who watch all of them.
+    #[cold]
+    fn show(&self, session: &Session, db: u8, command: Command, args: &Args<'_>) {
+        let spec = command.spec();
+        // Scripts skip the usual place only to be shown earlier.
+        let skips = spec.flags.contains(Flags::SKIP_MONITOR) && !place::may_touch_any_key(command);
+        if spec.flags.contains(Flags::ADMIN) || skips || spec.is_internal() {
+            return;
+        }
+        let source = session.client.as_ref().map_or("", |client| &*client.addr);
+        self.node.pubsub.show(&describe_request(self.now.unix_ms, db, source, command, args));
+    }
+
     /// Writes an error; inside MULTI it also spoils the transaction.
     fn refuse(&self, session: &mut Session, error: &CommandError, out: &mut Vec<u8>) {
         if let Some(transaction) = &mut session.transaction {
@@ -395,4 +427,19 @@ impl<'n, 'e> Batch<'n, 'e> {
         self.exec.stats.error(&error.text());
         error.write(&mut ReplyWriter::new(out, session.version));
     }
+}
+
+/// What a client of RESP2 may ask for while it listens to channels.
+fn is_for_listeners(command: Command) -> bool {
+    use torc_protocol::command::ConnectionCommand::{Ping, Quit, Reset};
+    use torc_protocol::command::PubsubCommand::{
+        Psubscribe, Punsubscribe, Ssubscribe, Subscribe, Sunsubscribe, Unsubscribe,
+    };
+    matches!(
+        command,
+        Command::Connection(Ping | Quit | Reset)
+            | Command::Pubsub(
+                Subscribe | Psubscribe | Ssubscribe | Unsubscribe | Punsubscribe | Sunsubscribe
+            )
+    )
 }

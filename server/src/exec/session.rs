@@ -11,6 +11,7 @@ use torc_protocol::handshake::ServerHandshake;
 use torc_protocol::resp::{OwnedArgs, Version};
 
 use crate::clients::{Client, flag};
+use crate::pubsub::Subscriptions;
 use crate::store::WatchFlag;
 
 /// Commands that one MULTI may queue.
@@ -96,6 +97,10 @@ pub struct Session {
     pub no_evict: bool,
     /// CLIENT REPLY.
     pub reply_mode: ReplyMode,
+    /// What it listens to; `None` before it first did.
+    pub subscriptions: Option<Box<Subscriptions>>,
+    /// The reply under way is a message: it is sent whatever CLIENT REPLY says.
+    pub pushed: bool,
     /// Offset of the connection's last write, for WAIT.
     pub last_write: u64,
 }
@@ -119,6 +124,8 @@ impl Session {
             no_touch: false,
             no_evict: false,
             reply_mode: ReplyMode::On,
+            subscriptions: None,
+            pushed: false,
             last_write: 0,
         }
     }
@@ -152,12 +159,24 @@ impl Session {
             (self.no_evict, flag::NO_EVICT),
             (self.no_touch, flag::NO_TOUCH),
             (self.watch_broken(), flag::DIRTY_CAS),
+            (self.is_monitor(), flag::MONITOR),
         ] {
             if on {
                 flags |= bit;
             }
         }
         client.flags.store(flags, Ordering::Release);
+    }
+
+    /// Whether it watches all requests.
+    pub fn is_monitor(&self) -> bool {
+        self.subscriptions.as_ref().is_some_and(|s| s.is_monitor())
+    }
+
+    /// Whether it listens, and speaks the version of the protocol in which it can then do little else.
+    #[inline]
+    pub fn only_listens(&self) -> bool {
+        self.version == Version::Resp2 && self.subscriptions.as_ref().is_some_and(|s| s.any())
     }
 
     /// CLIENT SETNAME, or the name that a part of Torc gave in the handshake.

@@ -10,6 +10,7 @@ use torc_protocol::slot::key_slot;
 use super::session::{MAX_QUEUED, MAX_QUEUED_BYTES, Queued, Session, Transaction, Watching};
 use super::{Ack, Batch, CommandError, Done, Request, families, place};
 use crate::exec::{Depth, Flow, ReplyKind};
+use crate::pubsub::describe_request;
 use crate::shard::Role;
 use crate::store::{Access, Entry};
 
@@ -189,7 +190,13 @@ impl<'n> Batch<'n, '_> {
                 if !cx.proxied {
                     cx.db = cx.session.db;
                 }
-                match families::dispatch(cx, command, &args) {
+                let db = cx.db;
+                let result = families::dispatch(cx, command, &args);
+                if cx.node.pubsub.has_monitors() && !command.spec().flags.contains(Flags::ADMIN) {
+                    let source = cx.session.client.as_ref().map_or("", |client| &*client.addr);
+                    cx.node.pubsub.show(&describe_request(cx.now_ms, db, source, command, &args));
+                }
+                match result {
                     Ok(()) => stats.command(command).calls.add(1),
                     Err(error) => {
                         stats.command(command).failed.add(1);

@@ -14,6 +14,7 @@ use super::engine::Control;
 use super::error::{Stop, raise};
 use super::{Request, convert, number};
 use crate::exec::{CommandError, Cx, Flow, families};
+use crate::pubsub::describe_request;
 use crate::shard::Role;
 
 /// How long a script that has written nothing waits for the stripe of an undeclared key.
@@ -157,7 +158,11 @@ impl Calls<'_, '_, '_, '_> {
         let stats = cx.stats.command(command);
         cx.version = self.control.version.get();
         std::mem::swap(cx.out, &mut reply);
+        let db = cx.db;
         let result = families::dispatch(cx, command, args);
+        if cx.node.pubsub.has_monitors() && !spec.flags.contains(Flags::ADMIN) {
+            cx.node.pubsub.show(&describe_request(cx.now_ms, db, "lua", command, args));
+        }
         if result.is_ok() && cx.out.is_empty() {
             // What would wait is answered as if its time were over.
             cx.reply().null();

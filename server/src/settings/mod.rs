@@ -122,6 +122,12 @@ pub struct Settings {
     pub output_soft_bytes: u64,
     /// See above.
     pub output_soft_s: u64,
+    /// Bytes that a client which listens to channels may leave unread before it is closed; 0: a gigabyte.
+    pub pubsub_hard_bytes: u64,
+    /// Bytes that it may leave unread for `pubsub_soft_s`; 0: no limit.
+    pub pubsub_soft_bytes: u64,
+    /// See above.
+    pub pubsub_soft_s: u64,
     /// Bytes of unread replies above which no further requests of a client are read.
     pub client_unread_bound: usize,
     /// Without a password only clients on this machine are served.
@@ -163,6 +169,9 @@ impl Default for Settings {
             output_hard_bytes: 0,
             output_soft_bytes: 0,
             output_soft_s: 0,
+            pubsub_hard_bytes: 32 << 20,
+            pubsub_soft_bytes: 8 << 20,
+            pubsub_soft_s: 60,
             client_unread_bound: 256 << 20,
             protected_mode: true,
             memcached_shutdown: false,

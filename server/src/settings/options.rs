@@ -9,6 +9,7 @@ use torc_protocol::glob;
 use super::kept::{self, Kept};
 use super::{EvictionPolicy, Settings, parse_memory};
 use crate::clients::MAX_CLIENTS_BOUND;
+use crate::notify::Class;
 
 /// Why an option cannot be set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -175,8 +176,11 @@ static OPTIONS: &[Opt] = &[
     opt("appendonly", |_| word(false), |_, v| refuse_unless(!yes_no(v)?, MEMORY_ONLY)),
     opt(
         "notify-keyspace-events",
-        |_| String::new(),
-        |_, v| refuse_unless(v.is_empty(), "keyspace events are not served"),
+        |s| s.notify.letters(),
+        |s, v| {
+            let classes = Class::parse(v);
+            put(&mut s.notify, classes.ok_or("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.")?)
+        },
     ),
     // Torc's own.
     opt(
@@ -277,12 +281,17 @@ fn set_busy(settings: &mut Settings, value: &str) -> Result<(), SetError> {
 
 fn get_output_limits(s: &Settings) -> String {
     format!(
-        "normal {} {} {} slave 268435456 67108864 60 pubsub 33554432 8388608 60",
-        s.output_hard_bytes, s.output_soft_bytes, s.output_soft_s
+        "normal {} {} {} slave 268435456 67108864 60 pubsub {} {} {}",
+        s.output_hard_bytes,
+        s.output_soft_bytes,
+        s.output_soft_s,
+        s.pubsub_hard_bytes,
+        s.pubsub_soft_bytes,
+        s.pubsub_soft_s
     )
 }
 
-/// `class hard soft seconds`, one or more times; only `normal` clients exist here.
+/// `class hard soft seconds`, one or more times; replication is not a client here.
 fn set_output_limits(settings: &mut Settings, value: &str) -> Result<(), SetError> {
     let words: Vec<&str> = value.split_whitespace().collect();
     if words.is_empty() || !words.len().is_multiple_of(4) {
@@ -301,6 +310,9 @@ fn set_output_limits(settings: &mut Settings, value: &str) -> Result<(), SetErro
         if class[0].eq_ignore_ascii_case("normal") {
             (settings.output_hard_bytes, settings.output_soft_bytes) = (hard, soft);
             settings.output_soft_s = seconds;
+        } else if class[0].eq_ignore_ascii_case("pubsub") {
+            (settings.pubsub_hard_bytes, settings.pubsub_soft_bytes) = (hard, soft);
+            settings.pubsub_soft_s = seconds;
         }
     }
     Ok(())
@@ -394,9 +406,7 @@ mod tests {
         assert_eq!(
             set("client-output-buffer-limit", "normal 1mb 2mb 60 pubsub 0 0 0")
                 .map(|s| s.option("client-output-buffer-limit")),
-            Ok(Some(
-                "normal 1048576 2097152 60 slave 268435456 67108864 60 pubsub 33554432 8388608 60".into()
-            ))
+            Ok(Some("normal 1048576 2097152 60 slave 268435456 67108864 60 pubsub 0 0 0".into()))
         );
         assert_eq!(
             set("list-max-listpack-size", "5").map(|s| s.option("list-max-listpack-size")),

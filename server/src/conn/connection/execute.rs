@@ -56,6 +56,8 @@ impl Connection {
         if self.output.bytes.capacity() == 0 {
             self.output.bytes = worker.buffers.take();
         }
+        // What came before these requests is sent before their replies.
+        self.deliver();
         let now = worker.now();
         let mut exec = worker.exec.borrow_mut();
         let mut ahead = worker.ahead.borrow_mut();
@@ -103,6 +105,11 @@ impl Connection {
                         let Done { kind, barrier, deadline_ms, .. } = done;
                         let depends = Depends { kind, term, barrier, deadline_ms };
                         mark(&mut self.output, start, &depends, now.boottime_ns, node);
+                    }
+                    if let Some(subscriptions) = &self.session.subscriptions
+                        && subscriptions.mailbox().is_waiting()
+                    {
+                        subscriptions.mailbox().take(&mut self.output.bytes);
                     }
                     match done.flow {
                         Flow::Continue => {}

@@ -183,6 +183,7 @@ impl Connection {
         dialect: Dialect,
         permit: Permit,
     ) -> Connection {
+        client.set_worker(worker.index);
         Connection {
             output: Output::new(dialect.error_form()),
             worker,
@@ -222,6 +223,7 @@ impl Connection {
                 let before = self.output.bytes.len();
                 let more = self.execute();
                 replied += self.output.bytes.len().saturating_sub(before);
+                self.deliver();
                 if batches == 0 {
                     self.worker.give_way().await;
                 }
@@ -262,6 +264,9 @@ impl Connection {
             return Poll::Ready(Err(End::Quiet));
         }
         if self.poll_waiting(cx) {
+            return Poll::Ready(Ok(Event::Progress));
+        }
+        if self.session.subscriptions.as_ref().is_some_and(|s| s.mailbox().is_waiting()) {
             return Poll::Ready(Ok(Event::Progress));
         }
         if self.socket_full
@@ -363,6 +368,17 @@ impl Connection {
             }
             Some(Err(error)) => Err(error.into()),
             None => Ok(()),
+        }
+    }
+
+    /// Puts messages that have come behind the replies.
+    pub(super) fn deliver(&mut self) {
+        let Some(subscriptions) = &self.session.subscriptions else { return };
+        if subscriptions.mailbox().is_waiting() {
+            if self.output.bytes.capacity() == 0 {
+                self.output.bytes = self.worker.buffers.take();
+            }
+            subscriptions.mailbox().take(&mut self.output.bytes);
         }
     }
 

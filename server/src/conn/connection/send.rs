@@ -7,7 +7,7 @@ use std::time::Duration;
 use torc_runtime::clock;
 
 use super::super::output::Check;
-use super::{Connection, End};
+use super::{Connection, End, NODE_UNREAD_BYTES, SHARE_BYTES};
 use crate::shard::Role;
 
 impl Connection {
@@ -91,12 +91,22 @@ impl Connection {
         let settings = self.worker.node.settings.load();
         let above = |limit: u64| limit > 0 && unsent as u64 > limit;
         let now_ms = clock::unix_ms();
-        let mut too_much = above(settings.output_hard_bytes);
-        if above(settings.output_soft_bytes) {
+        let listens = self.session.subscriptions.as_ref().is_some_and(|s| s.any());
+        let (hard, soft, soft_s) = if listens {
+            (settings.pubsub_hard_bytes, settings.pubsub_soft_bytes, settings.pubsub_soft_s)
+        } else {
+            (settings.output_hard_bytes, settings.output_soft_bytes, settings.output_soft_s)
+        };
+        let mut too_much = above(hard);
+        // Who listens is sent what nobody asks for: the bound of all clients together ends it, too.
+        too_much |= self.session.subscriptions.is_some()
+            && unsent > SHARE_BYTES
+            && total.load(Ordering::Relaxed) > NODE_UNREAD_BYTES;
+        if above(soft) {
             if self.soft_since_ms == 0 {
                 self.soft_since_ms = now_ms;
             }
-            too_much |= now_ms - self.soft_since_ms.min(now_ms) > settings.output_soft_s * 1000;
+            too_much |= now_ms - self.soft_since_ms.min(now_ms) > soft_s * 1000;
         } else {
             self.soft_since_ms = 0;
         }

@@ -13,6 +13,7 @@ mod internal;
 mod lease;
 mod list;
 pub(super) mod lock;
+mod pubsub;
 mod scripting;
 mod server;
 mod server_keys;
@@ -42,6 +43,7 @@ pub fn dispatch(cx: &mut Cx<'_, '_>, command: Command, args: &Args<'_>) -> Comma
         Command::SortedSet(c) => sorted_set::run(cx, c, args),
         Command::Geo(c) => geo::run(cx, c, args),
         Command::Stream(c) => stream::run(cx, c, args),
+        Command::Pubsub(c) => pubsub::run(cx, c, args),
         Command::Transactions(c) => transactions::run(cx, c, args),
         Command::Scripting(c) => scripting::run(cx, c, args),
         Command::Server(c) => server::run(cx, c, args),

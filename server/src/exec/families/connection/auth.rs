@@ -40,6 +40,9 @@ pub fn hello(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     }
     if let Some(version) = hello.version {
         cx.session.version = version;
+        if let Some(subscriptions) = &cx.session.subscriptions {
+            subscriptions.mailbox().set_version(version, cx.out);
+        }
         cx.version = version;
     }
     let role = cx.node.shard.role();

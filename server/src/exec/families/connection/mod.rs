@@ -60,6 +60,13 @@ pub fn run(cx: &mut Cx<'_, '_>, command: ConnectionCommand, args: &Args<'_>) -> 
 }
 
 fn ping(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
+    if args.len() <= 2 && cx.session.only_listens() {
+        let mut reply = cx.reply();
+        reply.array(2);
+        reply.bulk(b"pong");
+        reply.bulk(args.get(1).unwrap_or_default());
+        return Ok(());
+    }
     match (args.len(), args.get(1)) {
         (1, _) => cx.reply().simple("PONG"),
         (2, Some(message)) => cx.reply().bulk(message),

@@ -15,7 +15,8 @@ use torc_protocol::error as text;
 use torc_protocol::resp::Args;
 
 use super::server_keys;
-use crate::exec::{CommandError, CommandResult, Cx, Flow};
+use crate::exec::{CommandError, CommandResult, Cx, Depth, Flow};
+use crate::pubsub::Subscriptions;
 
 /// Runs one command of the family.
 pub fn run(cx: &mut Cx<'_, '_>, command: ServerCommand, args: &Args<'_>) -> CommandResult {
@@ -68,7 +69,7 @@ pub fn run(cx: &mut Cx<'_, '_>, command: ServerCommand, args: &Args<'_>) -> Comm
         ServerCommand::MemoryStats => return memory::stats(cx),
         ServerCommand::MemoryUsage => return server_keys::memory_usage(cx, args),
         ServerCommand::Monitor => {
-            return Err("ERR MONITOR is not served: use SLOWLOG, the metrics or the log".into());
+            return monitor(cx);
         }
         ServerCommand::Replicaof | ServerCommand::Slaveof => return replication::replicaof(cx, args),
         ServerCommand::Role => return replication::role(cx),
@@ -125,6 +126,21 @@ fn shutdown(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     token.trigger();
     // As Redis: the connection ends without a reply.
     cx.flow = Flow::Close;
+    Ok(())
+}
+
+/// `MONITOR`: all requests are shown from now on, until RESET or the end of the connection.
+fn monitor(cx: &mut Cx<'_, '_>) -> CommandResult {
+    let Some(client) = cx.session.client.clone().filter(|_| cx.depth == Depth::Command && !cx.proxied) else {
+        return Err("ERR MONITOR isn't allowed for DENY BLOCKING client".into());
+    };
+    let (registry, version) = (cx.node.pubsub.clone(), cx.version);
+    let subscriptions = cx
+        .session
+        .subscriptions
+        .get_or_insert_with(|| Box::new(Subscriptions::new(registry, client, version)));
+    subscriptions.start_monitor();
+    cx.reply().ok();
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use torc_protocol::command::Command;
 
 use super::Lines;
 use crate::exec::Cx;
+use crate::pubsub::Kind;
 use crate::stats::{LATENCY_BUCKETS, WorkerStats};
 
 /// Calls, failed and rejected ones, nanoseconds of one command.
@@ -65,11 +66,12 @@ pub fn stats(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
     lines.line("current_eviction_exceeded_time", 0);
     lines.line("keyspace_hits", total(|s| s.hits.get()));
     lines.line("keyspace_misses", total(|s| s.misses.get()));
-    for name in
-        ["pubsub_channels", "pubsub_patterns", "pubsubshard_channels", "latest_fork_usec", "total_forks"]
-    {
-        lines.line(name, 0);
-    }
+    let pubsub = &cx.node.pubsub;
+    lines.line("pubsub_channels", pubsub.count(Kind::Channel));
+    lines.line("pubsub_patterns", pubsub.count(Kind::Pattern));
+    lines.line("pubsubshard_channels", pubsub.count(Kind::Shard));
+    lines.line("latest_fork_usec", 0);
+    lines.line("total_forks", 0);
     lines.line("migrate_cached_sockets", 0);
     lines.line("slave_expires_tracked_keys", 0);
     lines.line("tracking_total_keys", 0);

@@ -1,0 +1,206 @@
+//! Who listens to what, on this node.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::RwLock;
+use torc_protocol::glob;
+
+use super::Kind;
+use super::mailbox::Mailbox;
+use super::message::Message;
+use super::post::Post;
+use super::table::{Subscribers, Table};
+use crate::notify::Class;
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct PubSub {
+    channels: Table,
+    shard_channels: Table,
+    patterns: RwLock<BTreeMap<Arc<[u8]>, Subscribers>>,
+    pattern_count: AtomicUsize,
+    monitors: RwLock<Subscribers>,
+    monitor_count: AtomicUsize,
+    /// One for each worker.
+    posts: Box<[Post]>,
+    /// Bytes that a subscriber may leave unread; 0: see [`Mailbox`].
+    limit_bytes: AtomicUsize,
+}
+
+impl PubSub {
+    /// Nobody listens yet.
+    pub fn new(workers: usize) -> PubSub {
+        PubSub {
+            channels: Table::default(),
+            shard_channels: Table::default(),
+            patterns: RwLock::default(),
+            pattern_count: AtomicUsize::new(0),
+            monitors: RwLock::default(),
+            monitor_count: AtomicUsize::new(0),
+            posts: (0..workers).map(|_| Post::default()).collect(),
+            limit_bytes: AtomicUsize::new(0),
+        }
+    }
+
+    /// The hard limit of `client-output-buffer-limit pubsub`.
+    pub fn set_limit(&self, bytes: u64) {
+        self.limit_bytes.store(usize::try_from(bytes).unwrap_or(usize::MAX), Ordering::Relaxed);
+    }
+
+    /// Wakes the connections of a worker as they get messages; for ever.
+    pub async fn deliver(&self, worker: usize) {
+        match self.posts.get(worker) {
+            Some(post) => post.deliver().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn send(&self, mailbox: &Mailbox, message: &Message) {
+        if mailbox.put(message, self.limit_bytes.load(Ordering::Relaxed)) {
+            self.tell(mailbox);
+        }
+    }
+
+    fn tell(&self, mailbox: &Mailbox) {
+        if let Some(post) = self.posts.get(mailbox.client().worker()) {
+            post.tell(mailbox.client().clone());
+        }
+    }
+
+    /// Sends a message to the subscribers of the channel and of the patterns that it matches; answers how many got it.
+    pub fn publish(&self, channel: &[u8], message: &[u8]) -> usize {
+        let patterns = self.pattern_count.load(Ordering::Acquire);
+        if patterns == 0 && self.channels.len() == 0 {
+            return 0;
+        }
+        let mut receivers = 0;
+        // Held until all have it: the order of a channel's messages is the same for all.
+        let part = self.channels.lock(channel);
+        if let Some(subscribers) = part.get(channel) {
+            let encoded = Message::new(&[b"message", channel, message]);
+            subscribers.iter().for_each(|mailbox| self.send(mailbox, &encoded));
+            receivers += subscribers.len();
+        }
+        if patterns > 0 {
+            for (pattern, subscribers) in &*self.patterns.read() {
+                if glob::matches(pattern, channel) {
+                    let encoded = Message::new(&[b"pmessage", pattern, channel, message]);
+                    subscribers.iter().for_each(|mailbox| self.send(mailbox, &encoded));
+                    receivers += subscribers.len();
+                }
+            }
+        }
+        receivers
+    }
+
+    /// Sends a message to the subscribers of a shard channel; answers how many got it.
+    pub fn publish_shard(&self, channel: &[u8], message: &[u8]) -> usize {
+        if self.shard_channels.len() == 0 {
+            return 0;
+        }
+        let part = self.shard_channels.lock(channel);
+        let Some(subscribers) = part.get(channel) else { return 0 };
+        let encoded = Message::new(&[b"smessage", channel, message]);
+        subscribers.iter().for_each(|mailbox| self.send(mailbox, &encoded));
+        subscribers.len()
+    }
+
+    /// Publishes a keyspace event on the channels that `wanted` asks for.
+    pub fn publish_event(&self, wanted: Class, db: u8, event: &str, key: &[u8]) {
+        if self.channels.len() == 0 && self.pattern_count.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let channel = |kind: &str, name: &[u8]| {
+            let mut channel = format!("__{kind}@{db}__:").into_bytes();
+            channel.extend_from_slice(name);
+            channel
+        };
+        if wanted.contains(Class::KEYSPACE) {
+            self.publish(&channel("keyspace", key), event.as_bytes());
+        }
+        if wanted.contains(Class::KEYEVENT) {
+            self.publish(&channel("keyevent", event.as_bytes()), key);
+        }
+    }
+
+    pub(super) fn add(&self, kind: Kind, name: &Arc<[u8]>, mailbox: &Arc<Mailbox>) {
+        match kind {
+            Kind::Channel => self.channels.add(name, mailbox),
+            Kind::Shard => self.shard_channels.add(name, mailbox),
+            Kind::Pattern => {
+                let mut patterns = self.patterns.write();
+                patterns.entry(name.clone()).or_default().add(mailbox);
+                self.pattern_count.store(patterns.len(), Ordering::Release);
+            }
+        }
+    }
+
+    pub(super) fn remove(&self, kind: Kind, name: &[u8], mailbox: &Arc<Mailbox>) {
+        match kind {
+            Kind::Channel => self.channels.remove(name, mailbox),
+            Kind::Shard => self.shard_channels.remove(name, mailbox),
+            Kind::Pattern => {
+                let mut patterns = self.patterns.write();
+                if let Some(subscribers) = patterns.get_mut(name) {
+                    subscribers.remove(mailbox);
+                    if subscribers.is_empty() {
+                        patterns.remove(name);
+                    }
+                }
+                self.pattern_count.store(patterns.len(), Ordering::Release);
+            }
+        }
+    }
+
+    fn table(&self, kind: Kind) -> &Table {
+        if kind == Kind::Shard { &self.shard_channels } else { &self.channels }
+    }
+
+    /// The channels (or shard channels) that somebody listens to, those that match the pattern.
+    pub fn names(&self, kind: Kind, pattern: Option<&[u8]>) -> Vec<Arc<[u8]>> {
+        self.table(kind).names(pattern)
+    }
+
+    /// How many listen to a channel (or shard channel) by its name.
+    pub fn subscribers(&self, kind: Kind, name: &[u8]) -> usize {
+        self.table(kind).count(name)
+    }
+
+    /// How many channels, shard channels or patterns somebody listens to.
+    pub fn count(&self, kind: Kind) -> usize {
+        match kind {
+            Kind::Pattern => self.pattern_count.load(Ordering::Relaxed),
+            kind => self.table(kind).len(),
+        }
+    }
+
+    /// Whether somebody watches all requests.
+    #[inline]
+    pub fn has_monitors(&self) -> bool {
+        self.monitor_count.load(Ordering::Relaxed) > 0
+    }
+
+    /// Shows a line, as [`describe_request`](super::describe_request) makes them, to those who watch.
+    pub fn show(&self, line: &[u8]) {
+        let limit = self.limit_bytes.load(Ordering::Relaxed);
+        for mailbox in self.monitors.read().iter() {
+            if mailbox.put_with(line.len(), limit, |_, out| out.extend_from_slice(line)) {
+                self.tell(mailbox);
+            }
+        }
+    }
+
+    pub(super) fn watch(&self, mailbox: &Arc<Mailbox>) {
+        let mut monitors = self.monitors.write();
+        monitors.add(mailbox);
+        self.monitor_count.store(monitors.len(), Ordering::Relaxed);
+    }
+
+    pub(super) fn unwatch(&self, mailbox: &Arc<Mailbox>) {
+        let mut monitors = self.monitors.write();
+        monitors.remove(mailbox);
+        self.monitor_count.store(monitors.len(), Ordering::Relaxed);
+    }
+}
