@@ -13,6 +13,7 @@ use torc_runtime::clock;
 
 use crate::effect::EffectWriter;
 use crate::node::Node;
+use crate::notify::Class;
 use crate::shard::Role;
 use crate::store::STRIPES;
 
@@ -91,6 +92,7 @@ fn sweep(
         let old = stripe.remove(db, &key);
         stripe.changed(db, &bytes);
         effects.delete(db, &bytes);
+        node.notify(Class::EXPIRED, db, "expired", &bytes);
         if !effects.is_empty() {
             effects.take_record(node.shard.term().0, node.shard.next_offset(), records);
         }

@@ -31,8 +31,11 @@ impl Class {
     pub const MISS: Class = Class(1 << 11);
     /// `n`: keys that were created; not part of `A`.
     pub const NEW: Class = Class(1 << 12);
+    /// `d`: types of modules. There are none; the letter is known.
+    pub const MODULE: Class = Class(1 << 13);
 
-    const LETTERS: [(char, Class); 13] = [
+    /// In the order in which they are shown.
+    const LETTERS: [(char, Class); 14] = [
         ('g', Class::GENERIC),
         ('$', Class::STRING),
         ('l', Class::LIST),
@@ -42,14 +45,15 @@ impl Class {
         ('x', Class::EXPIRED),
         ('e', Class::EVICTED),
         ('t', Class::STREAM),
+        ('d', Class::MODULE),
+        ('n', Class::NEW),
         ('K', Class::KEYSPACE),
         ('E', Class::KEYEVENT),
         ('m', Class::MISS),
-        ('n', Class::NEW),
     ];
 
     /// `A`: all classes of events but misses and new keys.
-    const ALL: Class = Class(0b111_1111_1100 & !(1 << 11) & !(1 << 12));
+    const ALL: Class = Class(0b111_1111_1100).or(Class::MODULE);
 
     /// Reads the value of `notify-keyspace-events`; `None` when a letter is unknown.
     pub fn parse(text: &str) -> Option<Class> {
@@ -65,7 +69,9 @@ impl Class {
     pub fn letters(self) -> String {
         let all = self.contains(Class::ALL);
         let mut text = if all { "A".to_owned() } else { String::new() };
-        let rest = Class::LETTERS.iter().filter(|(_, class)| !(all && Class::ALL.contains(*class)));
+        // Redis does not show new keys beside all others.
+        let hidden = |class: Class| all && Class::ALL.or(Class::NEW).contains(class);
+        let rest = Class::LETTERS.iter().filter(|(_, class)| !hidden(*class));
         text.extend(rest.filter(|(_, class)| self.contains(*class)).map(|(letter, _)| *letter));
         text
     }
@@ -98,7 +104,14 @@ mod tests {
 
     #[test]
     fn letters_come_back_as_redis_shows_them() {
-        for (set, shown) in [("", ""), ("KEA", "AKE"), ("Kl", "lK"), ("g$lshzxetKE", "AKE"), ("Emn", "Emn")] {
+        for (set, shown) in [
+            ("", ""),
+            ("KEA", "AKE"),
+            ("Kl", "lK"),
+            ("g$lshzxetKE", "g$lshzxetKE"),
+            ("g$lshzxetdKE", "AKE"),
+            ("Emn", "nEm"),
+        ] {
             assert_eq!(Class::parse(set).map(Class::letters).as_deref(), Some(shown));
         }
         assert_eq!(Class::parse("q"), None);

@@ -27,6 +27,7 @@ use self::pool::{Candidate, Pool};
 use crate::effect::EffectWriter;
 use crate::exec::CommandError;
 use crate::node::Node;
+use crate::notify::Class;
 use crate::settings::{EvictionClock, EvictionPolicy, Settings};
 use crate::shard::Role;
 use crate::stats::WorkerStats;
@@ -190,6 +191,7 @@ impl Node {
                     stripe.changed(victim.db, key.bytes);
                     stripe.nudge_ready();
                     effects.delete(victim.db, key.bytes);
+                    self.notify(Class::EVICTED, victim.db, "evicted", key.bytes);
                     if !effects.is_empty() {
                         effects.take_record(self.shard.term().0, self.shard.next_offset(), records);
                     }

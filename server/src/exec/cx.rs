@@ -147,7 +147,10 @@ impl Cx<'_, '_> {
         let entry = self.access.stripe(key.slot).get_used(self.db, key, self.now_ms, touch);
         match entry {
             Some(_) => self.stats.hits.add(1),
-            None => self.stats.misses.add(1),
+            None => {
+                self.stats.misses.add(1);
+                self.node.notify(Class::MISS, self.db, "keymiss", key.bytes);
+            }
         }
         then(entry, ReplyWriter::new(self.out, self.version))
     }
@@ -159,7 +162,10 @@ impl Cx<'_, '_> {
         let entry = self.access.stripe(key.slot).get(self.db, key, self.now_ms);
         match entry {
             Some(_) => self.stats.hits.add(1),
-            None => self.stats.misses.add(1),
+            None => {
+                self.stats.misses.add(1);
+                self.node.notify(Class::MISS, self.db, "keymiss", key.bytes);
+            }
         }
         entry
     }
@@ -224,6 +230,7 @@ impl Cx<'_, '_> {
             stripe.changed(self.db, key.bytes);
             self.effects.delete(self.db, key.bytes);
             self.stats.expired.add(1);
+            self.node.notify(Class::EXPIRED, self.db, "expired", key.bytes);
             // A command that only reads reports no growth at its end.
             self.node.store.report_growth(stripe.take_growth());
         }
@@ -233,6 +240,18 @@ impl Cx<'_, '_> {
     pub fn fresh_meta(&mut self, key: &Key<'_>) -> Meta {
         let access = self.node.eviction.arrival(self.node.eviction_clock(self.now_ms), key.hash);
         self.access.stripe(key.slot).fresh_meta(access)
+    }
+
+    /// Whether a value that is about to be stored makes a new key, where somebody wants to know. What has expired is
+    /// removed before, and told of.
+    #[inline]
+    fn is_news(&mut self, key: &Key<'_>) -> bool {
+        let wanted = self.node.notify_classes();
+        if !wanted.contains(Class::NEW) && !wanted.contains(Class::EXPIRED) {
+            return false;
+        }
+        self.expire_if_due(key);
+        wanted.contains(Class::NEW) && self.access.stripe(key.slot).peek(self.db, key).is_none()
     }
 
     /// Stores a string under the key, whatever was there; expiry and memcached flags are those of `meta`.
@@ -249,6 +268,7 @@ impl Cx<'_, '_> {
         mc_flags: u32,
         marks: Marks,
     ) {
+        let new = self.is_news(key);
         let mut meta = Meta { expire_ms, mc_flags, marks, ..self.fresh_meta(key) };
         // How often a key is used outlives its value; when it was used is now either way.
         let clock = self.clock();
@@ -260,17 +280,22 @@ impl Cx<'_, '_> {
         let old = self.access.stripe(key.slot).set_string(self.db, key, value, &meta);
         self.node.drop_later(old);
         self.commit_put(key);
+        if new {
+            self.notify(Class::NEW, "new", key.bytes);
+        }
     }
 
-    /// Stores a string that expires at a time which may have passed already: then the key is removed instead.
-    pub fn put_string_until(&mut self, key: &Key<'_>, value: &[u8], expire_ms: Option<u64>) {
+    /// Stores a string that expires at a time which may have passed already: then the key is removed instead, and the
+    /// answer is false.
+    pub fn put_string_until(&mut self, key: &Key<'_>, value: &[u8], expire_ms: Option<u64>) -> bool {
         if expire_ms.is_some_and(|at| at <= self.now_ms) {
             if !self.delete(key) {
                 self.dirty += 1;
             }
-            return;
+            return false;
         }
         self.put_string(key, value, expire_ms, 0);
+        true
     }
 
     /// Stores a value of any type under the key, whatever was there.
@@ -338,6 +363,7 @@ impl Cx<'_, '_> {
         stripe.changed(self.db, key.bytes);
         self.dirty += 1;
         self.effects.patch(self.db, key.bytes, meta.version, offset as u64, bytes);
+        self.notify(Class::NEW, "new", key.bytes);
         len
     }
 
@@ -371,9 +397,17 @@ impl Cx<'_, '_> {
     /// Tells those who subscribe to keyspace events that `event` (Redis's name of it) happened to the key.
     #[inline]
     pub fn notify(&mut self, class: Class, event: &'static str, key: &[u8]) {
-        let wanted = self.node.notify_classes();
-        if wanted.contains(class) {
-            self.node.publish_event(wanted, self.db, event, key);
+        self.node.notify(class, self.db, event, key);
+    }
+
+    /// As [`Cx::notify`], for elements that were removed from a collection: if it went with its last one, that is told
+    /// as well.
+    pub fn notify_removal(&mut self, class: Class, event: &'static str, key: &Key<'_>) {
+        self.notify(class, event, key.bytes);
+        if self.node.notify_classes().contains(Class::GENERIC)
+            && self.access.stripe(key.slot).peek(self.db, key).is_none()
+        {
+            self.notify(Class::GENERIC, "del", key.bytes);
         }
     }
 
@@ -420,6 +454,7 @@ impl Cx<'_, '_> {
                 stripe.changed(db, key.bytes);
                 self.dirty += 1;
                 self.effects.change(db, key.bytes, meta.version, C::KIND, |out| record(out, &result));
+                self.notify(Class::NEW, "new", key.bytes);
             }
             return Ok(result);
         }
@@ -521,15 +556,16 @@ impl Cx<'_, '_> {
         self.record_put(key);
     }
 
-    /// Sets or clears the expiry of a live entry. A time that has passed removes the key.
-    pub fn set_expiry(&mut self, key: &Key<'_>, at_ms: Option<u64>) {
+    /// Sets or clears the expiry of a live entry. A time that has passed removes the key: then the answer is false.
+    pub fn set_expiry(&mut self, key: &Key<'_>, at_ms: Option<u64>) -> bool {
         if at_ms.is_some_and(|at| at <= self.now_ms) && self.node.may_expire() {
             self.delete(key);
-            return;
+            return false;
         }
         if let Some(((), version)) = self.update(key, |e| e.set_expire_ms(at_ms)) {
             self.effects.expire(self.db, key.bytes, version, at_ms);
         }
+        true
     }
 
     /// Sets or clears the expiry of a live entry whose version stays (memcached's touch): nothing else changed.
@@ -601,7 +637,7 @@ impl Cx<'_, '_> {
         self.effects.delete(self.db, from.bytes);
         let version = self.access.stripe(to.slot).next_version();
         let meta = Meta { version, ..entry.meta() };
-        self.in_database(to_db, |cx| cx.put_entry(to, entry.with_meta(&meta)));
+        self.in_database(to_db, |cx| cx.put_in_place(to, entry.with_meta(&meta)));
     }
 
     /// Puts a copy of the live entry of a key, expiry and flags with it, under another key or into another
@@ -611,13 +647,26 @@ impl Cx<'_, '_> {
         let Some(entry) = self.peek(from) else { return };
         let meta = Meta { version, ..entry.meta() };
         let copy = entry.copy(&meta);
-        self.in_database(to_db, |cx| cx.put_entry(to, copy));
+        self.in_database(to_db, |cx| cx.put_in_place(to, copy));
     }
 
-    fn put_entry(&mut self, key: &Key<'_>, entry: LooseEntry) {
+    /// Stores an entry under a key that is new whatever was there: Redis removes that first.
+    fn put_in_place(&mut self, key: &Key<'_>, entry: LooseEntry) {
+        self.is_news(key);
         let old = self.access.stripe(key.slot).insert(self.db, key, entry);
         self.node.drop_later(old);
         self.commit_put(key);
+        self.notify(Class::NEW, "new", key.bytes);
+    }
+
+    fn put_entry(&mut self, key: &Key<'_>, entry: LooseEntry) {
+        let new = self.is_news(key);
+        let old = self.access.stripe(key.slot).insert(self.db, key, entry);
+        self.node.drop_later(old);
+        self.commit_put(key);
+        if new {
+            self.notify(Class::NEW, "new", key.bytes);
+        }
     }
 
     /// Calls `visit` with each stripe, one after another: commands over the whole store. Inside a transaction

@@ -5,6 +5,7 @@ use torc_protocol::resp::Args;
 
 use super::bit_offset;
 use crate::exec::{CommandResult, Cx};
+use crate::notify::Class;
 
 /// SETBIT key offset value
 pub fn setbit(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
@@ -22,6 +23,7 @@ pub fn setbit(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     // A bit that is as it should be changes nothing, unless the string has to grow for it.
     if found != Some(new) {
         cx.patch(&key, at, &[new]);
+        cx.notify(Class::STRING, "setbit", key.bytes);
     }
     cx.reply().integer(i64::from(byte & mask != 0));
     Ok(())

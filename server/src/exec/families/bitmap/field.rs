@@ -7,6 +7,7 @@ use torc_protocol::resp::{Args, parse_i64};
 use super::bit_offset;
 use crate::exec::parse::integer;
 use crate::exec::{CommandError, CommandResult, Cx};
+use crate::notify::Class;
 
 /// An integer's type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -224,5 +225,8 @@ fn run(cx: &mut Cx<'_, '_>, args: &Args<'_>, steps: &Steps) -> CommandResult {
     }
     // As Redis counts: that it grew is no change of its own.
     cx.dirty = dirty + changes.max(u64::from(grown));
+    if changes > 0 {
+        cx.notify(Class::STRING, "setbit", key.bytes);
+    }
     Ok(())
 }

@@ -4,6 +4,7 @@ use torc_protocol::error as text;
 use torc_protocol::resp::Args;
 
 use crate::exec::{CommandError, CommandResult, Cx};
+use crate::notify::Class;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Op {
@@ -65,10 +66,13 @@ pub fn bitop(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     }
     let destination = cx.key(&args[2]);
     if result.is_empty() {
-        cx.delete(&destination);
+        if cx.delete(&destination) {
+            cx.notify(Class::GENERIC, "del", destination.bytes);
+        }
     } else {
         cx.put_string(&destination, &result, None, 0);
         cx.mark(&destination, |entry| entry.mark_modified());
+        cx.notify(Class::STRING, "set", destination.bytes);
     }
     cx.reply().integer(longest as i64);
     Ok(())

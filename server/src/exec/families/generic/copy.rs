@@ -5,6 +5,8 @@ use torc_protocol::resp::Args;
 
 use crate::exec::parse::database;
 use crate::exec::{CommandError, CommandResult, Cx};
+use crate::notify::Class;
+use crate::store::Key;
 
 /// RENAME key newkey
 pub fn rename(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
@@ -13,10 +15,16 @@ pub fn rename(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
         return Err(text::NO_SUCH_KEY.into());
     }
     if from.bytes != to.bytes {
-        cx.rename(&from, &to, cx.db);
+        rename_key(cx, &from, &to);
     }
     cx.reply().ok();
     Ok(())
+}
+
+fn rename_key(cx: &mut Cx<'_, '_>, from: &Key<'_>, to: &Key<'_>) {
+    cx.rename(from, to, cx.db);
+    cx.notify(Class::GENERIC, "rename_from", from.bytes);
+    cx.notify(Class::GENERIC, "rename_to", to.bytes);
 }
 
 /// RENAMENX key newkey
@@ -27,7 +35,7 @@ pub fn renamenx(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     }
     let free = cx.peek(&to).is_none();
     if free {
-        cx.rename(&from, &to, cx.db);
+        rename_key(cx, &from, &to);
     }
     cx.reply().integer(i64::from(free));
     Ok(())
@@ -43,6 +51,8 @@ pub fn move_key(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let moved = cx.peek(&key).is_some() && cx.in_database(db, |cx| cx.peek(&key).is_none());
     if moved {
         cx.rename(&key, &key, db);
+        cx.notify(Class::GENERIC, "move_from", key.bytes);
+        cx.in_database(db, |cx| cx.notify(Class::GENERIC, "move_to", key.bytes));
     }
     cx.reply().integer(i64::from(moved));
     Ok(())
@@ -72,6 +82,7 @@ pub fn copy(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let copied = cx.peek(&from).is_some() && (replace || cx.in_database(db, |cx| cx.peek(&to).is_none()));
     if copied {
         cx.copy(&from, &to, db);
+        cx.in_database(db, |cx| cx.notify(Class::GENERIC, "copy_to", to.bytes));
     }
     cx.reply().integer(i64::from(copied));
     Ok(())

@@ -5,6 +5,7 @@ use torc_protocol::resp::Args;
 
 use crate::exec::parse::{TimeUnit, integer};
 use crate::exec::{CommandError, CommandResult, Cx};
+use crate::notify::Class;
 use crate::store::Entry;
 
 /// NX, XX, GT, LT.
@@ -65,7 +66,8 @@ pub fn expire(cx: &mut Cx<'_, '_>, args: &Args<'_>, unit: TimeUnit, name: &str) 
     };
     if set {
         // Before 1970 is as long ago as 1970.
-        cx.set_expiry(&key, Some(at.max(0).unsigned_abs()));
+        let event = if cx.set_expiry(&key, Some(at.max(0).unsigned_abs())) { "expire" } else { "del" };
+        cx.notify(Class::GENERIC, event, key.bytes);
     }
     cx.reply().integer(i64::from(set));
     Ok(())
@@ -77,6 +79,7 @@ pub fn persist(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let set = cx.peek(&key).is_some_and(|e| e.expire_ms().is_some());
     if set {
         cx.set_expiry(&key, None);
+        cx.notify(Class::GENERIC, "persist", key.bytes);
     }
     cx.reply().integer(i64::from(set));
     Ok(())

@@ -3,6 +3,7 @@
 use torc_protocol::resp::Args;
 
 use crate::exec::{CommandResult, Cx};
+use crate::notify::Class;
 
 fn count(cx: &mut Cx<'_, '_>, args: &Args<'_>, mut hit: impl FnMut(&mut Cx<'_, '_>, &[u8]) -> bool) {
     let n = args.iter().skip(1).filter(|name| hit(cx, name)).count();
@@ -13,7 +14,11 @@ fn count(cx: &mut Cx<'_, '_>, args: &Args<'_>, mut hit: impl FnMut(&mut Cx<'_, '
 pub fn del(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     count(cx, args, |cx, name| {
         let key = cx.key(name);
-        cx.delete(&key)
+        let deleted = cx.delete(&key);
+        if deleted {
+            cx.notify(Class::GENERIC, "del", key.bytes);
+        }
+        deleted
     });
     Ok(())
 }

@@ -6,6 +6,7 @@ use torc_protocol::resp::{Args, parse_i64};
 use crate::exec::parse::integer;
 use crate::exec::{CommandError, CommandResult, Cx};
 use crate::long_double::LongDouble;
+use crate::notify::Class;
 use crate::store::Key;
 use crate::store::value::HashValue;
 
@@ -14,7 +15,9 @@ fn set_all(cx: &mut Cx<'_, '_>, args: &Args<'_>, name: &str) -> Result<usize, Co
         return Err(text::wrong_arity(name).into());
     }
     let key = cx.key(&args[1]);
-    cx.hash_set(&key, args.tail(2).iter())
+    let added = cx.hash_set(&key, args.tail(2).iter())?;
+    cx.notify(Class::HASH, "hset", key.bytes);
+    Ok(added)
 }
 
 /// HSET key field value \[field value …\]
@@ -37,6 +40,7 @@ pub fn hsetnx(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let missing = cx.peek_as::<HashValue>(&key)?.is_none_or(|h| h.get(&args[2]).is_none());
     if missing {
         cx.hash_set(&key, args.tail(2).iter())?;
+        cx.notify(Class::HASH, "hset", key.bytes);
     }
     cx.reply().integer(i64::from(missing));
     Ok(())
@@ -46,6 +50,9 @@ pub fn hsetnx(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
 pub fn hdel(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let key = cx.key(&args[1]);
     let removed = cx.hash_delete(&key, args.tail(2).iter())?;
+    if removed > 0 {
+        cx.notify_removal(Class::HASH, "hdel", &key);
+    }
     cx.reply().integer(removed as i64);
     Ok(())
 }
@@ -65,6 +72,7 @@ pub fn hincrby(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let new = old.checked_add(by).ok_or(CommandError::from(text::OVERFLOW))?;
     let mut buffer = itoa::Buffer::new();
     cx.hash_set(&key, [&args[2], buffer.format(new).as_bytes()].into_iter())?;
+    cx.notify(Class::HASH, "hincrby", key.bytes);
     cx.reply().integer(new);
     Ok(())
 }
@@ -83,6 +91,7 @@ pub fn hincrbyfloat(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let new = old.add(by).filter(LongDouble::is_finite).ok_or(CommandError::from(text::NAN_OR_INFINITY))?;
     let new = new.format();
     cx.hash_set(&key, [&args[2], new.as_bytes()].into_iter())?;
+    cx.notify(Class::HASH, "hincrbyfloat", key.bytes);
     cx.reply().bulk(new.as_bytes());
     Ok(())
 }

@@ -5,6 +5,7 @@ use torc_protocol::resp::Args;
 
 use crate::exec::parse::{integer, range_within};
 use crate::exec::{CommandError, CommandResult, Cx};
+use crate::notify::Class;
 use crate::store::{Entry, ValueRef};
 
 /// Whether a string of `len` bytes may be made.
@@ -29,6 +30,7 @@ pub fn append(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
             cx.append(&key, tail)
         }
     };
+    cx.notify(Class::STRING, "append", key.bytes);
     cx.reply().integer(len as i64);
     Ok(())
 }
@@ -66,7 +68,9 @@ pub fn setrange(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
         old
     } else {
         check_length(cx, offset.saturating_add(value.len()))?;
-        cx.patch(&key, offset, value)
+        let len = cx.patch(&key, offset, value);
+        cx.notify(Class::STRING, "setrange", key.bytes);
+        len
     };
     cx.reply().integer(len as i64);
     Ok(())

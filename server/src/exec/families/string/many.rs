@@ -4,6 +4,7 @@ use torc_protocol::error as text;
 use torc_protocol::resp::Args;
 
 use crate::exec::{CommandResult, Cx};
+use crate::notify::Class;
 use crate::store::Entry;
 
 /// MGET key \[key …\]: whatever is no string counts as missing.
@@ -24,6 +25,7 @@ fn put_all(cx: &mut Cx<'_, '_>, args: &Args<'_>) {
     while let (Some(name), Some(value)) = (rest.next(), rest.next()) {
         let key = cx.key(name);
         cx.put_string(&key, value, None, 0);
+        cx.notify(Class::STRING, "set", key.bytes);
     }
 }
 

@@ -6,6 +6,7 @@ use torc_protocol::resp::{Args, parse_i64};
 use crate::exec::parse::integer;
 use crate::exec::{CommandError, CommandResult, Cx};
 use crate::long_double::LongDouble;
+use crate::notify::Class;
 
 /// INCR and DECR key: adds `by`.
 pub fn add(cx: &mut Cx<'_, '_>, args: &Args<'_>, by: i64) -> CommandResult {
@@ -16,6 +17,7 @@ pub fn add(cx: &mut Cx<'_, '_>, args: &Args<'_>, by: i64) -> CommandResult {
     };
     let new = old.checked_add(by).ok_or(CommandError::from(text::OVERFLOW))?;
     cx.replace_string(&key, itoa::Buffer::new().format(new).as_bytes());
+    cx.notify(Class::STRING, "incrby", key.bytes);
     cx.reply().integer(new);
     Ok(())
 }
@@ -44,6 +46,7 @@ pub fn incrbyfloat(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let new = new.format();
     cx.replace_string(&key, new.as_bytes());
     cx.mark(&key, |entry| entry.mark_text());
+    cx.notify(Class::STRING, "incrbyfloat", key.bytes);
     cx.reply().bulk(new.as_bytes());
     Ok(())
 }

@@ -4,6 +4,7 @@ use torc_protocol::resp::{Args, ReplyWriter};
 
 use crate::exec::parse::{TimeUnit, positive_expiry};
 use crate::exec::{CommandError, CommandResult, Cx};
+use crate::notify::Class;
 use crate::store::{Entry, ValueRef};
 
 /// GET key
@@ -83,6 +84,7 @@ pub fn set(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let key = cx.key(&args[1]);
     if args.len() == 3 {
         cx.put_string(&key, &args[2], None, 0);
+        cx.notify(Class::STRING, "set", key.bytes);
         cx.reply().ok();
         return Ok(());
     }
@@ -108,7 +110,14 @@ pub fn set(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
         return Ok(());
     }
     let expire_ms = if options.keep_ttl { old_expiry } else { options.expire_ms };
-    cx.put_string_until(&key, &args[2], expire_ms);
+    if cx.put_string_until(&key, &args[2], expire_ms) {
+        cx.notify(Class::STRING, "set", key.bytes);
+        if options.expire_ms.is_some() {
+            cx.notify(Class::GENERIC, "expire", key.bytes);
+        }
+    } else if exists {
+        cx.notify(Class::GENERIC, "del", key.bytes);
+    }
     if !options.get {
         cx.reply().ok();
     }
@@ -121,6 +130,7 @@ pub fn setnx(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let missing = cx.peek(&key).is_none();
     if missing {
         cx.put_string(&key, &args[2], None, 0);
+        cx.notify(Class::STRING, "set", key.bytes);
     }
     cx.reply().integer(i64::from(missing));
     Ok(())
@@ -131,6 +141,8 @@ pub fn setex(cx: &mut Cx<'_, '_>, args: &Args<'_>, unit: TimeUnit, name: &str) -
     let key = cx.key(&args[1]);
     let expire_ms = positive_expiry(&args[2], unit, cx.now_ms, name)?;
     cx.put_string(&key, &args[3], Some(expire_ms), 0);
+    cx.notify(Class::STRING, "set", key.bytes);
+    cx.notify(Class::GENERIC, "expire", key.bytes);
     cx.reply().ok();
     Ok(())
 }
@@ -140,6 +152,7 @@ pub fn getset(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let key = cx.key(&args[1]);
     cx.read_and(&key, string_reply)?;
     cx.put_string(&key, &args[2], None, 0);
+    cx.notify(Class::STRING, "set", key.bytes);
     Ok(())
 }
 
@@ -148,6 +161,7 @@ pub fn getdel(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let key = cx.key(&args[1]);
     if cx.read_and(&key, string_reply)? {
         cx.delete(&key);
+        cx.notify(Class::GENERIC, "del", key.bytes);
     }
     Ok(())
 }
@@ -178,9 +192,11 @@ pub fn getex(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     // As Redis does, the time is looked at only when there is a key that would get it.
     if let Some((unit, arg)) = time {
         let expire_ms = positive_expiry(arg, unit, cx.now_ms, "getex")?;
-        cx.set_expiry(&key, Some(expire_ms));
+        let event = if cx.set_expiry(&key, Some(expire_ms)) { "expire" } else { "del" };
+        cx.notify(Class::GENERIC, event, key.bytes);
     } else if persist && cx.peek(&key).is_some_and(|e| e.expire_ms().is_some()) {
         cx.set_expiry(&key, None);
+        cx.notify(Class::GENERIC, "persist", key.bytes);
     }
     Ok(())
 }
