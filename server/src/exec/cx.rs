@@ -508,6 +508,12 @@ impl Cx<'_, '_> {
         Ok(Some(result))
     }
 
+    /// Lets those look again who wait for a key in a blocking command, for what [`Cx::revise`] did and watchers are not
+    /// told.
+    pub fn wake(&mut self, key: &Key<'_>) {
+        self.access.stripe(key.slot).ready(self.db, key.bytes);
+    }
+
     /// Sets fields (`items` alternates fields and values) of the hash at a key, which is a hash or missing; answers
     /// how many were new.
     pub fn hash_set<'i>(

@@ -7,6 +7,9 @@ const BY_CHANCE: &[&str] = &["nondeterministic_output"];
 const BLOCKING_READ: Flags = Flags::READONLY.or(Flags::BLOCKING).or(Flags::MOVABLEKEYS);
 const BLOCKING_WRITE: Flags = Flags::WRITE.or(Flags::BLOCKING).or(Flags::MOVABLEKEYS);
 
+/// Without the option nothing waits.
+const BLOCK: Wait = Wait::Word { word: "BLOCK", from: 1, forever: true };
+
 family! {
     /// Commands about streams.
     StreamCommand, "stream", Acl::STREAM;
@@ -63,12 +66,12 @@ family! {
     Xrange = row("xrange", -4).flags(READ).keys(one(1)).route(Route::Key).since("5.0.0")
         .complexity("O(N) with N the entries of the answer").usage("key start end [COUNT count]")
         .summary("Gives the entries between two IDs.");
-    Xread = row("xread", -4).flags(BLOCKING_READ).keys(KeySpec::Streams).route(Route::Key).since("5.0.0")
+    Xread = row("xread", -4).flags(BLOCKING_READ).keys(KeySpec::Streams).route(Route::Key).wait(BLOCK).since("5.0.0")
         .complexity("O(N) with N the entries of the answer")
         .usage("[COUNT count] [BLOCK milliseconds] STREAMS key [key ...] id [id ...]")
         .summary("Gives the entries of streams after an ID; may wait for one.");
     Xreadgroup = row("xreadgroup", -7).flags(BLOCKING_WRITE).keys(KeySpec::Streams).route(Route::Key)
-        .since("5.0.0").complexity("O(M) with M the entries of the answer")
+        .wait(BLOCK).since("5.0.0").complexity("O(M) with M the entries of the answer")
         .usage("GROUP group consumer [COUNT count] [BLOCK milliseconds] [NOACK] STREAMS key [key ...] id [id ...]")
         .summary("Gives a consumer entries that its group was not given yet, or its own again; may wait for one.");
     Xrevrange = row("xrevrange", -4).flags(READ).keys(one(1)).route(Route::Key).since("5.0.0")

@@ -160,6 +160,8 @@ pub fn destroy(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let destroyed = destroyed.ok_or(text::XGROUP_NO_KEY)?;
     if destroyed {
         cx.notify(Class::STREAM, "xgroup-destroy", key.bytes);
+        // Who waits for entries of this group is told that it has gone.
+        cx.wake(&key);
     }
     cx.reply().integer(i64::from(destroyed));
     Ok(())

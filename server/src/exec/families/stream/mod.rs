@@ -9,6 +9,8 @@ mod pending;
 mod range;
 mod read;
 mod reply;
+#[cfg(test)]
+mod tests;
 
 use torc_protocol::command::{StreamCommand, help};
 use torc_protocol::resp::Args;

@@ -1,15 +1,19 @@
 //! XREAD and XREADGROUP.
 
+use std::borrow::Cow;
+
 use torc_protocol::error as text;
-use torc_protocol::resp::{Args, ReplyWriter, Version, parse_i64};
+use torc_protocol::resp::{Args, OwnedArgs, ReplyWriter, Version};
 
 use super::group::named;
 use super::id;
 use super::reply::{Counted, put_entry, put_id, put_range};
+use crate::blocked::{Block, Null, Wanted, timeout_ms};
 use crate::exec::parse::integer;
 use crate::exec::{CommandError, CommandResult, Cx, Shows};
 use crate::notify::Class;
 use crate::store::Key;
+use crate::store::value::Kind;
 use crate::store::value::stream::{
     Assigned, ConsumerId, Group, GroupChange, Log, Noted, Pending, StreamId, StreamValue,
 };
@@ -19,8 +23,8 @@ struct Request<'a> {
     args: Args<'a>,
     group: bool,
     names: Option<(&'a [u8], &'a [u8])>,
-    /// `Some(0)`: without end.
-    block_ms: Option<u64>,
+    /// `Some(None)`: without end.
+    block_ms: Option<Option<u64>>,
     /// 0: all.
     count: u64,
     no_ack: bool,
@@ -94,6 +98,24 @@ impl<'a> Request<'a> {
         Ok(found)
     }
 
+    /// What the request waits for when nothing is there. What `$` is now it stays.
+    fn waits(&self, timeout_ms: Option<u64>, from: &[From]) -> Block {
+        let keys = (0..self.streams).map(|n| Box::from(self.key(n))).collect();
+        let ids = self.first + self.streams;
+        let is_last = |at: usize| at >= ids && self.args.get(at) == Some(b"$");
+        let rewritten = (ids..self.args.len()).any(is_last).then(|| {
+            OwnedArgs::new(self.args.iter().enumerate().map(
+                |(at, arg)| match from.get(at.wrapping_sub(ids)) {
+                    Some(From::Behind(id)) if is_last(at) => Cow::Owned(id.to_string().into_bytes()),
+                    _ => Cow::Borrowed(arg),
+                },
+            ))
+        });
+        // A group may go, with its key or without.
+        let wanted = Wanted { kind: Kind::Stream, anything: self.group };
+        Block { keys, wanted, timeout_ms, null: Null::Array, rewritten }
+    }
+
     fn key(&self, n: usize) -> &'a [u8] {
         self.args.get(self.first + n).unwrap_or_default()
     }
@@ -137,12 +159,6 @@ impl<'a> Request<'a> {
     }
 }
 
-/// `ms`, 0 for ever.
-fn timeout_ms(arg: &[u8]) -> Result<u64, CommandError> {
-    let ms = parse_i64(arg).ok_or(text::TIMEOUT_NOT_AN_INTEGER)?;
-    u64::try_from(ms).map_err(|_| text::TIMEOUT_NEGATIVE.into())
-}
-
 /// XREAD \[COUNT count\] \[BLOCK ms\] STREAMS key \[key …\] id \[id …\]
 pub fn xread(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     run(cx, args, false)
@@ -175,7 +191,10 @@ fn run(cx: &mut Cx<'_, '_>, args: &Args<'_>, group: bool) -> CommandResult {
         return Ok(());
     }
     answer.take_back(&mut cx.reply());
-    cx.reply().null_array();
+    match request.block_ms {
+        Some(timeout_ms) => cx.block(request.waits(timeout_ms, &from)),
+        None => cx.reply().null_array(),
+    }
     Ok(())
 }
 
