@@ -35,6 +35,9 @@ struct Example {
     tables: &'static [(&'static str, &'static str)],
 }
 
+/// The file of memcached's users in the examples.
+const USERS: &str = "/etc/torc/memcached.users";
+
 const SERVER: Example = Example {
     file: "torc-server.toml",
     command: "server",
@@ -53,6 +56,7 @@ const SERVER: Example = Example {
     shown: &[
         ("unixsocket", "\"/run/torc/server.sock\""),
         ("memcached_unixsocket", "\"/run/torc/memcached.sock\""),
+        ("memcached_auth_file", "\"/etc/torc/memcached.users\""),
         ("node_id", "1"),
         ("bus_port", "16379"),
         ("weight", "100"),
@@ -80,6 +84,7 @@ const PROXY: Example = Example {
     shown: &[
         ("unixsocket", "\"/run/torc-proxy/torc.sock\""),
         ("memcached_unixsocket", "\"/run/torc-proxy/memcached.sock\""),
+        ("memcached_auth_file", "\"/etc/torc/memcached.users\""),
     ],
     tables: &[("policy", "[[policy]]\nprefix = \"lock:\"\nack = \"in-sync\"\nread = \"strong\"")],
 };
@@ -131,6 +136,10 @@ fn check(example: &Example) {
     let all: String = text.lines().map(|line| uncomment(line).to_owned() + "\n").collect();
     let dir = tempfile::tempdir().expect("a folder");
     let every = dir.path().join("every.toml");
+    // The one file that is read although nothing is started.
+    let users = dir.path().join("memcached.users");
+    std::fs::write(&users, "user:password\n").expect("written");
+    let all = all.replace(USERS, &users.display().to_string());
     std::fs::write(&every, all).expect("written");
     check_config(example.command, &["--config", &every.display().to_string()]);
 }

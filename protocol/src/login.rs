@@ -40,9 +40,62 @@ impl<'a> Login<'a> {
         Some(Login { user: DEFAULT_USER, password: &data[space + 1..] })
     }
 
+    /// The same with the user as given, for those who keep a list of them.
+    pub fn of_memcached_user(data: &'a [u8]) -> Option<Login<'a>> {
+        let space = memchr::memchr(b' ', data).filter(|_| data.len() <= MAX_CREDENTIALS_BYTES)?;
+        Some(Login { user: &data[..space], password: &data[space + 1..] })
+    }
+
     /// Whether it opens the door. Without a configured password the default user may come in with any.
     pub fn is_right(&self, requirepass: &str) -> bool {
         self.user == DEFAULT_USER && (requirepass.is_empty() || same(self.password, requirepass.as_bytes()))
+    }
+}
+
+/// Users of memcached's protocol, as memcached's own file (`-Y`) has them: `user:password`, one a line.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct MemcachedUsers(Vec<(Vec<u8>, Vec<u8>)>);
+
+impl std::fmt::Debug for MemcachedUsers {
+    /// Shows no password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "MemcachedUsers({})", self.0.len())
+    }
+}
+
+/// Users of one file.
+const MAX_MEMCACHED_USERS: usize = 1024;
+
+impl MemcachedUsers {
+    /// Reads a file's text; the error says what is wrong with it, and shows no password.
+    pub fn parse(text: &[u8]) -> Result<MemcachedUsers, String> {
+        let mut users = Vec::new();
+        for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            if line.is_empty() {
+                continue;
+            }
+            let colon = memchr::memchr(b':', line).filter(|at| *at > 0 && at + 1 < line.len());
+            let Some(colon) = colon else { return Err(format!("line {}: no user:password", index + 1)) };
+            if line.len() > MAX_CREDENTIALS_BYTES || users.len() == MAX_MEMCACHED_USERS {
+                return Err(format!("line {}: too long, or one too many", index + 1));
+            }
+            users.push((line[..colon].to_vec(), line[colon + 1..].to_vec()));
+        }
+        if users.is_empty() { Err("no user in it".to_owned()) } else { Ok(MemcachedUsers(users)) }
+    }
+
+    /// Whether there is no list: then the password of the default user counts.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether this `set`'s data open the door.
+    pub fn admit(&self, data: &[u8]) -> bool {
+        let Some(login) = Login::of_memcached_user(data) else { return false };
+        let is =
+            |(user, password): &(Vec<u8>, Vec<u8>)| same(login.user, user) & same(login.password, password);
+        self.0.iter().fold(false, |known, entry| known | is(entry))
     }
 }
 
@@ -157,6 +210,19 @@ mod tests {
         assert_eq!(login(&["auth", "a", "b", "c"], "secret"), Err(text::SYNTAX));
         let right = |data: &[u8]| Login::of_memcached(data).is_some_and(|login| login.is_right("secret"));
         assert!(right(b"user secret") && !right(b"user wrong") && !right(b"secret"));
+    }
+
+    #[test]
+    fn users_of_a_file() {
+        let users = MemcachedUsers::parse(b"user:secret\r\nother:a:b c\n\n").expect("sound");
+        assert!(users.admit(b"user secret") && users.admit(b"other a:b c"));
+        for wrong in [&b"user wrong"[..], b"other secret", b"user", b"", b"secret", b" secret"] {
+            assert!(!users.admit(wrong), "{}", wrong.escape_ascii());
+        }
+        for bad in [&b""[..], b"\n", b"user", b":secret", b"user:", b"a:b\nuser\n"] {
+            let error = MemcachedUsers::parse(bad).expect_err("no list");
+            assert!(!error.contains("secret"), "{error}");
+        }
     }
 
     #[test]

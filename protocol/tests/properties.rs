@@ -186,6 +186,22 @@ fn memcached_soup() -> impl Strategy<Value = Vec<u8>> {
         "set k 0 0 3\r\nabc\r\n",
         "set k 0 0 50\r\n",
         "-1",
+        "mg ",
+        "ms ",
+        "md ",
+        "ma k ",
+        "mn\r\n",
+        "Zm9v ",
+        "b ",
+        "v ",
+        "T30 ",
+        "N9 ",
+        "q ",
+        "O1 ",
+        "C<cas> ",
+        "MA ",
+        "ms k 3 T0 c\r\nabc\r\n",
+        "ms k 50 z\r\n",
     ])
 }
 

@@ -1,7 +1,10 @@
 //! The proxy's settings: every field documented, with a default, and named in the configuration file as here.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 use torc_cluster::map::Policy;
+use torc_protocol::login::MemcachedUsers;
 
 /// Settings of a proxy. Sizes are in bytes, times in milliseconds.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -46,6 +49,9 @@ pub struct ProxyConfig {
     pub max_bulk_bytes: usize,
     /// Bytes of one whole request.
     pub max_request_bytes: usize,
+    /// File with the users of the memcached protocol, `user:password` one a line, as memcached's own. Without it
+    /// `requirepass` counts for them too.
+    pub memcached_auth_file: Option<PathBuf>,
     /// Bytes of a value that memcached clients may store; a node's own limit applies as well.
     pub memcached_item_bytes: usize,
     /// Commands that one MULTI may queue.
@@ -78,6 +84,7 @@ impl Default for ProxyConfig {
             max_held_bytes: 64 * MIB,
             max_bulk_bytes: torc_protocol::resp::Limits::default().max_bulk_bytes,
             max_request_bytes: torc_protocol::resp::Limits::default().max_frame_bytes,
+            memcached_auth_file: None,
             memcached_item_bytes: MIB,
             max_queued_commands: 100_000,
             drain_ms: 5_000,
@@ -105,6 +112,17 @@ pub struct ConfigError {
 }
 
 impl ProxyConfig {
+    /// What the file of memcached's users says.
+    pub fn memcached_users(&self) -> Result<MemcachedUsers, ConfigError> {
+        let Some(path) = &self.memcached_auth_file else { return Ok(MemcachedUsers::default()) };
+        let problem = |problem: String| ConfigError {
+            setting: "memcached_auth_file",
+            problem: format!("{}: {problem}", path.display()),
+        };
+        let text = std::fs::read(path).map_err(|error| problem(error.to_string()))?;
+        MemcachedUsers::parse(&text).map_err(problem)
+    }
+
     /// Checks that the values can work; the error names the setting.
     pub fn check(&self) -> Result<(), ConfigError> {
         let within = |setting, value: usize, least: usize, most: usize| {
@@ -124,6 +142,7 @@ impl ProxyConfig {
         within("max_bulk_bytes", self.max_bulk_bytes, 1024, self.max_request_bytes)?;
         within("client_output_hard_bytes", self.client_output_hard_bytes, 1024, usize::MAX)?;
         within("client_output_soft_bytes", self.client_output_soft_bytes, 1, self.client_output_hard_bytes)?;
+        self.memcached_users()?;
         within("name", self.name.len(), 1, 64)?;
         if self.name.bytes().any(|byte| !byte.is_ascii_graphic()) {
             return Err(ConfigError { setting: "name", problem: "has spaces or control characters".into() });

@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use torc_protocol::handshake::Secret;
+use torc_protocol::login::MemcachedUsers;
 use torc_runtime::listen::acceptor::ConnectionLimit;
 
 use crate::config::{MAX_THREADS, ProxyConfig};
@@ -35,6 +36,8 @@ pub struct Shared {
     pub config: ProxyConfig,
     /// The cluster secret; none: nodes are asked without a handshake (a plain store, tests).
     pub secret: Option<Secret>,
+    /// Users of the memcached protocol; none: the password counts.
+    pub memcached_users: MemcachedUsers,
     /// As it is now.
     pub tunable: ArcSwap<Tunable>,
     /// All clients.
@@ -75,6 +78,7 @@ impl Shared {
         secret: Option<Secret>,
         tables: watch::Receiver<Arc<RouteTable>>,
         random: [u8; RUN_ID_BYTES],
+        memcached_users: MemcachedUsers,
     ) -> Self {
         let (origin, _) =
             random.split_first_chunk().map_or(([0; 8], &[][..]), |(first, rest)| (*first, rest));
@@ -86,6 +90,7 @@ impl Shared {
         };
         Shared {
             secret,
+            memcached_users,
             tunable: ArcSwap::from_pointee(tunable),
             clients: Registry::default(),
             limit: ConnectionLimit::new(config.max_clients),

@@ -128,7 +128,8 @@ pub fn start(setup: Setup) -> Result<ProxyHandle, ProxyError> {
     };
     let mut random = [0; RUN_ID_BYTES];
     random_bytes(&mut random)?;
-    let shared = Arc::new(Shared::new(config, secret, newest, random));
+    let users = config.memcached_users()?;
+    let shared = Arc::new(Shared::new(config, secret, newest, random, users));
     shared.set_addresses(addresses.clone());
     let registry = prometheus::Registry::new();
     collect::install(&registry, Arc::clone(&shared))?;

@@ -76,6 +76,25 @@ async fn the_password_comes_first() {
 }
 
 #[tokio::test]
+async fn users_of_a_file_come_in() {
+    let file = std::env::temp_dir().join(format!("torc-proxy-users-{}", std::process::id()));
+    std::fs::write(&file, "user:secret\n").expect("written");
+    let config = ProxyConfig { memcached_auth_file: Some(file.clone()), ..ProxyConfig::default() };
+    let world = World::new(1, config).await;
+    std::fs::remove_file(&file).expect("there");
+    let mut client = world.memcached().await;
+    let text =
+        "get k\r\nset x 0 0 6\r\nsecret\r\nset x 0 0 12\r\nother secret\r\nset x 0 0 11\r\nuser secret\r\n";
+    client.send_raw(text.as_bytes()).await;
+    assert_eq!(
+        client.until("STORED\r\n").await,
+        "CLIENT_ERROR unauthenticated\r\nCLIENT_ERROR bad authentication token format\r\n\
+         CLIENT_ERROR authentication failure\r\nSTORED\r\n"
+    );
+    world.end().await;
+}
+
+#[tokio::test]
 async fn what_is_lost_is_asked_again_and_done_once() {
     let world = World::new(1, ProxyConfig::default()).await;
     let mut client = world.memcached().await;

@@ -5,8 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use torc_protocol::login::MemcachedUsers;
 use torc_runtime::listen::{PortChoice, parse_mode};
 
 use crate::settings::options::SetError;
@@ -38,6 +40,9 @@ pub struct ServerConfig {
     pub unixsocket: Option<PathBuf>,
     /// Path of a unix socket for the memcached protocol.
     pub memcached_unixsocket: Option<PathBuf>,
+    /// File with the users of the memcached protocol, `user:password` one a line, as memcached's own. Without it
+    /// `requirepass` counts for them too.
+    pub memcached_auth_file: Option<PathBuf>,
     /// Mode of these sockets, octal as in chmod.
     pub unixsocket_mode: String,
     /// Worker threads; 0: one for each core, at most 16.
@@ -87,6 +92,7 @@ impl Default for ServerConfig {
             bind: Vec::new(),
             unixsocket: None,
             memcached_unixsocket: None,
+            memcached_auth_file: None,
             unixsocket_mode: "660".into(),
             threads: 0,
             dir: None,
@@ -167,6 +173,16 @@ impl ServerConfig {
         })
     }
 
+    /// What the file of memcached's users says.
+    fn memcached_users(&self) -> Result<MemcachedUsers, ConfigError> {
+        let Some(path) = &self.memcached_auth_file else { return Ok(MemcachedUsers::default()) };
+        let problem = |problem: String| {
+            ConfigError::new("memcached_auth_file", format!("{}: {problem}", path.display()))
+        };
+        let text = std::fs::read(path).map_err(|error| problem(error.to_string()))?;
+        MemcachedUsers::parse(&text).map_err(problem)
+    }
+
     /// How many workers to start.
     pub fn worker_threads(&self) -> usize {
         match self.threads {
@@ -183,6 +199,7 @@ impl ServerConfig {
             ..Settings::default()
         };
         settings.requirepass.clone_from(&self.requirepass);
+        settings.memcached_users = Arc::new(self.memcached_users()?);
         if self.maxmemory.is_empty() {
             settings.maxmemory =
                 torc_runtime::cgroup::memory_limit_bytes().map_or(0, |n| n / 100 * CGROUP_SHARE);

@@ -60,6 +60,9 @@ pub struct ListenArgs {
     /// Unix socket for the memcached protocol
     #[arg(long, env = "TORC_MEMCACHED_UNIXSOCKET", value_name = "PATH")]
     pub memcached_unixsocket: Option<PathBuf>,
+    /// File with the users of the memcached protocol, user:password one a line
+    #[arg(long, env = "TORC_MEMCACHED_AUTH_FILE", value_name = "FILE")]
+    pub memcached_auth_file: Option<PathBuf>,
     /// Mode of the unix sockets, octal [default: 660]
     #[arg(long, env = "TORC_UNIXSOCKET_MODE", value_name = "MODE")]
     pub unixsocket_mode: Option<String>,

@@ -161,6 +161,7 @@ fn merge(args: ProxyArgs) -> Result<Options, Box<dyn Error>> {
     given!(args.listen => listen: port, memcached_port, http_port, bind, unixsocket_mode);
     given!(args => proxy: threads, name, advertise, requirepass);
     listen.unixsocket = args.listen.unixsocket.or(listen.unixsocket);
+    proxy.memcached_auth_file = args.listen.memcached_auth_file.or(proxy.memcached_auth_file);
     listen.memcached_unixsocket = args.listen.memcached_unixsocket.or(listen.memcached_unixsocket);
     Ok(Options { log, listen, proxy })
 }

@@ -157,6 +157,7 @@ fn merge(args: ServerArgs) -> Result<Options, Box<dyn Error>> {
     }
     given_some!(node_id, dir, cluster, advertise, bus_port, secret_file, weight, lease_ms, backlog_bytes);
     config.unixsocket = args.listen.unixsocket.or(config.unixsocket);
+    config.memcached_auth_file = args.listen.memcached_auth_file.or(config.memcached_auth_file);
     config.memcached_unixsocket = args.listen.memcached_unixsocket.or(config.memcached_unixsocket);
     config.config_file = args.config.config;
     for Setting { name, value } in args.set {

@@ -44,9 +44,9 @@ impl<'a> Meta<'a> {
         self.words.split(|byte| *byte == b' ').filter(|word| !word.is_empty())
     }
 
-    /// The argument of `E`, if it was given.
+    /// The argument of `E`, if it was given; 0 is none, as in memcached.
     pub fn client_cas(&self) -> Option<u64> {
-        self.has(b'E').then_some(self.new_cas)
+        self.has(b'E').then_some(self.new_cas).filter(|cas| *cas != 0)
     }
 
     /// Whether replies that say nothing new are left out.

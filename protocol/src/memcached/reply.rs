@@ -19,6 +19,10 @@ pub mod text {
     pub const MAX_CLIENTS_REPLY: &[u8] = b"ERROR Too many open connections\r\n";
     pub const UNAUTHENTICATED: &str = "CLIENT_ERROR unauthenticated";
     pub const AUTHENTICATION_FAILURE: &str = "CLIENT_ERROR authentication failure";
+    /// The first `set` has no space between user and password.
+    pub const BAD_CREDENTIALS: &str = "CLIENT_ERROR bad authentication token format";
+    /// The first `set` does not end where it said.
+    pub const BAD_TERMINATION: &str = "CLIENT_ERROR bad command line termination";
     pub const TOO_LARGE: &str = "SERVER_ERROR object too large for cache";
     pub const OUT_OF_MEMORY: &str = "SERVER_ERROR out of memory storing object";
     pub const SHUTDOWN_DISABLED: &str = "ERROR: shutdown not enabled";

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use torc_protocol::command::{Command, InternalCommand};
 use torc_protocol::login::Login;
 use torc_protocol::memcached::{
-    Item, Limits, Rejection, Request, RequestParser, Verb, text as words, write_line,
+    Item, Limits, Rejection, Request, RequestError, RequestParser, Verb, text as words, write_line,
 };
 use torc_protocol::resp::request_arg;
 use torc_protocol::slot::{Slot, key_slot};
@@ -46,7 +46,10 @@ impl MemcachedSession {
             Limits { max_value_bytes: worker.shared.config.memcached_item_bytes, ..Limits::default() };
         MemcachedSession {
             parser: RequestParser::new(limits),
-            session: Session::new(tunable.requirepass.is_empty(), tunable.request_timeout_ms),
+            session: Session::new(
+                tunable.requirepass.is_empty() && worker.shared.memcached_users.is_empty(),
+                tunable.request_timeout_ms,
+            ),
             scratch: Vec::new(),
         }
     }
@@ -82,7 +85,7 @@ impl Taker for MemcachedSession {
                 }
             };
             let length = frame.len;
-            if !self.session.authenticated {
+            if !self.session.authenticated && worker.shared.memcached_users.is_empty() {
                 crate::local::enter_if_open(worker, &mut self.session);
             }
             let mut door = Door { worker, client, session: &mut self.session, routes: &routes };
@@ -182,16 +185,27 @@ impl Door<'_> {
             answer(self.worker, self.client, Render::Memcached, words::UNAUTHENTICATED);
             return;
         }
-        let login = Login::of_memcached(request.data);
-        let known = login.is_some_and(|login| crate::local::may_enter(self.worker, &login));
+        let users = &self.worker.shared.memcached_users;
+        let known = if users.is_empty() {
+            let login = Login::of_memcached(request.data);
+            login.is_some_and(|login| crate::local::may_enter(self.worker, &login))
+        } else {
+            users.admit(request.data)
+        };
         self.session.authenticated = known;
-        let line = if known { words::STORED } else { words::AUTHENTICATION_FAILURE };
+        let line = match known {
+            true => words::STORED,
+            false if request.data.contains(&b' ') => words::AUTHENTICATION_FAILURE,
+            false => words::BAD_CREDENTIALS,
+        };
         answer(self.worker, self.client, Render::Memcached, line);
     }
 
     fn reject(&mut self, rejection: &Rejection<'_>, scratch: &mut Vec<u8>) -> Step {
         if !self.session.authenticated {
-            answer(self.worker, self.client, Render::Memcached, words::UNAUTHENTICATED);
+            let broken = rejection.error == RequestError::BadDataChunk;
+            let line = if broken { words::BAD_TERMINATION } else { words::UNAUTHENTICATED };
+            answer(self.worker, self.client, Render::Memcached, line);
             return Step::Done;
         }
         if let Some(gone) = rejection.unlink

@@ -45,6 +45,14 @@ impl Dialect {
         }
     }
 
+    /// What is spoken.
+    pub fn protocol(&self) -> Protocol {
+        match self {
+            Dialect::Resp(_) => Protocol::Resp,
+            Dialect::Memcached(_) => Protocol::Memcached,
+        }
+    }
+
     /// How errors of the connection layer are written.
     pub fn error_form(&self) -> ErrorForm {
         match self {
@@ -75,11 +83,14 @@ impl Dialect {
 
     /// Takes over what the settings say about requests.
     pub fn configure(&mut self, settings: &Settings, session: &Session) {
-        if let Dialect::Resp(pipeline) = self {
-            let max_bulk_bytes = usize::try_from(settings.proto_max_bulk_bytes).unwrap_or(usize::MAX);
-            let limits =
-                Limits { max_bulk_bytes, unauthenticated: !session.authenticated, ..Limits::default() };
-            pipeline.set_limits(limits);
+        match self {
+            Dialect::Resp(pipeline) => {
+                let max_bulk_bytes = usize::try_from(settings.proto_max_bulk_bytes).unwrap_or(usize::MAX);
+                let limits =
+                    Limits { max_bulk_bytes, unauthenticated: !session.authenticated, ..Limits::default() };
+                pipeline.set_limits(limits);
+            }
+            Dialect::Memcached(lines) => lines.configure(settings),
         }
     }
 

@@ -22,6 +22,8 @@ mod park;
 mod pipeline;
 pub mod worker;
 
+use crate::settings::Settings;
+
 /// What a listener speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
@@ -32,6 +34,14 @@ pub enum Protocol {
 }
 
 impl Protocol {
+    /// Whether its clients need no password.
+    pub fn is_open(self, settings: &Settings) -> bool {
+        match self {
+            Protocol::Resp => settings.requirepass.is_empty(),
+            Protocol::Memcached => settings.memcached_is_open(),
+        }
+    }
+
     /// What a client hears when there is no place for it.
     pub fn refusal(self) -> &'static [u8] {
         match self {

@@ -6,10 +6,13 @@ use torc_protocol::command::{
 use torc_protocol::memcached::{Request as McRequest, Verb, write_line};
 use torc_protocol::resp::Args;
 
-use super::{Batch, CommandError, Done, ReplyKind, Request, Session};
+use torc_protocol::slot::Slot;
+
+use super::{Batch, CommandError, Done, ReplyKind, Request, Session, Slots};
 use crate::memcached;
 use crate::node::Node;
 use crate::stats::WorkerStats;
+use crate::store::Key;
 
 /// A fence in the context of a request that has none of its own.
 pub(super) const NOT_FENCED: &str = "ERR a fence goes before a single command with keys";
@@ -63,12 +66,48 @@ impl<'n> Batch<'n, '_> {
         &mut self,
         session: &mut Session,
         request: &McRequest<'_>,
+        foreseen: Option<(u64, Slot)>,
         out: &mut Vec<u8>,
     ) -> Done {
         let start = out.len();
+        let key = foreseen.map(|(hash, slot)| Key { bytes: request.key(), hash, slot });
         // Not a proxy's, but likewise free to name keys of several slots.
-        let envelope = Request { proxied: true, ..Request::of(session, Args::new(&[], &[])) };
-        let done = match self.memcached(session, envelope, request, out, false) {
+        let envelope = Request { proxied: true, key, ..Request::of(session, Args::new(&[], &[])) };
+        let result = self.memcached(session, envelope, request, out, false);
+        let done = self.finish_memcached(result, start, out);
+        if request.noreply {
+            out.truncate(start);
+        }
+        done
+    }
+
+    /// The request that is sent most: `get` of one key, by a connection that speaks memcached.
+    pub fn run_memcached_get(&mut self, session: &mut Session, key: Key<'_>, out: &mut Vec<u8>) -> Done {
+        let start = out.len();
+        let command = StringCommand::Get.into();
+        let envelope = Request { key: Some(key), ..Request::of(session, Args::new(&[], &[])) };
+        let slots = Slots::from_slice(&[key.slot]);
+        let result = match self.check_slots(session, command, command.spec(), &envelope, &slots) {
+            Err(error) => self.refused(session, command, &envelope, &slots, error, out),
+            Ok(access) => {
+                let ack = self.effective_ack(command, &envelope);
+                self.apply_with(session, envelope, access, out, (command, ReplyKind::Read, ack), |cx| {
+                    memcached::get_one(cx, &key)
+                })
+            }
+        };
+        self.finish_memcached(result, start, out)
+    }
+
+    /// Counts the request, and writes its error where it failed.
+    #[inline]
+    fn finish_memcached(
+        &mut self,
+        result: Result<Done, (CommandError, bool)>,
+        start: usize,
+        out: &mut Vec<u8>,
+    ) -> Done {
+        match result {
             Ok(done) => {
                 self.exec.stats.command(MC).calls.add(1);
                 done
@@ -84,11 +123,7 @@ impl<'n> Batch<'n, '_> {
                 }
                 Done { kind: if executed { ReplyKind::Read } else { ReplyKind::Local }, ..Done::local() }
             }
-        };
-        if request.noreply {
-            out.truncate(start);
         }
-        done
     }
 
     /// `MC line [data]` of a proxy: the reply is one bulk string with memcached's words. What this node may not or
@@ -121,7 +156,10 @@ impl<'n> Batch<'n, '_> {
     ) -> Result<Done, (CommandError, bool)> {
         let command = stand_in(request);
         let spec = command.spec();
-        let slots = memcached::slots(request);
+        let slots = match envelope.key {
+            Some(key) if request.key_count() == 1 => Slots::from_slice(&[key.slot]),
+            _ => memcached::slots(request),
+        };
         let home = slots.first().copied().filter(|_| envelope.id.is_some());
         let envelope = Request { home, ..envelope };
         if envelope.fence.is_some() {
@@ -182,7 +220,7 @@ impl<'n> Batch<'n, '_> {
         let mut out = Vec::new();
         session.db = db;
         if let Ok(request) = McRequest::from_parts(b"flush_all", &[]) {
-            self.run_memcached(&mut session, &request, &mut out);
+            self.run_memcached(&mut session, &request, None, &mut out);
         }
         if out.starts_with(b"SERVER_ERROR") {
             tracing::warn!(reply = %String::from_utf8_lossy(&out), "a delayed flush_all failed");

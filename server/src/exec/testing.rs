@@ -163,9 +163,10 @@ impl Harness {
     pub fn memcached(&mut self, bytes: impl AsRef<[u8]>) -> String {
         let (mut rest, mut out) = (bytes.as_ref(), Vec::new());
         let mut connection = Connection::new();
+        connection.configure(&self.node.settings.load());
         let mut batch = Batch::begin(&self.node, &mut self.exec, self.now);
         while let Step::Done { consumed, done } =
-            connection.next(&mut batch, &mut self.session, rest, &mut out)
+            connection.next(&mut batch, &mut self.session, rest, &mut out, None)
         {
             rest = &rest[consumed..];
             if matches!(done.flow, Flow::Close) {

@@ -4,15 +4,19 @@
 //! buffer and drops what was consumed.
 //!
 //! With a password set, the first command must be a `set` whose data are "user password" (memcached's ASCII
-//! authentication); the user may be any, the password is that of the default user.
+//! authentication). With a file of users they count; else the user may be any, and the password is that of the default
+//! user.
 
 use torc_protocol::login::Login;
 use torc_protocol::memcached::{
     Item, Limits, Rejection, Request, RequestError, RequestParser, Verb, text, write_line,
 };
 
+use torc_protocol::slot::Slot;
+
 use super::dump::Dump;
 use crate::exec::{Batch, Done, Flow, Session};
+use crate::settings::Settings;
 
 /// What one call of [`Connection::next`] did.
 #[derive(Debug)]
@@ -32,11 +36,19 @@ pub enum Step {
     },
 }
 
+/// What is known of the request at the front of a buffer, if it is as long as that.
+#[derive(Clone, Copy, Debug)]
+pub struct Foreseen {
+    /// Bytes of the request.
+    pub frame_bytes: usize,
+    /// Hash and slot of its first key.
+    pub key: Option<(u64, Slot)>,
+}
+
 /// See the module's text.
 #[derive(Debug)]
 pub struct Connection {
     parser: RequestParser,
-    max_value_bytes: usize,
     /// Of the request at the front of the buffer, which stays there until it is over.
     dump: Option<Dump>,
 }
@@ -50,8 +62,7 @@ impl Default for Connection {
 impl Connection {
     /// A fresh connection.
     pub fn new() -> Connection {
-        let limits = Limits::default();
-        Connection { parser: RequestParser::new(limits), max_value_bytes: limits.max_value_bytes, dump: None }
+        Connection { parser: RequestParser::new(Limits::default()), dump: None }
     }
 
     /// Executes the first request of `buf` and appends its reply to `out`. Call it until it asks for more.
@@ -61,8 +72,8 @@ impl Connection {
         session: &mut Session,
         buf: &[u8],
         out: &mut Vec<u8>,
+        foreseen: Option<Foreseen>,
     ) -> Step {
-        self.follow_limits(batch);
         let frame = match self.parser.next(buf) {
             Ok(Some(frame)) => frame,
             Ok(None) => return Step::More { hint: self.parser.need_hint() },
@@ -84,7 +95,8 @@ impl Connection {
                     self.dump = None;
                     Done::local()
                 } else {
-                    batch.run_memcached(session, &request, out)
+                    let foreseen = foreseen.filter(|foreseen| foreseen.frame_bytes == frame.len);
+                    batch.run_memcached(session, &request, foreseen.and_then(|foreseen| foreseen.key), out)
                 }
             }
             Item::Request(request) => authenticate(batch, session, &request, out),
@@ -98,12 +110,12 @@ impl Connection {
         self.parser.is_partial()
     }
 
-    fn follow_limits(&mut self, batch: &Batch<'_, '_>) {
-        let max = usize::try_from(batch.node().settings.load().max_item_bytes).unwrap_or(usize::MAX);
-        if max != self.max_value_bytes && !self.parser.is_partial() {
-            self.max_value_bytes = max;
-            self.parser.set_limits(Limits { max_value_bytes: max, ..Limits::default() });
-        }
+    /// Takes over what the settings say about requests; answers it.
+    pub fn configure(&mut self, settings: &Settings) -> Limits {
+        let max_value_bytes = usize::try_from(settings.max_item_bytes).unwrap_or(usize::MAX);
+        let limits = Limits { max_value_bytes, ..Limits::default() };
+        self.parser.set_limits(limits);
+        limits
     }
 }
 
@@ -113,8 +125,13 @@ fn authenticate(
     request: &Request<'_>,
     out: &mut Vec<u8>,
 ) -> Done {
-    let login = Login::of_memcached(request.data).filter(|_| request.verb == Verb::Set);
-    let known = login.is_some_and(|login| login.is_right(&batch.node().settings.load().requirepass));
+    let settings = batch.node().settings.load();
+    let known = request.verb == Verb::Set
+        && if settings.memcached_users.is_empty() {
+            Login::of_memcached(request.data).is_some_and(|login| login.is_right(&settings.requirepass))
+        } else {
+            settings.memcached_users.admit(request.data)
+        };
     session.authenticated = known;
     let stats = &batch.stats().memcached;
     stats.auth_cmds.add(1);
@@ -124,8 +141,12 @@ fn authenticate(
     } else {
         stats.auth_errors.add(1);
         // A wrong name or password is told apart from a request that came before them.
-        let failed = request.verb == Verb::Set;
-        write_line(out, if failed { text::AUTHENTICATION_FAILURE } else { text::UNAUTHENTICATED });
+        let answer = match request.verb {
+            Verb::Set if request.data.contains(&b' ') => text::AUTHENTICATION_FAILURE,
+            Verb::Set => text::BAD_CREDENTIALS,
+            _ => text::UNAUTHENTICATED,
+        };
+        write_line(out, answer);
     }
     Done::local()
 }
@@ -137,7 +158,8 @@ fn reject(
     out: &mut Vec<u8>,
 ) -> Done {
     if !session.authenticated {
-        write_line(out, text::UNAUTHENTICATED);
+        let broken = rejection.error == RequestError::BadDataChunk;
+        write_line(out, if broken { text::BAD_TERMINATION } else { text::UNAUTHENTICATED });
         return Done::local();
     }
     if rejection.error == RequestError::TooLarge {
@@ -148,7 +170,7 @@ fn reject(
         let line = gone.line();
         if let Ok(request) = Request::from_parts(&line, &[]) {
             let start = out.len();
-            done = batch.run_memcached(session, &request, out);
+            done = batch.run_memcached(session, &request, None, out);
             out.truncate(start);
         }
     }

@@ -75,6 +75,31 @@ fn run(cx: &mut Cx<'_, '_>, request: &Request<'_>, end: bool, out: &mut Vec<u8>)
     Ok(())
 }
 
+/// `get` of one key.
+pub fn get_one(cx: &mut Cx<'_, '_>, key: &Key<'_>) -> CommandResult {
+    let mut out = std::mem::take(cx.out);
+    let found = match cx.read(key).map(|entry| (entry.value(), entry.mc_flags())) {
+        None => Ok(false),
+        Some((ValueRef::String(value), flags)) => {
+            write_value(&mut out, key.bytes, flags, value, None);
+            Ok(true)
+        }
+        Some(_) => Err(CommandError::WrongType),
+    };
+    if found.is_ok() {
+        out.extend_from_slice(b"END\r\n");
+    }
+    *cx.out = out;
+    let stats = &cx.stats.memcached;
+    stats.cmd_get.add(1);
+    if found? {
+        stats.get_hits.add(1)
+    } else {
+        stats.get_misses.add(1)
+    }
+    Ok(())
+}
+
 /// get, gets, gat, gats.
 fn retrieve(cx: &mut Cx<'_, '_>, request: &Request<'_>, out: &mut Vec<u8>) -> CommandResult {
     let touches = matches!(request.verb, Verb::Gat | Verb::Gats);

@@ -20,8 +20,8 @@ use torc_protocol::memcached::{Request, text, write_line};
 use torc_protocol::resp::Args;
 use torc_protocol::slot::key_slot;
 
-pub use connection::{Connection, Step};
-pub use execute::execute;
+pub use connection::{Connection, Foreseen, Step};
+pub use execute::{execute, get_one};
 pub use pending::PendingFlush;
 pub use stats::Counters;
 

@@ -186,7 +186,7 @@ fn settings(node: &Node, lines: &mut Lines<'_>) {
     lines.stat("cas_enabled", "yes");
     lines.stat("binding_protocol", "ascii");
     lines.stat("auth_enabled_sasl", "no");
-    lines.stat("auth_enabled_ascii", yes_no(!settings.requirepass.is_empty()));
+    lines.stat("auth_enabled_ascii", yes_no(!settings.memcached_is_open()));
     lines.stat("item_size_max", settings.max_item_bytes);
     lines.stat("maxconns_fast", "yes");
     lines.stat("slab_reassign", "no");

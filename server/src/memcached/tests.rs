@@ -1,7 +1,10 @@
 //! The executor through connections and through MC requests.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 use torc_protocol::context::Context;
+use torc_protocol::login::MemcachedUsers;
 
 use crate::effect::{self, EffectWriter};
 use crate::effect_apply;
@@ -289,10 +292,30 @@ fn the_password_comes_first() {
         &[
             ("get k\nversion\nnosuch\n", &"CLIENT_ERROR unauthenticated\n".repeat(3)),
             ("set a 0 0 10\nuser wrong\n", "CLIENT_ERROR authentication failure\n"),
-            ("set a 0 0 6\nsecret\n", "CLIENT_ERROR authentication failure\n"),
+            ("set a 0 0 6\nsecret\n", "CLIENT_ERROR bad authentication token format\n"),
+            (
+                "set a 0 0 6\nsecrets\n",
+                "CLIENT_ERROR bad command line termination\nCLIENT_ERROR unauthenticated\n",
+            ),
             ("set a 0 0 11 noreply\nuser secret\nget a\n", "STORED\nEND\n"),
         ],
     );
+}
+
+#[test]
+fn users_of_a_file_come_in() {
+    let users = Arc::new(MemcachedUsers::parse(b"user:secret\nother:word\n").expect("sound"));
+    let settings = Settings { requirepass: "default".into(), memcached_users: users, ..Settings::default() };
+    for (login, answer) in [
+        ("user secret", "STORED\n"),
+        ("other word", "STORED\n"),
+        ("other secret", "CLIENT_ERROR authentication failure\n"),
+        ("any default", "CLIENT_ERROR authentication failure\n"),
+    ] {
+        let mut t = Harness::with_settings(settings.clone());
+        t.session.authenticated = false;
+        talk(&mut t, &[(&format!("set a 0 0 {}\n{login}\n", login.len()), answer)]);
+    }
 }
 
 #[test]

@@ -9,8 +9,10 @@ pub mod options;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use torc_protocol::context::Ack;
+use torc_protocol::login::MemcachedUsers;
 
 use crate::notify::Class;
 use crate::store::Limits;
@@ -132,6 +134,8 @@ pub struct Settings {
     pub client_unread_bound: usize,
     /// Without a password only clients on this machine are served.
     pub protected_mode: bool,
+    /// Users of the memcached protocol; none: [`Settings::requirepass`] counts.
+    pub memcached_users: Arc<MemcachedUsers>,
     /// Whether memcached's `shutdown` stops the process.
     pub memcached_shutdown: bool,
     /// How long a reply may wait for its acknowledgement when the request does not say, milliseconds.
@@ -144,6 +148,13 @@ pub struct Settings {
     pub config_file: Option<PathBuf>,
     /// Names of the options that were set, for CONFIG REWRITE.
     pub changed: BTreeSet<String>,
+}
+
+impl Settings {
+    /// Whether clients of the memcached protocol need no password.
+    pub fn memcached_is_open(&self) -> bool {
+        self.requirepass.is_empty() && self.memcached_users.is_empty()
+    }
 }
 
 impl Default for Settings {
@@ -174,6 +185,7 @@ impl Default for Settings {
             pubsub_soft_s: 60,
             client_unread_bound: 256 << 20,
             protected_mode: true,
+            memcached_users: Arc::default(),
             memcached_shutdown: false,
             ack_timeout_ms: 5000,
             kept: BTreeMap::new(),

@@ -48,7 +48,7 @@ impl Connection {
         if version != self.configured {
             self.configured = version;
             let settings = node.settings.load();
-            if !self.session.authenticated && settings.requirepass.is_empty() {
+            if !self.session.authenticated && self.dialect.protocol().is_open(&settings) {
                 self.session.authenticated = true;
             }
             self.dialect.configure(&settings, &self.session);

@@ -125,7 +125,7 @@ struct Connection {
 pub async fn serve(worker: Rc<Worker>, accepted: Accepted<Protocol>) {
     let Accepted { stream, peer, tag, permit } = accepted;
     let settings = worker.node.settings.load_full();
-    let stranger = settings.protected_mode && settings.requirepass.is_empty() && !peer.is_local();
+    let stranger = settings.protected_mode && tag.is_open(&settings) && !peer.is_local();
     // With a cluster secret a stranger may be another part of Torc: it is let in as far as the handshake.
     if stranger && (worker.node.secret.is_none() || tag == Protocol::Memcached) {
         let word: &[u8] = match tag {
@@ -167,7 +167,7 @@ impl Connection {
             clock::unix_ms(),
         );
         let client = clients.add(client);
-        let authenticated = settings.requirepass.is_empty();
+        let authenticated = protocol.is_open(settings);
         let session = Session { client: Some(client.clone()), ..Session::new(client.id, authenticated) };
         let mut dialect = Dialect::new(protocol);
         dialect.configure(settings, &session);
