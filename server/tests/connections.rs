@@ -345,7 +345,9 @@ fn who_waits_for_a_key_is_served_across_workers() {
     let server = start(&config());
     let node = server.node.clone();
     let port = server.addresses.port;
-    let (mut one, mut two) = (Client::connect(port), Client::connect(port));
+    let mut one = Client::connect(port);
+    one.ask("CLIENT ID", ":1\r\n");
+    let mut two = Client::connect(port);
     let waiting = |count| eventually("waiting", || node.clients.blocked.load(Ordering::Relaxed) == count);
     one.send("BLPOP a b 0\r\nPING\r\n");
     waiting(1);
@@ -354,7 +356,7 @@ fn who_waits_for_a_key_is_served_across_workers() {
     one.expect("*2\r\n$1\r\nb\r\n$1\r\nx\r\n+PONG\r\n");
     // Its time is over; somebody ends it; it goes.
     one.ask("BLPOP a 0.05", "*-1\r\n");
-    one.ask("BRPOPLPUSH a b 0.05", "$-1\r\n");
+    one.ask("BRPOPLPUSH a b 0.05", "*-1\r\n");
     one.send("BLPOP a 0\r\n");
     waiting(1);
     two.ask("CLIENT UNBLOCK 1 ERROR", ":1\r\n");

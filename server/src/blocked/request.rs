@@ -9,7 +9,8 @@ use crate::store::value::Kind;
 /// Nobody waits longer, in milliseconds: as good as for ever.
 const MAX_TIMEOUT_MS: u64 = i64::MAX as u64 / 2;
 
-/// How the end of the time is answered.
+/// How a command that would wait is answered where nothing waits: inside MULTI and in scripts. (The end of the time is
+/// a null array for all of them.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Null {
     /// `*-1`, as most blocking commands do.
@@ -53,7 +54,7 @@ pub struct Block {
     pub wanted: Wanted,
     /// How long at most; `None`: for ever.
     pub timeout_ms: Option<u64>,
-    /// What is answered then.
+    /// What is answered where nothing waits.
     pub null: Null,
     /// The handler's arguments as they are to be when it runs again; `None`: as they are.
     pub rewritten: Option<OwnedArgs>,

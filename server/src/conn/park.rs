@@ -97,11 +97,12 @@ impl Parked {
                     depends,
                 }
             }
-            Park::Blocked { place, timeout_ms, null: form } => {
+            Park::Blocked { place, timeout_ms } => {
                 let waiter = place.waiter.clone();
                 // That nothing came in time was read.
                 let depends = depends(ReplyKind::Read, term);
-                let nothing = move || null(form, version);
+                // A null array, whatever the command answers inside MULTI.
+                let nothing = move || null(Null::Array, version);
                 let late = Answer { bytes: nothing(), depends, offset: 0 };
                 let waits = Waits { worker: worker.clone(), place };
                 Parked {

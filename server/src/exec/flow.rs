@@ -1,6 +1,6 @@
 //! What became of a request: what its connection does next, and what its reply depends on.
 
-use crate::blocked::{Block, Null, Place};
+use crate::blocked::{Block, Place};
 
 /// What a connection does after a request.
 #[derive(Debug)]
@@ -42,8 +42,6 @@ pub enum Park {
         place: Place,
         /// `None`: no limit.
         timeout_ms: Option<u64>,
-        /// What is answered when the time is over.
-        null: Null,
     },
     /// CLIENT PAUSE, DEBUG SLEEP: nothing but time.
     Sleep {

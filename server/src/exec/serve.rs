@@ -116,7 +116,7 @@ impl<'n> Batch<'n, '_> {
     ) -> Result<Flow, CommandError> {
         let args = block.request(&request.args);
         let slots = super::place::slots(command, command.spec(), &args.view())?;
-        let Block { keys, wanted, timeout_ms, null, .. } = block;
+        let Block { keys, wanted, timeout_ms, .. } = block;
         let asked = Asked::of(session, request);
         let desk = &self.node.blocked;
         let Some(place) = Waiter::place(desk, command, args, asked, slots, (keys, wanted)) else {
@@ -128,7 +128,7 @@ impl<'n> Batch<'n, '_> {
                 access.stripe(slot).enqueue(key, &place.waiter);
             }
         }
-        Ok(Flow::Park(Park::Blocked { place, timeout_ms, null }))
+        Ok(Flow::Park(Park::Blocked { place, timeout_ms }))
     }
 
     /// Serves those who wait for keys that have become ready, and whom that makes ready in turn.

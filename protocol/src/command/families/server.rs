@@ -52,6 +52,12 @@ family! {
         .summary("A container for commands for testing; off unless the configuration allows them.");
     DebugObject = row("debug|object", -3).flags(EVERYWHERE_ADMIN.or(Flags::NOSCRIPT)).keys(one(2)).route(Route::Key)
         .since("1.0.0").usage("key").summary("Describes the value of a key.");
+    DebugQuicklistPackedThreshold = row("debug|quicklist-packed-threshold", 3)
+        .flags(EVERYWHERE_ADMIN.or(Flags::NOSCRIPT)).route(Route::AnyShard).since("7.0.0").usage("size")
+        .summary("Does nothing: large elements of lists need no form of their own here.");
+    DebugReload = row("debug|reload", -2).flags(EVERYWHERE_ADMIN.or(Flags::NOSCRIPT)).route(Route::AllShards)
+        .merge(Merge::AllOk).since("1.0.0").complexity("O(N) with N the size of all collections")
+        .usage("[option ...]").summary("Writes every collection in the form of a dump and reads it again.");
     DebugSetActiveExpire = row("debug|set-active-expire", 3).flags(EVERYWHERE_ADMIN.or(Flags::NOSCRIPT))
         .route(Route::AllShards).merge(Merge::AllOk).since("2.8.0").usage("0 | 1")
         .summary("Switches the search for expired keys off and on.");

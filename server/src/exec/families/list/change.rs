@@ -3,7 +3,7 @@
 use torc_protocol::error as text;
 use torc_protocol::resp::Args;
 
-use super::{fill, index_within};
+use super::{fill, index_within, range_within};
 use crate::exec::parse::integer;
 use crate::exec::{CommandError, CommandResult, Cx};
 use crate::notify::Class;
@@ -89,7 +89,7 @@ pub fn ltrim(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let (start, stop) = (integer(&args[2])?, integer(&args[3])?);
     let key = cx.key(&args[1]);
     if let Some(len) = len(cx, &key)? {
-        let (front, back) = match crate::exec::parse::range_within(start, stop, len) {
+        let (front, back) = match range_within(start, stop, len) {
             Some((first, last)) => (first, len - last - 1),
             None => (len, 0),
         };

@@ -52,6 +52,15 @@ fn index_within(index: i64, len: usize) -> Option<usize> {
     (index < len).then_some(index)
 }
 
+/// Which elements of `len` the range from `start` to `stop` means, as LRANGE and LTRIM see it: a stop in front of the
+/// first element means none. `None` when there is nothing in it.
+fn range_within(start: i64, stop: i64, len: usize) -> Option<(usize, usize)> {
+    let len = i64::try_from(len).ok()?;
+    let from_end = |n: i64| if n < 0 { n.saturating_add(len) } else { n };
+    let (start, stop) = (from_end(start).max(0), from_end(stop).min(len - 1));
+    if start > stop { None } else { Some((start as usize, stop as usize)) }
+}
+
 /// Runs one command of the family.
 pub fn run(cx: &mut Cx<'_, '_>, command: ListCommand, args: &Args<'_>) -> CommandResult {
     match command {

@@ -32,6 +32,8 @@ pub fn move_one(
         },
         |out, _| ListChange::Pop(from_end, 1).put(out),
     )?;
+    // One change for both lists.
+    cx.dirty -= 1;
     pop::tell(cx, &from, from_end, gone);
     cx.reply().bulk(&item);
     Ok(true)

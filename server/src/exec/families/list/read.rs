@@ -2,8 +2,8 @@
 
 use torc_protocol::resp::Args;
 
-use super::{bulk, index_within};
-use crate::exec::parse::{integer, range_within};
+use super::{bulk, index_within, range_within};
+use crate::exec::parse::integer;
 use crate::exec::{CommandResult, Cx};
 use crate::store::Collection;
 use crate::store::value::ListValue;

@@ -7,6 +7,9 @@ use torc_protocol::resp::{Args, parse_i64};
 
 use crate::exec::families::generic::encoding_of;
 use crate::exec::{CommandError, CommandResult, Cx, Depth, Flow, Park};
+use crate::rdb;
+use crate::store::value::Kind;
+use crate::store::{LooseEntry, Meta};
 
 /// The longest DEBUG SLEEP, seconds.
 const MAX_SLEEP_S: f64 = 3600.0;
@@ -38,6 +41,47 @@ pub fn set_active_expire(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult 
     let on = parse_i64(&args[2]).ok_or(CommandError::NotInteger)? != 0;
     cx.node.active_expiry.store(on, Ordering::Relaxed);
     cx.reply().ok();
+    Ok(())
+}
+
+/// `DEBUG QUICKLIST-PACKED-THRESHOLD size`: nodes of lists have one form only.
+pub fn packed_threshold(cx: &mut Cx<'_, '_>) -> CommandResult {
+    check_allowed(cx)?;
+    cx.reply().ok();
+    Ok(())
+}
+
+/// `DEBUG RELOAD [option …]`: every collection is written in the form of a dump and read again.
+pub fn reload(cx: &mut Cx<'_, '_>) -> CommandResult {
+    check_allowed(cx)?;
+    let env = cx.env();
+    let mut damaged = None;
+    cx.for_each_stripe(|cx, index| {
+        let databases: Vec<u8> = cx.stripe(index).databases().collect();
+        for db in databases {
+            let collections = cx.stripe(index).iter(db).filter(|entry| Kind::of(entry.value()).is_some());
+            let written: Vec<(Box<[u8]>, Meta, Vec<u8>)> = collections
+                .map(|entry| {
+                    let mut bytes = Vec::new();
+                    rdb::write_value(entry.value(), &mut bytes);
+                    (entry.key().into(), entry.meta(), bytes)
+                })
+                .collect();
+            for (key, meta, bytes) in written {
+                match rdb::read_value(&bytes, &env) {
+                    Ok(value) => {
+                        let key = cx.node.store.key(&key);
+                        cx.stripe(index).insert(db, &key, LooseEntry::object(value, &meta));
+                    }
+                    Err(error) => damaged = Some(error),
+                }
+            }
+        }
+    })?;
+    match damaged {
+        None => cx.reply().ok(),
+        Some(error) => return Err(format!("ERR Error trying to load the RDB dump: {error}").into()),
+    }
     Ok(())
 }
 

@@ -45,6 +45,8 @@ pub fn run(cx: &mut Cx<'_, '_>, command: ServerCommand, args: &Args<'_>) -> Comm
         ServerCommand::ConfigSet => return config::set(cx, args),
         ServerCommand::Dbsize => return server_keys::dbsize(cx),
         ServerCommand::DebugObject => return debug::object(cx, args),
+        ServerCommand::DebugQuicklistPackedThreshold => return debug::packed_threshold(cx),
+        ServerCommand::DebugReload => return debug::reload(cx),
         ServerCommand::DebugSetActiveExpire => return debug::set_active_expire(cx, args),
         ServerCommand::DebugSleep => return debug::sleep(cx, args),
         ServerCommand::Flushall => return server_keys::flush(cx, args, None),
