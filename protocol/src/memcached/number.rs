@@ -10,7 +10,7 @@ fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c)
 }
 
-/// Blanks, a sign, digits; then the end or a blank, whatever follows it.
+/// Blanks, a sign, digits; then the end, a blank or a NUL, whatever follows it.
 fn read(text: &[u8]) -> Option<Number> {
     let start = text.iter().position(|byte| !is_blank(*byte))?;
     let (negative, digits) = match &text[start..] {
@@ -19,7 +19,7 @@ fn read(text: &[u8]) -> Option<Number> {
         rest => (false, rest),
     };
     let count = digits.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(digits.len());
-    if count == 0 || digits.get(count).is_some_and(|byte| !is_blank(*byte)) {
+    if count == 0 || digits.get(count).is_some_and(|byte| *byte != 0 && !is_blank(*byte)) {
         return None;
     }
     let mut magnitude = 0u64;
@@ -65,6 +65,7 @@ mod tests {
         assert_eq!(parse_u64(b"-0"), Some(0));
         assert_eq!(parse_u64(b"1x"), None);
         assert_eq!(parse_u64(b"1\tx"), Some(1));
+        assert_eq!(parse_u64(b"1937\x00\x8d"), Some(1937));
         assert_eq!(parse_u64(b""), None);
         assert_eq!(parse_u64(b"-"), None);
         assert_eq!(parse_u32(b"4294967296"), Some(0));
