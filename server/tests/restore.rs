@@ -12,15 +12,15 @@ const VALUES: &[&str] = &[
     "SET 0 text",
     "SET 1 12345",
     "HSET 2 a 1 b text c -70000",
-    "SET 3 \"\"",
+    "RPUSH 3 a 1 -5 text 4294967296",
     "SADD 4 1 2 70000",
     "SADD 5 a b 3",
-    "SADD 6 1 2 3",
+    "ZADD 6 1 a 2.5 b -inf c",
     "XADD 7 1-1 f v g w",
 ];
 
 /// Commands that make large values under the next keys.
-const LARGE: &[&str] = &["SET", "HSET", "SADD", "SADD", "XADD"];
+const LARGE: &[&str] = &["SET", "HSET", "RPUSH", "ZADD", "SADD", "SADD", "XADD"];
 
 fn large(t: &mut Harness, key: usize, command: &str, integers: bool) {
     let long = "x".repeat(100);
@@ -47,7 +47,7 @@ fn filled() -> (Harness, usize) {
         assert!(!reply.starts_with('-'), "{line}: {reply}");
     }
     for (place, command) in LARGE.iter().enumerate() {
-        large(&mut t, VALUES.len() + place, command, place == 3);
+        large(&mut t, VALUES.len() + place, command, place == 5);
     }
     for line in ["XGROUP CREATE 7 g 0", "XREADGROUP GROUP g c STREAMS 7 >", "XADD 7 2-0 f v", "XDEL 7 1-1"] {
         let reply = t.run(line);
@@ -75,7 +75,9 @@ const SAME: &[&str] = &[
     "GET K",
     "HLEN K",
     "HMGET K a b c 17 299",
+    "LRANGE K 0 -1",
     "SCARD K",
+    "ZRANGE K 0 -1 WITHSCORES",
     "SMISMEMBER K a 1 70000 30",
     "XRANGE K - +",
     "XPENDING K g",

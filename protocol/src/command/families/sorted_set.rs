@@ -105,7 +105,7 @@ family! {
         .summary("Says at which place a member stands, from the highest score on.");
     Zscan = row("zscan", -3).flags(READ).keys(one(1)).route(Route::Key).since("2.8.0")
         .complexity("O(1) for each call, O(N) for a whole iteration")
-        .usage("key cursor [MATCH pattern] [COUNT count]")
+        .usage("key cursor [MATCH pattern] [COUNT count] [NOSCORES]")
         .tips(&["nondeterministic_output"]).summary("Walks through the members and scores.");
     Zscore = row("zscore", 3).flags(READ_FAST).keys(one(1)).route(Route::Key).since("1.2.0")
         .usage("key member").summary("Gives the score of a member.");

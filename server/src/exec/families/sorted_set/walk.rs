@@ -19,15 +19,16 @@ const MAX_REPEATED: u64 = 1 << 24;
 /// When so many times the members that are wanted are there, single ones are drawn, else all are walked through.
 const DRAW_FROM: usize = 4;
 
-/// ZSCAN key cursor \[MATCH pattern\] \[COUNT count\]
+/// ZSCAN key cursor \[MATCH pattern\] \[COUNT count\] \[NOSCORES\]
 pub fn zscan(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let from = cursor(&args[2])?;
     with_set(cx, args, |set, mut reply| {
         let mut found: SmallVec<[(&[u8], f64); 32]> = SmallVec::new();
-        let mut next = 0;
+        let (mut next, mut names_only) = (0, false);
         // Redis looks at the options only when there is something to scan.
         if let Some(set) = set {
-            let options = ScanOptions::parse(args, 3, false)?;
+            let options = ScanOptions::parse_with_names(args, 3, b"NOSCORES")?;
+            names_only = options.names_only;
             let visit = |member, score| {
                 if options.pattern.is_none_or(|p| glob::matches(p, member)) {
                     found.push((member, score));
@@ -37,11 +38,13 @@ pub fn zscan(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
         }
         reply.array(2);
         reply.bulk_fmt(next);
-        reply.array(found.len() * 2);
+        reply.array(if names_only { found.len() } else { found.len() * 2 });
         for (member, score) in found {
             reply.bulk(member);
-            // A string in both versions of the protocol.
-            reply.bulk(DoubleBuffer::new().format(score));
+            if !names_only {
+                // A string in both versions of the protocol.
+                reply.bulk(DoubleBuffer::new().format(score));
+            }
         }
         Ok(())
     })?
