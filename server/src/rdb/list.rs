@@ -53,7 +53,7 @@ impl Reading {
 
     fn done(mut self) -> Result<Value, DecodeError> {
         self.list.settle_loaded(self.fill);
-        Ok(Value::List(self.list))
+        Ok(Value::List(Box::new(self.list)))
     }
 }
 

@@ -3,10 +3,13 @@
 //! The thresholds are Redis's (`hash-max-listpack-entries` 128, `hash-max-listpack-value` 64); as there, a hash
 //! that became a table stays one. The packed form keeps insertion order.
 
+use std::ops::Range;
+
 use smallvec::SmallVec;
 
+use super::packed::{Items, MAX_ITEMS, Packed};
 use super::{Collection, Env, Kind, PackedLimits, variant};
-use crate::effect::{DecodeError, Items, Reader, put_items};
+use crate::effect::{self, DecodeError, Reader, put_items};
 use crate::store::entry::allocated;
 use crate::store::hash::KeyHasher;
 use crate::store::records::{Records, Shape, Slab, Thrift};
@@ -52,46 +55,47 @@ const SCRATCH: usize = 256;
 /// A hash value; see the module's text.
 #[derive(Clone, Debug)]
 pub enum HashValue {
-    /// Pairs one after another, each as `length u32 | bytes` twice.
-    Packed {
-        /// The pairs.
-        bytes: Vec<u8>,
-        /// How many.
-        len: usize,
-    },
+    /// Fields and values in turn.
+    Packed(Packed),
     /// A table of fields.
     Table(Box<Records<Field>>),
 }
 
 impl Default for HashValue {
     fn default() -> Self {
-        HashValue::Packed { bytes: Vec::new(), len: 0 }
+        HashValue::Packed(Packed::default())
     }
 }
 
-struct PackedIter<'a> {
-    rest: &'a [u8],
-}
+/// The pairs of a packed hash.
+struct Pairs<'a>(Items<'a>);
 
-fn take<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let (len, tail) = rest.split_first_chunk::<4>()?;
-    let (item, tail) = tail.split_at_checked(u32::from_le_bytes(*len) as usize)?;
-    *rest = tail;
-    Some(item)
-}
-
-impl<'a> Iterator for PackedIter<'a> {
+impl<'a> Iterator for Pairs<'a> {
     type Item = (&'a [u8], &'a [u8]);
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        Some((take(&mut self.rest)?, take(&mut self.rest)?))
+        Some((self.0.next()?, self.0.next()?))
     }
 }
 
-fn push(out: &mut Vec<u8>, field: &[u8], value: &[u8]) {
-    for part in [field, value] {
-        out.extend_from_slice(&(part.len() as u32).to_le_bytes());
-        out.extend_from_slice(part);
+/// Where a pair stands: its field begins at `field`, its value takes the bytes of `value`.
+struct Place {
+    field: usize,
+    value: Range<usize>,
+}
+
+/// The pair of this field.
+fn find(pairs: &Packed, field: &[u8]) -> Option<Place> {
+    let mut items = pairs.iter();
+    loop {
+        let start = items.offset();
+        let name = items.next()?;
+        let value = items.offset();
+        items.next()?;
+        if name == field {
+            return Some(Place { field: start, value: value..items.offset() });
+        }
     }
 }
 
@@ -99,7 +103,7 @@ impl HashValue {
     /// What OBJECT ENCODING answers.
     pub fn encoding(&self) -> &'static str {
         match self {
-            HashValue::Packed { .. } => "listpack",
+            HashValue::Packed(_) => "listpack",
             HashValue::Table(_) => "hashtable",
         }
     }
@@ -107,9 +111,7 @@ impl HashValue {
     /// The value of a field.
     pub fn get(&self, field: &[u8]) -> Option<&[u8]> {
         match self {
-            HashValue::Packed { bytes, .. } => {
-                PackedIter { rest: bytes }.find(|(f, _)| *f == field).map(|(_, v)| v)
-            }
+            HashValue::Packed(pairs) => Pairs(pairs.iter()).find(|(f, _)| *f == field).map(|(_, v)| v),
             HashValue::Table(fields) => {
                 fields.get(fields.hasher().hash(field), field).map(|r| split(r.bytes).1)
             }
@@ -118,22 +120,21 @@ impl HashValue {
 
     /// Sets a field; true when it is new.
     pub fn set(&mut self, field: &[u8], value: &[u8], limits: &PackedLimits, hasher: KeyHasher) -> bool {
-        if let HashValue::Packed { bytes, len } = self {
+        if let HashValue::Packed(pairs) = self {
             if field.len() <= limits.value_bytes && value.len() <= limits.value_bytes {
-                if let Some((start, end)) = find(bytes, field) {
-                    bytes.splice(start..end, encoded(value));
+                if let Some(at) = find(pairs, field) {
+                    pairs.splice(at.value, 1, [value]);
                     return false;
                 }
-                if *len < limits.entries {
-                    push(bytes, field, value);
-                    *len += 1;
+                if pairs.len() < limits.entries.min(MAX_ITEMS / 2) * 2 {
+                    pairs.push([field, value]);
                     return true;
                 }
             }
             self.unpack(hasher);
         }
         match self {
-            HashValue::Packed { .. } => false,
+            HashValue::Packed(_) => false,
             HashValue::Table(fields) => {
                 let hash = fields.hasher().hash(field);
                 let replaced = fields.update(hash, field, |mut record| {
@@ -172,10 +173,9 @@ impl HashValue {
     /// Removes a field; true when it was there.
     pub fn remove(&mut self, field: &[u8]) -> bool {
         match self {
-            HashValue::Packed { bytes, len } => match find(bytes, field) {
-                Some((start, end)) => {
-                    bytes.drain(start - 4 - field.len()..end);
-                    *len -= 1;
+            HashValue::Packed(pairs) => match find(pairs, field) {
+                Some(at) => {
+                    pairs.splice(at.field..at.value.end, 2, []);
                     true
                 }
                 None => false,
@@ -189,7 +189,7 @@ impl HashValue {
     /// All pairs; in insertion order while packed.
     pub fn iter(&self) -> Box<dyn Iterator<Item = (&[u8], &[u8])> + '_> {
         match self {
-            HashValue::Packed { bytes, .. } => Box::new(PackedIter { rest: bytes }),
+            HashValue::Packed(pairs) => Box::new(Pairs(pairs.iter())),
             HashValue::Table(fields) => Box::new(fields.iter().map(|r| split(r.bytes))),
         }
     }
@@ -202,8 +202,8 @@ impl HashValue {
         mut visit: impl FnMut(&'h [u8], &'h [u8]),
     ) -> Option<u64> {
         match self {
-            HashValue::Packed { bytes, .. } => {
-                PackedIter { rest: bytes }.for_each(|(f, v)| visit(f, v));
+            HashValue::Packed(pairs) => {
+                Pairs(pairs.iter()).for_each(|(f, v)| visit(f, v));
                 None
             }
             HashValue::Table(fields) => fields.scan(from, count, |record| {
@@ -216,17 +216,16 @@ impl HashValue {
     /// A pair picked with the random number `r`.
     pub fn sample(&self, r: u64) -> Option<(&[u8], &[u8])> {
         match self {
-            HashValue::Packed { len: 0, .. } => None,
-            HashValue::Packed { bytes, len } => PackedIter { rest: bytes }.nth(r as usize % len),
+            HashValue::Packed(pairs) => Pairs(pairs.iter()).nth(r as usize % (pairs.len() / 2).max(1)),
             HashValue::Table(fields) => fields.sample(r).map(|r| split(r.bytes)),
         }
     }
 
     fn unpack(&mut self, hasher: KeyHasher) {
-        let HashValue::Packed { bytes, .. } = self else { return };
-        let packed = std::mem::take(bytes);
+        let HashValue::Packed(pairs) = self else { return };
+        let packed = std::mem::take(pairs);
         let mut fields = Box::new(Records::new(hasher));
-        for (field, value) in (PackedIter { rest: &packed }) {
+        for (field, value) in Pairs(packed.iter()) {
             insert(&mut fields, hasher.hash(field), field, value);
         }
         *self = HashValue::Table(fields);
@@ -237,9 +236,9 @@ impl HashValue {
 #[derive(Clone, Copy, Debug)]
 pub enum HashChange<'a> {
     /// Fields were set; fields and values alternate.
-    Set(Items<'a>),
+    Set(effect::Items<'a>),
     /// Fields were removed.
-    Delete(Items<'a>),
+    Delete(effect::Items<'a>),
 }
 
 const SET: u8 = 1;
@@ -276,14 +275,14 @@ impl Collection for HashValue {
 
     fn len(&self) -> usize {
         match self {
-            HashValue::Packed { len, .. } => *len,
+            HashValue::Packed(pairs) => pairs.len() / 2,
             HashValue::Table(fields) => fields.len(),
         }
     }
 
     fn heap_bytes(&self) -> usize {
         match self {
-            HashValue::Packed { bytes, .. } => allocated(bytes.capacity()),
+            HashValue::Packed(pairs) => pairs.heap_bytes(),
             HashValue::Table(fields) => allocated(size_of::<Records<Field>>()) + fields.bytes(),
         }
     }
@@ -299,23 +298,6 @@ impl Collection for HashValue {
         }
         Ok(())
     }
-}
-
-/// Where the encoded value of `field` starts and ends.
-fn find(bytes: &[u8], field: &[u8]) -> Option<(usize, usize)> {
-    let mut rest = bytes;
-    loop {
-        let name = take(&mut rest)?;
-        let start = bytes.len() - rest.len();
-        take(&mut rest)?;
-        if name == field {
-            return Some((start, bytes.len() - rest.len()));
-        }
-    }
-}
-
-fn encoded(value: &[u8]) -> impl Iterator<Item = u8> + '_ {
-    (value.len() as u32).to_le_bytes().into_iter().chain(value.iter().copied())
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 mod hash;
 mod list;
+pub mod packed;
 mod set;
 mod sorted_set;
 pub mod stream;
@@ -151,7 +152,7 @@ pub trait Collection: Default + Clone + std::fmt::Debug {
     fn replay(&mut self, body: &[u8], env: &Env) -> Result<(), DecodeError>;
 }
 
-/// A value outside the compact form of short strings.
+/// A value that is kept beside its key's record: small, for there is one in the slot of every key that has one.
 #[derive(Clone, Debug)]
 pub enum Value {
     /// A long string.
@@ -159,11 +160,11 @@ pub enum Value {
     /// A hash.
     Hash(HashValue),
     /// A list.
-    List(ListValue),
+    List(Box<ListValue>),
     /// A set.
-    Set(SetValue),
+    Set(Box<SetValue>),
     /// A sorted set.
-    SortedSet(SortedSetValue),
+    SortedSet(Box<SortedSetValue>),
     /// A stream.
     Stream(Box<StreamValue>),
 }
@@ -186,12 +187,17 @@ impl Value {
         match self {
             Value::Bytes(bytes) => super::entry::allocated(bytes.capacity()),
             Value::Hash(hash) => hash.heap_bytes(),
-            Value::List(list) => list.heap_bytes(),
-            Value::Set(set) => set.heap_bytes(),
-            Value::SortedSet(set) => set.heap_bytes(),
-            Value::Stream(stream) => super::entry::allocated(size_of::<StreamValue>()) + stream.heap_bytes(),
+            Value::List(list) => boxed(&**list),
+            Value::Set(set) => boxed(&**set),
+            Value::SortedSet(set) => boxed(&**set),
+            Value::Stream(stream) => boxed(&**stream),
         }
     }
+}
+
+/// Heap bytes of a collection in a box of its own.
+fn boxed<C: Collection>(collection: &C) -> usize {
+    super::entry::allocated(size_of::<C>()) + collection.heap_bytes()
 }
 
 /// A value, borrowed.
@@ -248,3 +254,13 @@ macro_rules! variant {
     };
 }
 pub(crate) use variant;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_three_words() {
+        assert_eq!(size_of::<Value>(), 24);
+    }
+}

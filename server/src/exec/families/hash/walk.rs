@@ -107,7 +107,7 @@ impl Pairs<'_> {
 fn repeated(hash: &HashValue, count: u64, mut rng: u64, reply: &mut Pairs<'_>) {
     reply.start(count as usize);
     // A table is sampled in place; a packed hash is short, and walked once.
-    let all: Option<Vec<_>> = matches!(hash, HashValue::Packed { .. }).then(|| hash.iter().collect());
+    let all: Option<Vec<_>> = matches!(hash, HashValue::Packed(_)).then(|| hash.iter().collect());
     for _ in 0..count {
         let r = split_mix(&mut rng);
         let pair = match &all {
