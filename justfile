@@ -27,6 +27,11 @@ types *args:
     cargo build --release -p torc
     bench/types {{ args }}
 
+# Memory beside other servers' and what growing costs, e.g. `just memory --parts keys --scale 0.5`.
+memory *args:
+    cargo build --release -p torc
+    bench/memory {{ args }}
+
 # Hit ratios of the eviction policies beside redis-server's, e.g. `just hit-ratio --part 0.05`.
 hit-ratio *args:
     cargo build --release -p torc

@@ -43,10 +43,13 @@ def bundled_redis():
     return str(path) if path.is_file() else None
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def free_port(but=None):
+    """A port that nobody listens on, other than `but`."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            if probe.getsockname()[1] != but:
+                return probe.getsockname()[1]
 
 
 class Processes:
@@ -152,7 +155,8 @@ def start_memcached(path, options, processes, where):
 
 
 def start_torc(path, options, processes, where):
-    port, memcached = free_port(), free_port()
+    port = free_port()
+    memcached = free_port(but=port)
     process = processes.start(where, path, "server", "--port", port, "--memcached-port", memcached,
                               "--http-port", 0, "--threads", options.threads,
                               "--dir", pathlib.Path(processes.folder.name) / "data")
