@@ -466,14 +466,6 @@ impl<'a> From<RecordMut<'a, Value>> for EntryMut<'a> {
     }
 }
 
-impl<'a> EntryMut<'a> {
-    /// The entry as it is now, for as long as the table is borrowed.
-    #[inline]
-    pub(super) fn into_ref(self) -> Entry<'a> {
-        self.record.into_ref().into()
-    }
-}
-
 impl EntryMut<'_> {
     /// The entry, to read.
     #[inline]
@@ -709,7 +701,6 @@ impl EntryMut<'_> {
     }
 
     /// Notes that the entry was read.
-    #[inline]
     pub fn set_fetched(&mut self) {
         let flags = &mut self.record.bytes_mut()[0];
         if *flags & FETCHED == 0 {
@@ -735,6 +726,19 @@ impl EntryMut<'_> {
 
     pub(super) fn weight(&self) -> Weight {
         self.get().weight()
+    }
+}
+
+/// Notes in a record that the entry was read. Writes only what changes: the line may be in another core's cache.
+#[inline]
+pub(super) fn note_use(record: &mut [u8], access: impl FnOnce(u32) -> u32) {
+    let old = u32_at(record, 1);
+    let new = access(old);
+    if new != old {
+        record[1..5].copy_from_slice(&new.to_le_bytes());
+    }
+    if record[0] & FETCHED == 0 {
+        record[0] |= FETCHED;
     }
 }
 

@@ -112,6 +112,7 @@ impl Stripe {
         let index = db as usize;
         let hasher = self.hasher;
         if self.parts.len() <= index {
+            self.parts.reserve_exact(index + 1 - self.parts.len());
             self.parts.resize_with(index + 1, || Part::new(hasher));
         }
         &mut self.parts[index]
@@ -144,20 +145,14 @@ impl Stripe {
         now_ms: u64,
         access: Option<impl FnOnce(u32) -> u32>,
     ) -> Option<Entry<'_>> {
-        let record = self.parts.get_mut(db as usize)?.table.get_mut(key.hash, key.bytes)?;
-        let mut entry = EntryMut::from(record);
-        if entry.get().expire_ms().is_some_and(|at| at <= now_ms) {
+        let (record, values) = self.parts.get_mut(db as usize)?.table.get_mut(key.hash, key.bytes)?;
+        if Entry::from(Record { bytes: record, values }).expire_ms().is_some_and(|at| at <= now_ms) {
             return None;
         }
         if let Some(access) = access {
-            let old = entry.access();
-            let new = access(old);
-            if new != old {
-                entry.set_access(new);
-            }
-            entry.set_fetched();
+            entry::note_use(record, access);
         }
-        Some(entry.into_ref())
+        Some(Record { bytes: record, values }.into())
     }
 
     /// What a lookup of this hash reads first, for a prefetch.

@@ -127,7 +127,8 @@ impl<V> Arena<V> {
         &mut self.pages[page][start..end]
     }
 
-    /// The record at `place`, with the values to change.
+    /// The record at `place` with the values, both to change.
+    #[inline]
     pub fn get_with_values(&mut self, place: u32) -> (&mut [u8], &mut Slab<V>) {
         let (page, start, end) = self.range(place);
         (&mut self.pages[page][start..end], &mut self.values)

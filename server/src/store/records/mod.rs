@@ -36,7 +36,7 @@ pub const PLACE_BYTES: usize = 7;
 const SAMPLE_TRIES: usize = 32;
 
 /// Slots that a segment's index has at the most while it splits in time.
-const SLOTS_MAX: usize = 1344;
+const SLOTS_MAX: usize = 1152;
 
 /// A kind of record.
 pub trait Shape {
@@ -74,14 +74,7 @@ pub struct RecordMut<'t, V> {
     place: &'t mut u32,
 }
 
-impl<'t, V> RecordMut<'t, V> {
-    /// The record as it is now, for as long as the table is borrowed.
-    #[inline]
-    pub fn into_ref(self) -> Record<'t, V> {
-        let arena: &'t Arena<V> = self.arena;
-        Record { bytes: arena.get(*self.place), values: &arena.values }
-    }
-
+impl<V> RecordMut<'_, V> {
     /// The record.
     #[inline]
     pub fn get(&self) -> Record<'_, V> {
@@ -245,14 +238,14 @@ impl<S: Shape> Records<S> {
         Some(segment.record(segment.index.place(spot)))
     }
 
-    /// The bytes of the record with this key, to change in place without changing their number, with the values that
-    /// it may refer to.
+    /// The bytes of the record with this key, to change in place, with the values that it may refer to.
     #[inline]
-    pub fn get_mut(&mut self, hash: u64, key: &[u8]) -> Option<RecordMut<'_, S::Value>> {
+    pub fn get_mut(&mut self, hash: u64, key: &[u8]) -> Option<(&mut [u8], &Slab<S::Value>)> {
         let index = self.segment_index(hash)?;
         let segment = &mut self.segments[index];
         let spot = segment.find::<S>(hash, key)?;
-        Some(RecordMut { arena: &mut segment.arena, place: segment.index.place_mut(spot) })
+        let (bytes, values) = segment.arena.get_with_values(segment.index.place(spot));
+        Some((bytes, values))
     }
 
     /// Changes the record with this key in any way but its key.
@@ -306,6 +299,7 @@ impl<S: Shape> Records<S> {
     /// it may add to.
     pub fn insert_new(&mut self, hash: u64, len: usize, fill: impl FnOnce(&mut [u8], &mut Slab<S::Value>)) {
         if self.segments.is_empty() {
+            self.segments.reserve_exact(1);
             self.segments.push(Segment::new(0, 1));
             self.segment_bytes = self.segments[0].bytes();
         }
@@ -459,6 +453,9 @@ impl<S: Shape> Records<S> {
         }
         self.segment_bytes += low.bytes() + high.bytes();
         let new_index = self.segments.len() as u32;
+        if self.segments.len() == self.segments.capacity() {
+            self.segments.reserve_exact(1 + self.segments.len() / 4);
+        }
         self.segments.push(high);
         // All positions of the directory that begin with the old segment's bits and a one.
         let shift = self.depth - depth;
