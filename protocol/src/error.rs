@@ -122,6 +122,8 @@ pub const HELLO_NOAUTH: &str = "NOAUTH HELLO must be called with the client alre
      HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol \
      version at the same time";
 pub const CLIENT_NAME: &str = "ERR Client names cannot contain spaces, newlines or special characters.";
+pub const NO_TRACKING: &str = "ERR client-side caching is not served: the server does not track which keys clients \
+     have read; use keyspace events or short expiries";
 pub const INVALID_CLIENT_ID: &str = "ERR Invalid client ID";
 pub const CLIENT_ID_ABOVE_0: &str = "ERR client-id should be greater than 0";
 pub const UNBLOCK_REASON: &str = "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR";

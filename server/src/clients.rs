@@ -107,6 +107,12 @@ pub struct Client {
     pub output_bytes: AtomicUsize,
     /// Capacity of both buffers.
     pub buffer_bytes: AtomicUsize,
+    /// Bytes that it has sent.
+    pub net_in: AtomicU64,
+    /// Bytes that it was sent.
+    pub net_out: AtomicU64,
+    /// Requests of it that were answered.
+    pub commands: AtomicU64,
     /// Channels, patterns and shard channels that it listens to, in the order of [`crate::pubsub::Kind::ALL`].
     pub subscriptions: [AtomicU32; 3],
     /// Whether the default user is authenticated.
@@ -142,6 +148,9 @@ impl Client {
             input_bytes: AtomicUsize::new(0),
             output_bytes: AtomicUsize::new(0),
             buffer_bytes: AtomicUsize::new(0),
+            net_in: AtomicU64::new(0),
+            net_out: AtomicU64::new(0),
+            commands: AtomicU64::new(0),
             subscriptions: Default::default(),
             authenticated: AtomicBool::new(false),
             names: Mutex::default(),
@@ -229,6 +238,12 @@ impl Client {
     pub fn set_flag(&self, bit: u8, on: bool) {
         let old = self.flags.load(Ordering::Relaxed);
         self.flags.store(if on { old | bit } else { old & !bit }, Ordering::Release);
+    }
+
+    /// Counts what only its own task counts: no two add at a time.
+    #[inline]
+    pub fn count(counter: &AtomicU64, n: u64) {
+        counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
     }
 
     /// Whether it waits in a blocking command.
@@ -331,6 +346,15 @@ impl Client {
         out.extend_from_slice(&names.lib_name);
         out.extend_from_slice(b" lib-ver=");
         out.extend_from_slice(&names.lib_version);
+        text.clear();
+        let _ = write!(
+            text,
+            " tot-net-in={} tot-net-out={} tot-cmds={}",
+            self.net_in.load(Ordering::Relaxed),
+            self.net_out.load(Ordering::Relaxed),
+            self.commands.load(Ordering::Relaxed)
+        );
+        out.extend_from_slice(text.as_bytes());
     }
 }
 
@@ -466,7 +490,7 @@ mod tests {
              ssub=0 multi=-1 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem="
         ));
         assert!(
-            line.ends_with(" events=r cmd=NULL user=default redir=-1 resp=2 lib-name= lib-ver="),
+            line.ends_with(" events=r cmd=NULL user=default redir=-1 resp=2 lib-name= lib-ver= tot-net-in=0 tot-net-out=0 tot-cmds=0"),
             "{line}"
         );
     }

@@ -70,6 +70,11 @@ fn round(node: &Node, worker: usize, next: &mut usize, now_ms: u64, clock_ns: fn
         }
         *next += step;
     }
+    // The limit may have been lowered, and nobody may write: it is respected all the same.
+    if worker == 0 && node.is_full() {
+        let mut rng = began_ns;
+        let _ = node.make_room(&mut effects, &mut records, &node.stats[worker], now_ms, &mut rng);
+    }
     node.shard.hand_over(worker, &mut records);
     out_of_time
 }

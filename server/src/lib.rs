@@ -10,6 +10,7 @@ pub mod blocked;
 pub mod clients;
 pub mod config;
 pub mod conn;
+pub mod digest;
 pub mod effect;
 pub mod effect_apply;
 pub mod exec;

@@ -53,6 +53,7 @@ file_tests! { LISTS, "redis", list:
     transactions_server = "transactions-server.cmds",
     scripting = "scripting.cmds",
     server = "server.cmds",
+    introspection = "introspection.cmds",
 }
 
 file_tests! { RAW, "redis", raw_bytes:

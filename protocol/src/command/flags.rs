@@ -9,6 +9,8 @@ macro_rules! bit_set {
 
         impl $set {
             pub const NONE: $set = $set(0);
+            /// Every one of them.
+            pub const ALL: $set = $set(0 $(| 1 << $index)*);
             $($(#[$bit_doc])* pub const $name: $set = $set(1 << $index);)*
             const NAMES: &'static [($set, &'static str)] = &[$(($set::$name, $text),)*];
 

@@ -1,7 +1,7 @@
 //! The replies of `COMMAND` and of every `… HELP`, rendered from the table: servers and proxies give the same ones.
 
 use super::flags::{Acl, Flags};
-use super::keys::KeySpec;
+use super::keys::{KeyIndexes, KeySpec};
 use super::lookup::lookup_full;
 use super::spec::{CommandSpec, Merge, Route};
 use super::{Command, ServerCommand, all, resolve, subcommands};
@@ -26,8 +26,15 @@ pub fn answer_command(command: ServerCommand, args: &Args<'_>, reply: &mut Reply
         }
         ServerCommand::CommandDocs => docs(args, reply),
         ServerCommand::CommandGetkeys => keys(&args.tail(2), reply),
+        ServerCommand::CommandGetkeysandflags => keys_and_flags(&args.tail(2), reply),
         ServerCommand::CommandList => list(&args.tail(2), reply),
         ServerCommand::CommandHelp => help(command.into(), reply),
+        ServerCommand::AclCat => categories(&args.tail(2), reply),
+        ServerCommand::AclUsers => {
+            reply.array(1);
+            reply.bulk(b"default");
+        }
+        ServerCommand::AclWhoami => reply.bulk(b"default"),
         _ => return false,
     }
     true
@@ -124,7 +131,7 @@ fn key_specification(spec: &CommandSpec, reply: &mut ReplyWriter<'_>) {
     reply.set(1);
     reply.map(3);
     reply.bulk(b"flags");
-    let flags: &[&str] = if spec.is_readonly() { &["RO", "access"] } else { &["RW", "access", "update"] };
+    let flags = key_flags(spec);
     reply.set(flags.len());
     flags.iter().for_each(|flag| reply.simple(flag));
     reply.bulk(b"begin_search");
@@ -144,6 +151,17 @@ fn key_specification(spec: &CommandSpec, reply: &mut ReplyWriter<'_>) {
     for (name, value) in fields {
         reply.bulk(name.as_bytes());
         reply.integer(value);
+    }
+}
+
+/// What a command does with its keys.
+fn key_flags(spec: &CommandSpec) -> &'static [&'static str] {
+    if spec.flags.contains(Flags::PUBSUB) {
+        &["not_key"]
+    } else if spec.is_readonly() {
+        &["RO", "access"]
+    } else {
+        &["RW", "access", "update"]
     }
 }
 
@@ -207,21 +225,66 @@ fn doc(command: Command, reply: &mut ReplyWriter<'_>) {
     }
 }
 
-fn keys(inner: &Args<'_>, reply: &mut ReplyWriter<'_>) {
-    let command = match resolve(inner) {
-        Ok(command) => command,
-        Err(super::ResolveError::Arity(_)) => return reply.error(error::GETKEYS_ARITY),
-        Err(_) => return reply.error(error::GETKEYS_UNKNOWN),
+/// `ACL CAT [category]`
+fn categories(asked: &Args<'_>, reply: &mut ReplyWriter<'_>) {
+    let Some(name) = asked.get(0) else {
+        let all: Vec<_> = Acl::ALL.names().collect();
+        reply.array(all.len());
+        return all.iter().for_each(|name| reply.bulk(name.as_bytes()));
     };
+    let Some(category) = std::str::from_utf8(name).ok().and_then(Acl::from_name).filter(|_| asked.len() == 1)
+    else {
+        let mut text = b"ERR Unknown category '".to_vec();
+        text.extend_from_slice(name);
+        text.push(b'\'');
+        return reply.error_bytes(&text);
+    };
+    let commands: Vec<_> = all()
+        .map(Command::spec)
+        .filter(|spec| !spec.is_internal() && spec.acl_categories().contains(category))
+        .collect();
+    reply.array(commands.len());
+    commands.iter().for_each(|spec| reply.bulk(spec.name.as_bytes()));
+}
+
+/// The row of the command in `inner` and where its keys are; an error's text if it has none.
+fn find_keys(inner: &Args<'_>) -> Result<(&'static CommandSpec, KeyIndexes), &'static str> {
+    let command = resolve(inner).map_err(|why| match why {
+        super::ResolveError::Arity(_) => error::GETKEYS_ARITY,
+        _ => error::GETKEYS_UNKNOWN,
+    })?;
     let spec = command.spec();
-    if spec.keys.is_none() {
-        return reply.error(error::GETKEYS_NONE);
+    // The names of channels are no keys.
+    if spec.keys.is_none() || spec.flags.contains(Flags::PUBSUB) {
+        return Err(error::GETKEYS_NONE);
     }
     // As in Redis a count that does not fit gives no keys rather than an error.
-    let keys = spec.find_keys(inner).unwrap_or_default();
+    Ok((spec, spec.find_keys(inner).unwrap_or_default()))
+}
+
+fn keys(inner: &Args<'_>, reply: &mut ReplyWriter<'_>) {
+    let keys = match find_keys(inner) {
+        Ok((_, keys)) => keys,
+        Err(text) => return reply.error(text),
+    };
     reply.array(keys.len());
     for index in keys {
         reply.bulk(inner.get(index).unwrap_or_default());
+    }
+}
+
+fn keys_and_flags(inner: &Args<'_>, reply: &mut ReplyWriter<'_>) {
+    let (spec, keys) = match find_keys(inner) {
+        Ok(found) => found,
+        Err(text) => return reply.error(text),
+    };
+    let flags = key_flags(spec);
+    reply.array(keys.len());
+    for index in keys {
+        reply.array(2);
+        reply.bulk(inner.get(index).unwrap_or_default());
+        reply.set(flags.len());
+        flags.iter().for_each(|flag| reply.simple(flag));
     }
 }
 

@@ -35,6 +35,10 @@ pub(super) fn answer(call: &mut Call<'_>, command: ConnectionCommand) -> Step {
         ConnectionCommand::Client | ConnectionCommand::ClientHelp => {
             call.reply(|reply| torc_protocol::command::help(command.into(), reply))
         }
+        ConnectionCommand::ClientCaching
+        | ConnectionCommand::ClientGetredir
+        | ConnectionCommand::ClientTracking
+        | ConnectionCommand::ClientTrackinginfo => crate::dispatch::by_table(call),
         ConnectionCommand::ClientAck
         | ConnectionCommand::ClientGetname
         | ConnectionCommand::ClientId

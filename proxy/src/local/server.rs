@@ -46,10 +46,14 @@ pub(super) fn answer(call: &mut Call<'_>, command: ServerCommand) -> Step {
         ServerCommand::ConfigGet => config::get(call),
         ServerCommand::ConfigSet => config::set(call),
         ServerCommand::ConfigRewrite => call.refuse(error::NO_CONFIG_FILE),
-        ServerCommand::Command
+        ServerCommand::AclCat
+        | ServerCommand::AclUsers
+        | ServerCommand::AclWhoami
+        | ServerCommand::Command
         | ServerCommand::CommandCount
         | ServerCommand::CommandDocs
         | ServerCommand::CommandGetkeys
+        | ServerCommand::CommandGetkeysandflags
         | ServerCommand::CommandInfo
         | ServerCommand::CommandList
         | ServerCommand::CommandHelp => {

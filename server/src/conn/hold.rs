@@ -1,6 +1,6 @@
 //! CLIENT PAUSE: which requests are held back.
 
-use torc_protocol::command::{Command, Flags, TransactionCommand, resolve_internal};
+use torc_protocol::command::{Command, Flags, PubsubCommand, TransactionCommand, resolve_internal};
 use torc_protocol::resp::Args;
 
 use crate::clients::Pause;
@@ -15,7 +15,11 @@ pub fn holds(pause: Pause, session: &Session, args: &Args<'_>) -> bool {
     if pause == Pause::All {
         return true;
     }
-    let writes = |command: Command| command.spec().flags.intersects(Flags::WRITE.or(Flags::MAY_REPLICATE));
+    // What others would notice: writes, scripts, messages.
+    let writes = |command: Command| {
+        command.spec().flags.intersects(Flags::WRITE.or(Flags::MAY_REPLICATE))
+            || matches!(command, Command::Pubsub(PubsubCommand::Publish | PubsubCommand::Spublish))
+    };
     match resolve_internal(args) {
         Ok(Command::Transactions(TransactionCommand::Exec)) => session
             .transaction

@@ -17,8 +17,12 @@ family! {
     ClientAck = row("client|ack", 3).flags(SESSION.or(Flags::TORC)).since("torc 0.1.0")
         .usage("none | primary | in-sync | default")
         .summary("Chooses what must have happened before a write of this connection is acknowledged.");
+    ClientCaching = row("client|caching", 3).flags(SESSION).route(Route::AnyShard).since("6.0.0").usage("YES | NO")
+        .summary("Refused: the server does not track what clients cache.");
     ClientGetname = row("client|getname", 2).flags(SESSION).since("2.6.9")
         .summary("Gives the name of the connection.");
+    ClientGetredir = row("client|getredir", 2).flags(SESSION).route(Route::AnyShard).since("6.0.0")
+        .summary("Says where invalidations go: nowhere, -1.");
     ClientHelp = row("client|help", 2).flags(ALWAYS).since("5.0.0").summary("Explains the subcommands.");
     ClientId = row("client|id", 2).flags(SESSION).since("5.0.0").summary("Gives the number of the connection.");
     ClientInfo = row("client|info", 2).flags(SESSION).since("6.2.0").tips(&["nondeterministic_output"])
@@ -46,6 +50,11 @@ family! {
         .summary("Tells which client library is used.");
     ClientSetname = row("client|setname", 3).flags(SESSION).since("2.6.9").usage("name")
         .summary("Names the connection.");
+    ClientTracking = row("client|tracking", -3).flags(SESSION).route(Route::AnyShard).since("6.0.0")
+        .usage("ON | OFF [REDIRECT client-id] [PREFIX prefix ...] [BCAST] [OPTIN] [OPTOUT] [NOLOOP]")
+        .summary("Refused when it is switched on: the server does not track what clients cache.");
+    ClientTrackinginfo = row("client|trackinginfo", 2).flags(SESSION).route(Route::AnyShard).since("6.2.0")
+        .summary("Says that the connection's keys are not tracked.");
     ClientUnblock = row("client|unblock", -3).flags(CLIENT_ADMIN).since("5.0.0").complexity("O(log N) with N the number of clients")
         .usage("id [TIMEOUT | ERROR]").summary("Wakes a client that is blocked by a command.");
     ClientUnpause = row("client|unpause", 2).flags(CLIENT_ADMIN).since("6.2.0")

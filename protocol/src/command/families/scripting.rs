@@ -26,12 +26,12 @@ family! {
         .summary("Executes a Lua script that may not write by the digest of its text.");
     Function = row("function", -2).flags(Flags::CONTAINER).since("7.0.0").complexity("Depends on the subcommand.")
         .usage("subcommand [argument ...]").summary("A container for commands about libraries of functions.");
-    FunctionFlush = row("function|flush", -2).flags(Flags::NOSCRIPT.or(Flags::IDEMPOTENT)).since("7.0.0")
+    FunctionFlush = row("function|flush", -2).flags(Flags::NOSCRIPT.or(Flags::IDEMPOTENT)).route(Route::AnyShard).since("7.0.0")
         .usage("[ASYNC | SYNC]").summary("Forgets all libraries: there are none.");
     FunctionHelp = row("function|help", 2).flags(ALWAYS).since("7.0.0").summary("Explains the subcommands.");
-    FunctionList = row("function|list", -2).flags(Flags::NOSCRIPT).since("7.0.0")
+    FunctionList = row("function|list", -2).flags(Flags::NOSCRIPT).route(Route::AnyShard).since("7.0.0")
         .usage("[LIBRARYNAME pattern] [WITHCODE]").summary("Gives the libraries: none.");
-    FunctionLoad = row("function|load", -3).flags(Flags::NOSCRIPT).since("7.0.0").usage("[REPLACE] code")
+    FunctionLoad = row("function|load", -3).flags(Flags::NOSCRIPT).route(Route::AnyShard).since("7.0.0").usage("[REPLACE] code")
         .summary("Refused: there are scripts, but no functions.");
     Script = row("script", -2).flags(Flags::CONTAINER).since("2.6.0").complexity("Depends on the subcommand.")
         .usage("subcommand [argument ...]").summary("A container for commands about scripts.");

@@ -4,12 +4,20 @@ use super::*;
 
 const ADMIN: Flags = Flags::ADMIN.or(Flags::NOSCRIPT).or(ALWAYS);
 const EVERYWHERE_ADMIN: Flags = Flags::ADMIN.or(ALWAYS);
+const DEBUG: Flags = EVERYWHERE_ADMIN.or(Flags::NOSCRIPT);
 const LATENCY: Flags = Flags::ADMIN.or(Flags::NOSCRIPT).or(ALWAYS);
 const USE_TORC_CLUSTER: &str = "replication is decided by the cluster's map; use torc cluster to change it";
 
 family! {
     /// Commands about the server.
     ServerCommand, "server", Acl::NONE;
+    Acl = row("acl", -2).flags(Flags::CONTAINER).since("6.0.0").complexity("Depends on the subcommand.")
+        .usage("subcommand [argument ...]").summary("A container for commands about users: there is one, default.");
+    AclCat = row("acl|cat", -2).flags(SESSION).since("6.0.0").complexity("O(N) with N the number of commands")
+        .usage("[category]").summary("Gives the categories of commands, or the commands of one.");
+    AclHelp = row("acl|help", 2).flags(ALWAYS).since("6.0.0").summary("Explains the subcommands.");
+    AclUsers = row("acl|users", 2).flags(SESSION.or(Flags::ADMIN)).since("6.0.0").summary("Gives the names of the users.");
+    AclWhoami = row("acl|whoami", 2).flags(SESSION).since("6.0.0").summary("Gives the user of the connection.");
     Bgsave = row("bgsave", -1).flags(Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::NO_ASYNC_LOADING)).route(Route::AllShards)
         .merge(Merge::AllOk).since("1.0.0").usage("[SCHEDULE]").summary("Refused: data are kept in memory only.");
     Command = row("command", -1).flags(ALWAYS.or(Flags::CONTAINER)).acl(Acl::CONNECTION).since("2.8.13")
@@ -23,6 +31,9 @@ family! {
     CommandGetkeys = row("command|getkeys", -3).flags(ALWAYS).acl(Acl::CONNECTION).since("2.8.13")
         .complexity("O(N) with N the number of arguments").usage("command [argument ...]")
         .summary("Finds the keys in a command.");
+    CommandGetkeysandflags = row("command|getkeysandflags", -3).flags(ALWAYS).acl(Acl::CONNECTION).since("7.0.0")
+        .complexity("O(N) with N the number of arguments").usage("command [argument ...]")
+        .summary("Finds the keys in a command, and what it does with them.");
     CommandHelp = row("command|help", 2).flags(ALWAYS).acl(Acl::CONNECTION).since("5.0.0")
         .summary("Explains the subcommands.");
     CommandInfo = row("command|info", -2).flags(ALWAYS).acl(Acl::CONNECTION).since("2.8.13")
@@ -50,6 +61,20 @@ family! {
     Debug = row("debug", -2).flags(EVERYWHERE_ADMIN.or(Flags::NOSCRIPT).or(Flags::CONTAINER)).since("1.0.0")
         .complexity("Depends on the subcommand.").usage("subcommand [argument ...]")
         .summary("A container for commands for testing; off unless the configuration allows them.");
+    DebugChangeReplId = row("debug|change-repl-id", 2).flags(DEBUG).route(Route::AnyShard).since("3.2.0")
+        .summary("Does nothing: histories have terms.");
+    DebugDictResizing = row("debug|dict-resizing", 3).flags(DEBUG).route(Route::AnyShard).since("7.2.0").usage("0 | 1")
+        .summary("Does nothing: tables grow in steps.");
+    DebugDigest = row("debug|digest", 2).flags(DEBUG).route(Route::AnyShard).since("1.0.0")
+        .complexity("O(N) with N the number of elements of all values")
+        .summary("Gives a digest of all data, the same for the same data.");
+    DebugDigestValue = row("debug|digest-value", -2).flags(DEBUG).keys(range(2, -1, 1)).route(Route::Key).since("5.0.0")
+        .complexity("O(N) with N the number of elements of the values").usage("[key ...]")
+        .summary("Gives digests of values.");
+    DebugHelp = row("debug|help", 2).flags(ALWAYS).since("6.2.0").summary("Explains the subcommands.");
+    DebugListpack = row("debug|listpack", 3).flags(DEBUG).keys(one(2)).route(Route::Key).since("7.0.0").usage("key")
+        .summary("Looks for a key; says nothing of its packed form.");
+    DebugLoadaof = row("debug|loadaof", 2).flags(DEBUG).route(Route::AnyShard).since("1.0.0").summary("Refused: data are kept in memory only.");
     DebugObject = row("debug|object", -3).flags(EVERYWHERE_ADMIN.or(Flags::NOSCRIPT)).keys(one(2)).route(Route::Key)
         .since("1.0.0").usage("key").summary("Describes the value of a key.");
     DebugQuicklistPackedThreshold = row("debug|quicklist-packed-threshold", 3)
@@ -58,11 +83,22 @@ family! {
     DebugReload = row("debug|reload", -2).flags(EVERYWHERE_ADMIN.or(Flags::NOSCRIPT)).route(Route::AllShards)
         .merge(Merge::AllOk).since("1.0.0").complexity("O(N) with N the size of all collections")
         .usage("[option ...]").summary("Writes every collection in the form of a dump and reads it again.");
+    DebugPauseCron = row("debug|pause-cron", 3).flags(DEBUG).route(Route::AnyShard).since("7.2.0").usage("0 | 1").summary("Does nothing.");
+    DebugReplybuffer = row("debug|replybuffer", -3).flags(DEBUG).route(Route::AnyShard).since("7.0.0").usage("subcommand argument")
+        .summary("Does nothing: buffers are shared by the connections of a worker.");
     DebugSetActiveExpire = row("debug|set-active-expire", 3).flags(EVERYWHERE_ADMIN.or(Flags::NOSCRIPT))
         .route(Route::AllShards).merge(Merge::AllOk).since("2.8.0").usage("0 | 1")
         .summary("Switches the search for expired keys off and on.");
     DebugSleep = row("debug|sleep", 3).flags(EVERYWHERE_ADMIN.or(Flags::NOSCRIPT)).route(Route::AnyShard)
         .since("1.0.0").usage("seconds").summary("Keeps a worker busy for a while.");
+    DebugSetDisableDenyScripts = row("debug|set-disable-deny-scripts", 3).flags(DEBUG).route(Route::AnyShard).since("7.2.0").usage("0 | 1")
+        .summary("Does nothing.");
+    DebugStringmatchLen = row("debug|stringmatch-len", 4).flags(DEBUG).route(Route::AnyShard).since("6.0.10")
+        .complexity("O(N) with N the length").usage("length pattern")
+        .summary("Matches a pattern against a long text.");
+    Failover = row("failover", -1).flags(Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::STALE))
+        .route(Route::Refuse(USE_TORC_CLUSTER)).since("6.2.0").usage("[TO host port [FORCE]] [ABORT] [TIMEOUT milliseconds]")
+        .summary("Refused: the cluster's map decides who is primary.");
     Flushall = row("flushall", -1).flags(WRITE).acl(Acl::KEYSPACE.or(Acl::DANGEROUS)).route(Route::AllShards)
         .merge(Merge::AllOk).since("1.0.0").complexity("O(N) with N the number of keys").usage("[ASYNC | SYNC]")
         .summary("Deletes all keys of all databases.");
@@ -76,7 +112,14 @@ family! {
         .summary("Says when data were saved: the time of the start.");
     Latency = row("latency", -2).flags(Flags::CONTAINER).since("2.8.13").complexity("Depends on the subcommand.")
         .usage("subcommand [argument ...]").summary("A container for commands about latency.");
+    LatencyDoctor = row("latency|doctor", 2).flags(LATENCY).route(Route::AnyShard).since("2.8.13")
+        .tips(&["nondeterministic_output"]).summary("Judges the measurements of all events.");
+    LatencyGraph = row("latency|graph", 3).flags(LATENCY).route(Route::AnyShard).since("2.8.13").usage("event")
+        .tips(&["nondeterministic_output"]).summary("Draws the latest measurements of an event.");
     LatencyHelp = row("latency|help", 2).flags(ALWAYS).since("2.8.13").summary("Explains the subcommands.");
+    LatencyHistogram = row("latency|histogram", -2).flags(LATENCY).route(Route::AnyShard).since("7.0.0")
+        .complexity("O(N) with N the number of commands").usage("[command ...]").tips(&["nondeterministic_output"])
+        .summary("Gives how often commands took how long.");
     LatencyHistory = row("latency|history", 3).flags(LATENCY).route(Route::AnyShard).since("2.8.13").usage("event")
         .tips(&["nondeterministic_output"]).summary("Gives the latest measurements of an event.");
     LatencyLatest = row("latency|latest", 2).flags(LATENCY).route(Route::AnyShard).since("2.8.13")
@@ -90,11 +133,22 @@ family! {
     MemoryDoctor = row("memory|doctor", 2).route(Route::AnyShard).since("4.0.0").tips(&["nondeterministic_output"])
         .summary("Judges the use of memory.");
     MemoryHelp = row("memory|help", 2).flags(ALWAYS).since("4.0.0").summary("Explains the subcommands.");
+    MemoryMallocStats = row("memory|malloc-stats", 2).route(Route::AnyShard).since("4.0.0")
+        .tips(&["nondeterministic_output"]).summary("Gives what the allocator says of itself.");
+    MemoryPurge = row("memory|purge", 2).route(Route::AllShards).merge(Merge::AllOk).since("4.0.0")
+        .summary("Does nothing: the allocator gives memory back by itself.");
     MemoryStats = row("memory|stats", 2).route(Route::AnyShard).since("4.0.0").tips(&["nondeterministic_output"])
         .summary("Gives figures about the use of memory.");
     MemoryUsage = row("memory|usage", -3).flags(READ).keys(one(2)).route(Route::Key).since("4.0.0")
         .complexity("O(N) with N the number of samples").usage("key [SAMPLES count]")
         .summary("Says how many bytes a key takes.");
+    Module = row("module", -2).flags(Flags::CONTAINER).since("4.0.0").complexity("Depends on the subcommand.")
+        .usage("subcommand [argument ...]").summary("A container for commands about modules.");
+    ModuleHelp = row("module|help", 2).flags(ALWAYS).since("5.0.0").summary("Explains the subcommands.");
+    ModuleList = row("module|list", 2).flags(Flags::ADMIN.or(Flags::NOSCRIPT)).route(Route::AnyShard).since("4.0.0")
+        .summary("Gives the modules: none.");
+    ModuleLoad = row("module|load", -3).flags(Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::NO_ASYNC_LOADING)).route(Route::AnyShard).since("4.0.0")
+        .usage("path [argument ...]").summary("Refused: there are no modules.");
     Monitor = row("monitor", 1).flags(ADMIN).route(Route::Refuse("MONITOR shows one node; connect to it directly"))
         .since("1.0.0").summary("Shows every command that the server gets.");
     Replicaof = row("replicaof", 3).flags(Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::STALE).or(Flags::NO_ASYNC_LOADING))

@@ -11,6 +11,8 @@ family! {
         .usage("key").summary("Takes one from the integer of a key; a missing key counts as 0.");
     Decrby = row("decrby", 3).flags(WRITE_OOM_FAST).keys(one(1)).route(Route::Key).since("1.0.0")
         .usage("key decrement").summary("Takes a number from the integer of a key; a missing key counts as 0.");
+    Delifeq = row("delifeq", 3).flags(WRITE_FAST).keys(one(1)).route(Route::Key).since("9.0.0")
+        .usage("key value").summary("Deletes a key if its string is this one.");
     Get = row("get", 2).flags(READ_FAST).keys(one(1)).route(Route::Key).since("1.0.0")
         .usage("key").summary("Gives the string of a key.");
     Getdel = row("getdel", 2).flags(WRITE_FAST).keys(one(1)).route(Route::Key).since("6.2.0")
@@ -46,7 +48,7 @@ family! {
     Psetex = row("psetex", 4).flags(WRITE_OOM.or(Flags::IDEMPOTENT)).keys(one(1)).route(Route::Key).since("2.6.0")
         .usage("key milliseconds value").summary("Sets a key that expires after milliseconds.");
     Set = row("set", -3).flags(WRITE_OOM.or(Flags::IDEMPOTENT)).keys(one(1)).route(Route::Key).since("1.0.0")
-        .usage("key value [NX | XX] [GET] [EX seconds | PX milliseconds | EXAT unix-seconds | \
+        .usage("key value [NX | XX | IFEQ comparison] [GET] [EX seconds | PX milliseconds | EXAT unix-seconds | \
                 PXAT unix-milliseconds | KEEPTTL]")
         .summary("Sets the string of a key, whatever it held before.");
     Setex = row("setex", 4).flags(WRITE_OOM.or(Flags::IDEMPOTENT)).keys(one(1)).route(Route::Key).since("2.0.0")

@@ -11,7 +11,7 @@ use super::super::output::{Mark, Output};
 use super::super::park::Parked;
 use super::Connection;
 use crate::blocked::Depends;
-use crate::clients::flag;
+use crate::clients::{Client, flag};
 use crate::exec::{Batch, Done, Flow, ReplyKind};
 use crate::node::Node;
 
@@ -84,6 +84,7 @@ impl Connection {
                 }
                 Step::Held => {
                     let wait_ms = pause.map_or(0, |(_, until)| until.saturating_sub(now.unix_ms));
+                    node.clients.blocked.fetch_add(1, Ordering::Relaxed);
                     self.held = Some(Box::pin(tokio::time::sleep(Duration::from_millis(wait_ms))));
                     more = false;
                     break;
@@ -131,6 +132,7 @@ impl Connection {
             }
         }
         self.served += served as u64;
+        Client::count(&self.client.commands, served as u64);
         let last = batch.last_command();
         let ended_ns = clock::boottime_ns();
         batch.end_at(ended_ns);

@@ -313,7 +313,7 @@ impl Connection {
         if let Some(sleep) = &mut self.held {
             let over = sleep.as_mut().poll(cx).is_ready();
             if over || self.worker.node.clients.paused(clock::unix_ms()).is_none() {
-                self.held = None;
+                self.let_go();
                 return true;
             }
         }
@@ -364,6 +364,7 @@ impl Connection {
             Some(Ok(0)) => Err(End::Quiet),
             Some(Ok(count)) => {
                 self.worker.stats().bytes_in.add(count as u64);
+                Client::count(&self.client.net_in, count as u64);
                 Ok(())
             }
             Some(Err(error)) => Err(error.into()),
@@ -379,6 +380,13 @@ impl Connection {
                 self.output.bytes = self.worker.buffers.take();
             }
             subscriptions.mailbox().take(&mut self.output.bytes);
+        }
+    }
+
+    /// CLIENT PAUSE is over for the connection. Who is held back counts as blocked, as in Redis.
+    fn let_go(&mut self) {
+        if self.held.take().is_some() {
+            self.worker.node.clients.blocked.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
@@ -411,6 +419,7 @@ impl Drop for Connection {
         }
         self.unbar();
         self.unpark();
+        self.let_go();
         self.worker.node.clients.unsent_bytes.fetch_sub(self.accounted, Ordering::Relaxed);
         self.worker.node.clients.remove(self.client.id);
         for buffer in [std::mem::take(&mut self.input), std::mem::take(&mut self.output.bytes)] {

@@ -8,6 +8,7 @@ use torc_runtime::clock;
 
 use super::super::output::Check;
 use super::{Connection, End, NODE_UNREAD_BYTES, SHARE_BYTES};
+use crate::clients::Client;
 use crate::shard::Role;
 
 impl Connection {
@@ -34,6 +35,7 @@ impl Connection {
                 Ok(0) => return Err(End::Quiet),
                 Ok(count) => {
                     self.worker.stats().bytes_out.add(count as u64);
+                    Client::count(&self.client.net_out, count as u64);
                     self.output.advance(count);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.socket_full = true,

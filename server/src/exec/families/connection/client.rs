@@ -113,20 +113,20 @@ fn check_type(kind: &[u8]) -> CommandResult {
     }
 }
 
-/// Every connection of a user is a normal one: replication has its own port.
-fn has_type(kind: &[u8]) -> bool {
-    kind.eq_ignore_ascii_case(b"normal")
+/// Replication has its own port: every connection is a normal one, or one that listens to channels.
+fn has_type(client: &Client, kind: &[u8]) -> bool {
+    let name: &[u8] = if client.is_subscriber() { b"pubsub" } else { b"normal" };
+    kind.eq_ignore_ascii_case(name)
 }
 
 /// `CLIENT LIST [TYPE type] [ID id …]`
 pub fn list(cx: &mut Cx<'_, '_>, command: Command, args: &Args<'_>) -> CommandResult {
-    let mut chosen = None;
-    let mut of_type = true;
+    let (mut chosen, mut of_type) = (None, None);
     match (args.get(2), args.get(3)) {
         (None, _) => {}
         (Some(option), Some(kind)) if option.eq_ignore_ascii_case(b"type") && args.len() == 4 => {
             check_type(kind)?;
-            of_type = has_type(kind);
+            of_type = Some(kind);
         }
         (Some(option), Some(_)) if option.eq_ignore_ascii_case(b"id") => {
             let ids = args.iter().skip(3).map(|id| parse_i64(id).and_then(|id| u64::try_from(id).ok()));
@@ -137,10 +137,10 @@ pub fn list(cx: &mut Cx<'_, '_>, command: Command, args: &Args<'_>) -> CommandRe
     }
     cx.session.publish(cx.now_ms, Some(command));
     let clients = match chosen {
-        Some(ids) => ids.into_iter().filter_map(|id| cx.node.clients.get(id)).collect(),
-        None if of_type => cx.node.clients.all(),
-        None => Vec::new(),
+        Some(ids) => ids.into_iter().filter_map(|id| cx.node.clients.get(id)).collect::<Vec<_>>(),
+        None => cx.node.clients.all(),
     };
+    let clients = clients.into_iter().filter(|client| of_type.is_none_or(|kind| has_type(client, kind)));
     let mut lines = Vec::new();
     for client in clients {
         client.describe(cx.now_ms, &mut lines);
@@ -196,7 +196,7 @@ impl<'a> Victims<'a> {
 
     fn has(&self, client: &Client, me: u64) -> bool {
         self.id.is_none_or(|id| id == client.id)
-            && self.kind.is_none_or(has_type)
+            && self.kind.is_none_or(|kind| has_type(client, kind))
             && self.addr.is_none_or(|addr| addr == client.addr.as_bytes())
             && self.laddr.is_none_or(|laddr| laddr == client.laddr.as_bytes())
             && !(self.skip_me && client.id == me)
@@ -294,4 +294,26 @@ pub fn unblock(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let woken = client.is_some_and(|client| client.unblock(how));
     cx.reply().integer(i64::from(woken));
     Ok(())
+}
+
+/// `CLIENT TRACKING ON | OFF …`: it can only be off.
+pub fn tracking(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
+    if on_off(&args[2])? {
+        return Err(text::NO_TRACKING.into());
+    }
+    cx.reply().ok();
+    Ok(())
+}
+
+/// `CLIENT TRACKINGINFO`
+pub fn trackinginfo(cx: &mut Cx<'_, '_>) {
+    let mut reply = cx.reply();
+    reply.map(3);
+    reply.bulk(b"flags");
+    reply.set(1);
+    reply.bulk(b"off");
+    reply.bulk(b"redirect");
+    reply.integer(-1);
+    reply.bulk(b"prefixes");
+    reply.array(0);
 }

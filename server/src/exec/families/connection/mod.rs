@@ -30,6 +30,16 @@ pub fn run(cx: &mut Cx<'_, '_>, command: ConnectionCommand, args: &Args<'_>) -> 
         }
         ConnectionCommand::Select => select(cx, args),
         ConnectionCommand::ClientAck => client::ack(cx, args),
+        ConnectionCommand::ClientCaching => Err(text::NO_TRACKING.into()),
+        ConnectionCommand::ClientGetredir => {
+            cx.reply().integer(-1);
+            Ok(())
+        }
+        ConnectionCommand::ClientTracking => client::tracking(cx, args),
+        ConnectionCommand::ClientTrackinginfo => {
+            client::trackinginfo(cx);
+            Ok(())
+        }
         ConnectionCommand::ClientGetname => client::getname(cx),
         ConnectionCommand::Client | ConnectionCommand::ClientHelp => {
             help(command.into(), &mut cx.reply());

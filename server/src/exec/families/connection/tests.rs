@@ -94,7 +94,7 @@ fn names_and_libraries_are_shown() {
     let line = t.run("CLIENT INFO");
     assert!(line.contains("id=1 addr=test:0 laddr=test:1 fd=3 name=me age=0"), "{line}");
     assert!(
-        line.contains(" cmd=client|info user=default redir=-1 resp=2 lib-name=redis-py lib-ver=5.0\n"),
+        line.contains(" cmd=client|info user=default redir=-1 resp=2 lib-name=redis-py lib-ver=5.0 tot-net-in=0 tot-net-out=0 tot-cmds=0\n"),
         "{line}"
     );
     assert_eq!(t.run("CLIENT LIST ID 7"), "$0\r\n\r\n");

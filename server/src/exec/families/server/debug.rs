@@ -3,8 +3,10 @@
 use std::sync::atomic::Ordering;
 
 use torc_protocol::error as text;
+use torc_protocol::glob;
 use torc_protocol::resp::{Args, parse_i64};
 
+use crate::digest::Digest;
 use crate::exec::families::generic::encoding_of;
 use crate::exec::{CommandError, CommandResult, Cx, Depth, Flow, Park};
 use crate::rdb;
@@ -13,6 +15,9 @@ use crate::store::{LooseEntry, Meta};
 
 /// The longest DEBUG SLEEP, seconds.
 const MAX_SLEEP_S: f64 = 3600.0;
+
+/// The longest text of DEBUG STRINGMATCH-LEN.
+const MAX_MATCHED_BYTES: usize = 16 << 20;
 
 const NOT_ALLOWED: &str = "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you \
      can run it from a local connection, otherwise you need to set this option in the configuration file, and then \
@@ -101,5 +106,70 @@ pub fn object(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
         ),
     };
     cx.reply().simple(&line);
+    Ok(())
+}
+
+/// What Redis's tests switch and Torc has no switch for.
+pub fn nothing(cx: &mut Cx<'_, '_>) -> CommandResult {
+    check_allowed(cx)?;
+    cx.reply().ok();
+    Ok(())
+}
+
+/// `DEBUG LOADAOF`
+pub fn loadaof(cx: &mut Cx<'_, '_>) -> CommandResult {
+    check_allowed(cx)?;
+    Err(text::MEMORY_ONLY.into())
+}
+
+/// `DEBUG DIGEST`: all data of all databases; forty zeros when there are none.
+pub fn digest(cx: &mut Cx<'_, '_>) -> CommandResult {
+    check_allowed(cx)?;
+    let mut sum = Digest::default();
+    cx.for_each_stripe(|cx, index| {
+        let now_ms = cx.now_ms;
+        let stripe = cx.stripe(index);
+        let databases: Vec<u8> = stripe.databases().collect();
+        for db in databases {
+            let live = stripe.iter(db).filter(|entry| entry.expire_ms().is_none_or(|at| at > now_ms));
+            live.for_each(|entry| sum.add(Digest::of_entry(db, &entry)));
+        }
+    })?;
+    cx.reply().simple(&sum.hex());
+    Ok(())
+}
+
+/// `DEBUG DIGEST-VALUE [key …]`
+pub fn digest_value(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
+    check_allowed(cx)?;
+    let keys = args.tail(2);
+    cx.reply().array(keys.len());
+    for name in keys {
+        let key = cx.key(name);
+        let digest = cx.peek(&key).map(|entry| Digest::of_value(&entry)).unwrap_or_default();
+        cx.reply().simple(&digest.hex());
+    }
+    Ok(())
+}
+
+/// `DEBUG LISTPACK key`
+pub fn listpack(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
+    check_allowed(cx)?;
+    let key = cx.key(&args[2]);
+    if cx.peek(&key).is_none() {
+        return Err(text::NO_SUCH_KEY.into());
+    }
+    cx.reply().simple("Listpack structure is not shown");
+    Ok(())
+}
+
+/// `DEBUG STRINGMATCH-LEN length pattern`
+pub fn stringmatch_len(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
+    check_allowed(cx)?;
+    let length =
+        parse_i64(&args[2]).and_then(|n| usize::try_from(n).ok()).filter(|n| *n <= MAX_MATCHED_BYTES);
+    let length = length.ok_or(CommandError::NotInteger)?;
+    let matches = glob::matches(&args[3], &vec![b'a'; length]);
+    cx.reply().integer(i64::from(matches));
     Ok(())
 }

@@ -143,3 +143,16 @@ pub fn doctor(cx: &mut Cx<'_, '_>) -> CommandResult {
     cx.reply().verbatim(b"txt", (advice.join("\n") + "\n").as_bytes());
     Ok(())
 }
+
+/// `MEMORY MALLOC-STATS`
+pub fn malloc_stats(cx: &mut Cx<'_, '_>) {
+    let figures = figures(cx);
+    let text = match cx.node.allocator.get() {
+        None => "Stats not supported for the current allocator".to_owned(),
+        Some(_) => format!(
+            "jemalloc\nallocated: {}\nactive: {}\nresident: {}\n",
+            figures.allocator.allocated, figures.allocator.active, figures.allocator.resident
+        ),
+    };
+    cx.reply().verbatim(b"txt", text.as_bytes());
+}

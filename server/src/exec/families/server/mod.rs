@@ -21,18 +21,27 @@ use crate::pubsub::Subscriptions;
 /// Runs one command of the family.
 pub fn run(cx: &mut Cx<'_, '_>, command: ServerCommand, args: &Args<'_>) -> CommandResult {
     match command {
-        ServerCommand::Command
+        ServerCommand::AclCat
+        | ServerCommand::AclUsers
+        | ServerCommand::AclWhoami
+        | ServerCommand::Command
         | ServerCommand::CommandCount
         | ServerCommand::CommandDocs
         | ServerCommand::CommandGetkeys
+        | ServerCommand::CommandGetkeysandflags
         | ServerCommand::CommandHelp
         | ServerCommand::CommandInfo
         | ServerCommand::CommandList => {
             answer_command(command, args, &mut cx.reply());
         }
-        ServerCommand::Config
+        ServerCommand::Acl
+        | ServerCommand::AclHelp
+        | ServerCommand::Config
         | ServerCommand::ConfigHelp
         | ServerCommand::Debug
+        | ServerCommand::DebugHelp
+        | ServerCommand::Module
+        | ServerCommand::ModuleHelp
         | ServerCommand::Latency
         | ServerCommand::LatencyHelp
         | ServerCommand::Memory
@@ -44,6 +53,16 @@ pub fn run(cx: &mut Cx<'_, '_>, command: ServerCommand, args: &Args<'_>) -> Comm
         ServerCommand::ConfigRewrite => return config::rewrite(cx),
         ServerCommand::ConfigSet => return config::set(cx, args),
         ServerCommand::Dbsize => return server_keys::dbsize(cx),
+        ServerCommand::DebugChangeReplId
+        | ServerCommand::DebugDictResizing
+        | ServerCommand::DebugPauseCron
+        | ServerCommand::DebugReplybuffer
+        | ServerCommand::DebugSetDisableDenyScripts => return debug::nothing(cx),
+        ServerCommand::DebugDigest => return debug::digest(cx),
+        ServerCommand::DebugDigestValue => return debug::digest_value(cx, args),
+        ServerCommand::DebugListpack => return debug::listpack(cx, args),
+        ServerCommand::DebugLoadaof => return debug::loadaof(cx),
+        ServerCommand::DebugStringmatchLen => return debug::stringmatch_len(cx, args),
         ServerCommand::DebugObject => return debug::object(cx, args),
         ServerCommand::DebugQuicklistPackedThreshold => return debug::packed_threshold(cx),
         ServerCommand::DebugReload => return debug::reload(cx),
@@ -56,6 +75,9 @@ pub fn run(cx: &mut Cx<'_, '_>, command: ServerCommand, args: &Args<'_>) -> Comm
             let at_s = cx.node.started_ms / 1000;
             cx.reply().integer(at_s as i64);
         }
+        ServerCommand::LatencyDoctor => latency::doctor(cx),
+        ServerCommand::LatencyGraph => return latency::graph(cx, args),
+        ServerCommand::LatencyHistogram => latency::histogram(cx, args),
         ServerCommand::LatencyHistory => return latency::history(cx, args),
         ServerCommand::LatencyLatest => return latency::latest(cx),
         ServerCommand::LatencyReset => return latency::reset(cx, args),
@@ -68,11 +90,18 @@ pub fn run(cx: &mut Cx<'_, '_>, command: ServerCommand, args: &Args<'_>) -> Comm
             lolwut(cx);
         }
         ServerCommand::MemoryDoctor => return memory::doctor(cx),
+        ServerCommand::MemoryMallocStats => memory::malloc_stats(cx),
+        ServerCommand::MemoryPurge => cx.reply().ok(),
         ServerCommand::MemoryStats => return memory::stats(cx),
         ServerCommand::MemoryUsage => return server_keys::memory_usage(cx, args),
+        ServerCommand::ModuleList => cx.reply().array(0),
+        ServerCommand::ModuleLoad => {
+            return Err("ERR modules are not served".into());
+        }
         ServerCommand::Monitor => {
             return monitor(cx);
         }
+        ServerCommand::Failover => return Err(text::REPLICAOF.into()),
         ServerCommand::Replicaof | ServerCommand::Slaveof => return replication::replicaof(cx, args),
         ServerCommand::Role => return replication::role(cx),
         ServerCommand::Save | ServerCommand::Bgsave => return Err(text::MEMORY_ONLY.into()),

@@ -269,3 +269,46 @@ fn shutdown_trips_the_token() {
     let (reply, done) = t.execute(["SHUTDOWN", "NOSAVE"]);
     assert!(reply.is_empty() && matches!(done.flow, Flow::Close) && token.triggered());
 }
+
+#[test]
+fn digests_are_equal_for_equal_data() {
+    let allowed = || Harness::with_settings(Settings { enable_debug: true, ..Settings::default() });
+    let (mut a, mut b) = (allowed(), allowed());
+    let nothing = format!("+{}\r\n", "0".repeat(40));
+    assert_eq!(a.run("DEBUG DIGEST"), nothing);
+    let lines =
+        ["HSET h a 1", "HSET h b 2", "SADD s x 1", "SADD s y z", "SET k v", "SET n 12 PXAT 1800000000000"];
+    lines.iter().for_each(|line| drop(a.run(line)));
+    lines.iter().rev().for_each(|line| drop(b.run(line)));
+    // The form in which a value is kept does not matter.
+    b.run("CONFIG SET hash-max-listpack-entries 1 set-max-listpack-entries 1");
+    b.run("HSET h c 3");
+    b.run("HDEL h c");
+    let digest = a.run("DEBUG DIGEST");
+    assert_ne!(digest, nothing);
+    assert_eq!(digest, b.run("DEBUG DIGEST"));
+    assert_eq!(a.run("DEBUG DIGEST-VALUE h s k nosuch"), b.run("DEBUG DIGEST-VALUE h s k nosuch"));
+    b.run("HSET h b 3");
+    assert_ne!(digest, b.run("DEBUG DIGEST"));
+    b.run("HSET h b 2");
+    b.run("PERSIST n");
+    assert_ne!(digest, b.run("DEBUG DIGEST"));
+    assert_eq!(a.run("DEBUG STRINGMATCH-LEN 1000 a*a"), ":1\r\n");
+    assert_eq!(a.run("DEBUG RELOAD"), "+OK\r\n");
+    assert_eq!(digest, a.run("DEBUG DIGEST"));
+    assert!(a.run("DEBUG LOADAOF").starts_with("-ERR data is kept in memory only"));
+}
+
+#[test]
+fn latencies_are_shown() {
+    let mut t = Harness::new();
+    assert!(t.run("LATENCY DOCTOR").contains("monitoring is disabled"));
+    assert_eq!(t.run("LATENCY HISTOGRAM nosuch"), "*0\r\n");
+    t.run("SET k v");
+    assert_eq!(
+        t.run("LATENCY HISTOGRAM set"),
+        "*2\r\n$3\r\nset\r\n*4\r\n$5\r\ncalls\r\n:1\r\n$14\r\nhistogram_usec\r\n*2\r\n:1\r\n:1\r\n"
+    );
+    assert!(t.run("COMMAND GETKEYSANDFLAGS SET k v").starts_with("*1\r\n*2\r\n$1\r\nk\r\n*3\r\n+RW\r\n"));
+    assert!(t.run("CLIENT TRACKING ON").starts_with("-ERR client-side caching"));
+}

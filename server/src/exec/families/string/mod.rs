@@ -18,6 +18,7 @@ pub fn run(cx: &mut Cx<'_, '_>, command: StringCommand, args: &Args<'_>) -> Comm
         StringCommand::Append => change::append(cx, args),
         StringCommand::Decr => number::add(cx, args, -1),
         StringCommand::Decrby => number::decrby(cx, args),
+        StringCommand::Delifeq => set::delifeq(cx, args),
         StringCommand::Get => set::get(cx, args),
         StringCommand::Getdel => set::getdel(cx, args),
         StringCommand::Getex => set::getex(cx, args),

@@ -36,6 +36,8 @@ enum When {
     Always,
     Missing,
     Present,
+    /// Only where the string is that of this argument.
+    Equal(usize),
 }
 
 /// SET's options.
@@ -53,10 +55,13 @@ fn options(args: &Args<'_>, now_ms: u64) -> Result<Options, CommandError> {
     let mut at = 3;
     while let Some(option) = args.get(at) {
         at += 1;
-        if option.eq_ignore_ascii_case(b"NX") && found.when != When::Present {
+        if option.eq_ignore_ascii_case(b"NX") && matches!(found.when, When::Always | When::Missing) {
             found.when = When::Missing;
-        } else if option.eq_ignore_ascii_case(b"XX") && found.when != When::Missing {
+        } else if option.eq_ignore_ascii_case(b"XX") && matches!(found.when, When::Always | When::Present) {
             found.when = When::Present;
+        } else if option.eq_ignore_ascii_case(b"IFEQ") && found.when == When::Always && at < args.len() {
+            found.when = When::Equal(at);
+            at += 1;
         } else if option.eq_ignore_ascii_case(b"GET") {
             found.get = true;
         } else if option.eq_ignore_ascii_case(b"KEEPTTL") && time.is_none() {
@@ -78,7 +83,7 @@ fn options(args: &Args<'_>, now_ms: u64) -> Result<Options, CommandError> {
     Ok(found)
 }
 
-/// SET key value \[NX | XX\] \[GET\] \[EX | PX | EXAT | PXAT time | KEEPTTL\]
+/// SET key value \[NX | XX | IFEQ comparison\] \[GET\] \[EX | PX | EXAT | PXAT time | KEEPTTL\]
 #[inline]
 pub fn set(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let key = cx.key(&args[1]);
@@ -102,6 +107,7 @@ pub fn set(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
         When::Always => true,
         When::Missing => !exists,
         When::Present => exists,
+        When::Equal(at) => cx.peek_string(&key)?.is_some_and(|value| value == &args[at]),
     };
     if !writes {
         if !options.get {
@@ -153,6 +159,18 @@ pub fn getset(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     cx.read_and(&key, string_reply)?;
     cx.put_string(&key, &args[2], None, 0);
     cx.notify(Class::STRING, "set", key.bytes);
+    Ok(())
+}
+
+/// DELIFEQ key value
+pub fn delifeq(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
+    let key = cx.key(&args[1]);
+    let equal = cx.peek_string(&key)?.is_some_and(|value| value == &args[2]);
+    if equal {
+        cx.delete(&key);
+        cx.notify(Class::GENERIC, "del", key.bytes);
+    }
+    cx.reply().integer(i64::from(equal));
     Ok(())
 }
 

@@ -160,3 +160,29 @@ fn common_subsequences() {
     t.resp3();
     assert!(t.run("LCS a b IDX").starts_with("%2\r\n$7\r\nmatches\r\n*2\r\n*2\r\n*2\r\n:4\r\n"));
 }
+
+#[test]
+fn only_what_is_as_expected_is_changed() {
+    let mut t = Harness::new();
+    t.expect(&[
+        ("SET k v IFEQ x", "$-1\r\n"),
+        ("EXISTS k", ":0\r\n"),
+        ("SET k 1", "+OK\r\n"),
+        ("SET k 2 IFEQ 1", "+OK\r\n"),
+        ("SET k 3 IFEQ 1", "$-1\r\n"),
+        ("SET k 3 IFEQ 2 GET EX 10", "$1\r\n2\r\n"),
+        ("SET k 4 IFEQ 2 GET", "$1\r\n3\r\n"),
+        ("GET k", "$1\r\n3\r\n"),
+        ("TTL k", ":10\r\n"),
+        ("SET k 4 IFEQ 3 NX", "-ERR syntax error\r\n"),
+        ("SET k 4 XX IFEQ 3", "-ERR syntax error\r\n"),
+        ("SET k 4 IFEQ", "-ERR syntax error\r\n"),
+        ("DELIFEQ k 4", ":0\r\n"),
+        ("DELIFEQ k 3", ":1\r\n"),
+        ("DELIFEQ k 3", ":0\r\n"),
+        ("HSET h f v", ":1\r\n"),
+    ]);
+    for line in ["SET h v IFEQ v", "DELIFEQ h v"] {
+        assert!(t.run(line).starts_with("-WRONGTYPE"), "{line}");
+    }
+}
