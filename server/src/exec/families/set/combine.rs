@@ -1,5 +1,7 @@
 //! Unions, intersections and differences, answered or stored.
 
+use std::ops::ControlFlow;
+
 use smallvec::SmallVec;
 use torc_protocol::error as text;
 use torc_protocol::resp::{Args, ReplyWriter, parse_i64};
@@ -41,11 +43,11 @@ fn intersect(sets: &Sets<'_>, mut visit: impl FnMut(Member<'_>) -> bool) {
     // The smallest first: the others are only asked.
     sets.sort_by_key(|set| set.len());
     let Some((smallest, others)) = sets.split_first() else { return };
-    for member in smallest.iter() {
-        if others.iter().all(|other| std::ptr::eq(*other, *smallest) || other.has(member)) && !visit(member) {
-            return;
-        }
-    }
+    let in_all = |member| others.iter().all(|other| std::ptr::eq(*other, *smallest) || other.has(member));
+    // Iterating from within: the iterator of a set has three parts, of which each step would have to ask.
+    let _ = smallest.iter().try_for_each(|member| {
+        if in_all(member) && !visit(member) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
 }
 
 /// Calls `visit` with each member of the union.
@@ -53,11 +55,11 @@ fn unite(sets: &Sets<'_>, env: &Env, mut visit: impl FnMut(Member<'_>)) {
     let sets: SmallVec<[&SetValue; 8]> = sets.iter().flatten().copied().collect();
     if sets.len() <= UNION_ASKS {
         for (index, set) in sets.iter().enumerate() {
-            for member in set.iter() {
+            set.iter().for_each(|member| {
                 if !sets[..index].iter().any(|earlier| earlier.has(member)) {
                     visit(member);
                 }
-            }
+            });
         }
         return;
     }

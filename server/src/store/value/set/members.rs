@@ -19,10 +19,10 @@ use crate::store::hash::{CURSOR_HASH_BITS, KeyHasher, scan_position};
 use crate::store::table::{Keyed, Table};
 
 /// Members of a bucket, on average, at which the next bucket splits.
-const LOAD: usize = 12;
+const LOAD: usize = 6;
 
 /// Buckets are joined when there are fewer members than this in each on average.
-const LOAD_MIN: usize = 3;
+const LOAD_MIN: usize = 2;
 
 /// The longest member that a bucket takes.
 const SHORT_MAX: usize = 255;
@@ -31,7 +31,7 @@ const SHORT_MAX: usize = 255;
 const CHUNK: usize = 512;
 
 /// Places of a bucket that a random choice looks at: hardly any bucket has more members.
-const SAMPLE_PLACES: usize = 32;
+const SAMPLE_PLACES: usize = 20;
 
 /// Throws of a random choice before it takes the next member that there is.
 const SAMPLE_TRIES: usize = 64;
@@ -280,7 +280,7 @@ impl Members {
         let partner = new - (1 << new.ilog2());
         self.buckets += 1;
         let old = std::mem::take(self.bucket_mut(partner));
-        let hashes: SmallVec<[u64; 2 * LOAD]> =
+        let hashes: SmallVec<[u64; 4 * LOAD]> =
             in_bucket(&old).map(|member| self.hasher.hash(member)).collect();
         let goes_high = |hash: u64| bucket_of(hash, new + 1) == new;
         let moving = in_bucket(&old).zip(&hashes).filter(|(_, hash)| goes_high(**hash));
