@@ -45,6 +45,7 @@ file_tests! { LISTS, "redis", list:
     stream_groups = "stream-groups.cmds",
     hyperloglog = "hyperloglog.cmds",
     scan = "scan.cmds",
+    sort = "sort.cmds",
     sorted_sets = "sorted-sets.cmds",
     pubsub = "pubsub.cmds",
     pubsub_resp2 = "pubsub-resp2.cmds",

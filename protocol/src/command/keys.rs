@@ -195,11 +195,6 @@ fn listed(args: &Args<'_>, at: usize) -> KeyIndexes {
     }
 }
 
-/// `ZUNION numkeys key …`
-pub(super) fn listed_at_1(args: &Args<'_>) -> KeyIndexes {
-    listed(args, 1)
-}
-
 /// `ZUNIONSTORE destination numkeys key …`
 pub(super) fn stored_from_list(args: &Args<'_>) -> KeyIndexes {
     let mut keys = listed(args, 2);
@@ -213,6 +208,19 @@ pub(super) fn stored_from_list(args: &Args<'_>) -> KeyIndexes {
 pub(super) fn geo_radius(args: &Args<'_>) -> KeyIndexes {
     let words: [&[u8]; 2] = [b"STORE", b"STOREDIST"];
     stored_after(args, 5, |word| words.iter().any(|w| word.eq_ignore_ascii_case(w)).then_some(1).ok_or(0))
+}
+
+/// `SORT key [BY pattern] [LIMIT offset count] [GET pattern …] [STORE key]`; the last of them counts.
+pub(super) fn sort(args: &Args<'_>) -> KeyIndexes {
+    stored_after(args, 2, |word| {
+        let is = |name: &[u8]| word.eq_ignore_ascii_case(name);
+        match () {
+            () if is(b"STORE") => Ok(1),
+            () if is(b"LIMIT") => Err(2),
+            () if is(b"GET") || is(b"BY") => Err(1),
+            () => Err(0),
+        }
+    })
 }
 
 /// Argument 1 and the one behind the last word from `at` on that `word` says is followed by a key: it answers how many
@@ -298,11 +306,11 @@ mod tests {
     #[test]
     fn keys_that_are_found() {
         let spec = |find| KeySpec::Found { first: 1, find };
-        assert_eq!(find(spec(listed_at_1), "zunion 2 a b weights 1 2"), Ok(vec![2, 3]));
-        assert_eq!(find(spec(listed_at_1), "zunion 3 a b"), Ok(vec![]));
-        assert_eq!(find(spec(listed_at_1), "zunion x a b"), Ok(vec![]));
         assert_eq!(find(spec(stored_from_list), "zunionstore d 2 a b"), Ok(vec![1, 3, 4]));
         assert_eq!(find(spec(stored_from_list), "zunionstore d -1 a b"), Ok(vec![]));
+        assert_eq!(find(spec(sort), "sort k by store get store limit 0 store"), Ok(vec![1]));
+        assert_eq!(find(spec(sort), "sort k store a desc store b"), Ok(vec![1, 6]));
+        assert_eq!(find(spec(sort), "sort k store"), Ok(vec![1]));
         assert_eq!(find(spec(geo_radius), "georadius k 1 2 3 km storedist d"), Ok(vec![1, 7]));
         assert_eq!(find(spec(geo_radius), "georadiusbymember k m 3 km store a store b"), Ok(vec![1, 8]));
     }

@@ -97,6 +97,8 @@ commands! {
     Connection(ConnectionCommand),
     /// Keys of any type.
     Generic(GenericCommand),
+    /// Sorting of lists, sets and sorted sets.
+    Sort(SortCommand),
     /// Strings.
     String(StringCommand),
     /// Strings as rows of bits.

@@ -31,6 +31,6 @@ pub use integer::parse_i64;
 pub use limits::Limits;
 pub use request::{Frame, RequestParser};
 pub use scan::{MAX_DEPTH, MAX_LINE_BYTES, MAX_REPLY_BYTES, ReplyFrame, ReplyKind, ReplyScanner};
-pub use strtod::{parse_bound, parse_double};
+pub use strtod::{parse_bound, parse_double, parse_weight};
 pub use value::Value;
 pub use writer::{ReplyWriter, Version};

@@ -17,6 +17,17 @@ pub fn parse_double(text: &[u8]) -> Option<f64> {
     read(text).filter(|read| !read.out_of_range).map(|read| read.value)
 }
 
+/// The whole of `text` as a number that SORT sorts by: white space may precede, and nothing stands for zero.
+pub fn parse_weight(text: &[u8]) -> Option<f64> {
+    if let Some(small) = small_integer(text) {
+        return Some(small);
+    }
+    if text.is_empty() {
+        return Some(0.0);
+    }
+    read(text.trim_ascii_start()).filter(|read| !read.out_of_range).map(|read| read.value)
+}
+
 /// The whole of `text` as one end of a range of scores: white space may precede, nothing stands for zero, and what a
 /// double cannot hold is infinite or zero.
 pub fn parse_bound(text: &[u8]) -> Option<f64> {

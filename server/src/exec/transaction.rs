@@ -7,6 +7,7 @@ use torc_protocol::error as text;
 use torc_protocol::resp::{Args, OwnedArgs, ReplyWriter};
 use torc_protocol::slot::key_slot;
 
+use super::families::sorts_by_keys;
 use super::session::{MAX_QUEUED, MAX_QUEUED_BYTES, Queued, Session, Transaction, Watching};
 use super::{Ack, Batch, CommandError, Done, Request, families, place};
 use crate::exec::{Depth, Flow, ReplyKind};
@@ -135,7 +136,8 @@ impl<'n> Batch<'n, '_> {
                 }
             }
             all.extend(slots);
-            whole |= place::whole_store(spec);
+            whole |= place::whole_store(spec)
+                || (self.role == Role::Plain && sorts_by_keys(queued.command, &args));
             grows |= place::grows(queued.command, spec, &args);
             scripts |= place::may_touch_any_key(queued.command);
         }

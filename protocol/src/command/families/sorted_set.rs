@@ -4,12 +4,25 @@ use super::*;
 
 const MANY: Flags = READ.or(Flags::MOVABLEKEYS);
 const MANY_STORED: Flags = WRITE_OOM.or(Flags::MOVABLEKEYS);
-const LISTED: KeySpec = KeySpec::Found { first: 0, find: keys::listed_at_1 };
+const LISTED: KeySpec = loose_numkeys(1, 2);
 const STORED: KeySpec = KeySpec::Found { first: 1, find: keys::stored_from_list };
 
 family! {
     /// Commands about sorted sets.
     SortedSetCommand, "sorted-set", Acl::SORTEDSET;
+    Bzmpop = row("bzmpop", -5).flags(WRITE.or(Flags::BLOCKING).or(Flags::MOVABLEKEYS)).keys(loose_numkeys(2, 3))
+        .route(Route::Key).wait(Wait::Seconds(1)).since("7.0.0")
+        .complexity("O(K + M*log(N)) with K the number of keys, M the members that are given, N the size of the set")
+        .usage("timeout numkeys key [key ...] <MIN | MAX> [COUNT count]")
+        .summary("Takes members from the first sorted set that has any, and waits for one if need be.");
+    Bzpopmax = row("bzpopmax", -3).flags(WRITE_FAST.or(Flags::BLOCKING)).keys(range(1, -2, 1)).route(Route::Key)
+        .wait(Wait::Seconds(-1)).since("5.0.0").complexity("O(log(N)) with N the size of the sorted set")
+        .usage("key [key ...] timeout")
+        .summary("Takes the member with the highest score from the first set that has any, and waits for one if need be.");
+    Bzpopmin = row("bzpopmin", -3).flags(WRITE_FAST.or(Flags::BLOCKING)).keys(range(1, -2, 1)).route(Route::Key)
+        .wait(Wait::Seconds(-1)).since("5.0.0").complexity("O(log(N)) with N the size of the sorted set")
+        .usage("key [key ...] timeout")
+        .summary("Takes the member with the lowest score from the first set that has any, and waits for one if need be.");
     Zadd = row("zadd", -4).flags(WRITE_OOM_FAST).keys(one(1)).route(Route::Key).since("1.2.0")
         .complexity("O(log(N)) for each member, with N the size of the sorted set")
         .usage("key [NX | XX] [GT | LT] [CH] [INCR] score member [score member ...]")

@@ -18,6 +18,7 @@ mod scripting;
 mod server;
 mod server_keys;
 mod set;
+mod sort;
 mod sorted_set;
 mod stream;
 mod string;
@@ -27,6 +28,8 @@ use torc_protocol::command::Command;
 use torc_protocol::resp::Args;
 
 use super::{CommandResult, Cx};
+
+pub use sort::sorts_by_keys;
 
 /// Runs a command whose stripes are locked and writes its reply.
 #[inline]
@@ -40,6 +43,7 @@ pub fn dispatch(cx: &mut Cx<'_, '_>, command: Command, args: &Args<'_>) -> Comma
         Command::Hash(c) => hash::run(cx, c, args),
         Command::List(c) => list::run(cx, c, args),
         Command::Set(c) => set::run(cx, c, args),
+        Command::Sort(c) => sort::run(cx, c, args),
         Command::SortedSet(c) => sorted_set::run(cx, c, args),
         Command::Geo(c) => geo::run(cx, c, args),
         Command::Stream(c) => stream::run(cx, c, args),

@@ -1,6 +1,7 @@
 //! Handlers of the sorted set family.
 
 mod add;
+mod block;
 mod bounds;
 mod combine;
 mod pop;
@@ -23,6 +24,9 @@ use crate::exec::{CommandResult, Cx};
 /// Runs one command of the family.
 pub fn run(cx: &mut Cx<'_, '_>, command: SortedSetCommand, args: &Args<'_>) -> CommandResult {
     match command {
+        SortedSetCommand::Bzmpop => block::bzmpop(cx, args),
+        SortedSetCommand::Bzpopmax => block::bzpop(cx, args, true),
+        SortedSetCommand::Bzpopmin => block::bzpop(cx, args, false),
         SortedSetCommand::Zadd => add::zadd(cx, args, false),
         SortedSetCommand::Zcard => read::zcard(cx, args),
         SortedSetCommand::Zcount => read::zcount(cx, args),
