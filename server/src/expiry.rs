@@ -1,4 +1,4 @@
-//! Removes keys whose time has come although nobody asks for them.
+//! Removes keys, and fields of hashes, whose time has come although nobody asks for them.
 //!
 //! Each worker looks after its share of the stripes (every n-th), a bounded time at a stretch. Only a node that
 //! decides about expiry does it: a plain store, or a primary with its lease; each removal is an effect record.
@@ -15,7 +15,8 @@ use crate::effect::EffectWriter;
 use crate::node::Node;
 use crate::notify::Class;
 use crate::shard::Role;
-use crate::store::STRIPES;
+use crate::store::value::{HashChange, HashValue, Kind};
+use crate::store::{Collection, Expired, Key, STRIPES, Stripe};
 
 /// Pause between two rounds when nothing was left over.
 const IDLE_PAUSE: Duration = Duration::from_millis(100);
@@ -28,6 +29,9 @@ const ROUND_NS: u64 = 2_000_000;
 
 /// Removals between two looks at the clock.
 const REMOVALS_PER_LOOK: usize = 32;
+
+/// Fields of one hash that are removed before others have their turn.
+pub const FIELDS_AT_ONCE: usize = 256;
 
 /// Goes on until the worker ends.
 pub async fn run(node: Arc<Node>, worker: usize) {
@@ -92,8 +96,24 @@ fn sweep(
     let Some(mut stripe) = node.store.try_stripe(index) else { return true };
     let mut removed = 0;
     let mut done = true;
-    while let Some((db, bytes)) = stripe.next_expired(now_ms) {
+    let mut fields = 0;
+    while let Some(Expired { db, key: bytes, fields_only }) = stripe.next_expired(now_ms) {
         let key = node.store.key(&bytes);
+        if fields_only {
+            let count = remove_fields(node, &mut stripe, db, &key, now_ms, effects);
+            if !effects.is_empty() {
+                effects.take_record(node.shard.term().0, node.shard.next_offset(), records);
+            }
+            fields += count;
+            if count == FIELDS_AT_ONCE {
+                stripe.expire_again(db, &key);
+            }
+            if count > 0 && !go_on() {
+                done = false;
+                break;
+            }
+            continue;
+        }
         let old = stripe.remove(db, &key);
         stripe.changed(db, &bytes);
         effects.delete(db, &bytes);
@@ -108,13 +128,48 @@ fn sweep(
             break;
         }
     }
-    if removed > 0 {
+    if removed + fields > 0 {
         node.stats[worker].expired.add(removed as u64);
         stripe.nudge_ready();
         let growth = stripe.take_growth();
         node.store.report_growth(growth);
     }
     done
+}
+
+/// Removes fields of a hash that are due, [`FIELDS_AT_ONCE`] at the most, and the hash with its last one; tells it, and
+/// writes the effect. Answers how many there were.
+pub fn remove_fields(
+    node: &Node,
+    stripe: &mut Stripe,
+    db: u8,
+    key: &Key<'_>,
+    now_ms: u64,
+    effects: &mut EffectWriter,
+) -> usize {
+    let version = stripe.next_version();
+    let done = stripe.update(db, key, |entry| {
+        let hash = entry.as_collection_mut::<HashValue>()?;
+        let removed = hash.remove_due(now_ms, FIELDS_AT_ONCE);
+        let empty = hash.is_empty();
+        if !removed.is_empty() {
+            entry.set_version(version);
+        }
+        Some((removed, empty))
+    });
+    let Some((removed, empty)) = done.flatten().filter(|(removed, _)| !removed.is_empty()) else { return 0 };
+    stripe.changed(db, key.bytes);
+    node.notify(Class::HASH, db, "hexpired", key.bytes);
+    if empty {
+        node.drop_later(stripe.remove(db, key));
+        effects.delete(db, key.bytes);
+        node.notify(Class::GENERIC, db, "del", key.bytes);
+    } else {
+        effects.change(db, key.bytes, version, Kind::Hash, |out| {
+            HashChange::put_delete(out, removed.iter().map(|field| &**field));
+        });
+    }
+    removed.len()
 }
 
 #[cfg(test)]
@@ -140,6 +195,27 @@ mod tests {
         let (record, len) = crate::effect::record(&records).expect("sound").expect("whole");
         assert_eq!(record.offset, 102);
         assert!(before > 0 && records.len() == 50 * len || !records.is_empty());
+    }
+
+    #[test]
+    fn fields_that_are_due_go_without_being_asked_for() {
+        let mut t = Harness::primary();
+        for i in 0..1000 {
+            t.run(&format!("HSET h f{i} v"));
+            t.run(&format!("HPEXPIRE h {} FIELDS 1 f{i}", 10 + i % 2));
+        }
+        t.run("HSET h stays v");
+        t.run("HSET gone f v");
+        t.run("HPEXPIRE gone 5 FIELDS 1 f");
+        t.records();
+        let mut next = 0;
+        assert!(!round(&t.node, 0, &mut next, START_MS + 10, || 0));
+        assert_eq!(t.node.store.len(0), 1);
+        assert_eq!(t.run("HLEN h"), ":501\r\n");
+        assert!(!round(&t.node, 0, &mut next, START_MS + 11, || 0));
+        assert_eq!(t.run("HLEN h"), ":1\r\n");
+        assert_eq!(t.node.total(|s| s.expired.get()), 0);
+        assert!(!t.records().is_empty());
     }
 
     #[test]

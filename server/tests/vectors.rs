@@ -30,3 +30,12 @@ fn a_primary_answers_the_same() {
     t.through_proxy();
     replay(t, include_str!("vectors/data_resp2.txt"));
 }
+
+/// What Redis documents since 7.4; not recorded.
+#[test]
+fn fields_that_expire() {
+    replay(Harness::new(), include_str!("vectors/field_expiry.txt"));
+    let mut t = Harness::primary();
+    t.through_proxy();
+    replay(t, include_str!("vectors/field_expiry.txt"));
+}

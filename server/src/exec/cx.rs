@@ -13,6 +13,7 @@ use super::session::Session;
 use super::{Flow, Now, Park};
 use crate::blocked::Block;
 use crate::effect::EffectWriter;
+use crate::expiry;
 use crate::node::Node;
 use crate::notify::Class;
 use crate::script::Engine;
@@ -216,7 +217,8 @@ impl Cx<'_, '_> {
         }
     }
 
-    /// Removes a key whose time has come. On a replica it is only hidden: its primary says when it goes.
+    /// Removes a key whose time has come, or the fields of its hash. On a replica they are only hidden: its primary says
+    /// when they go.
     #[inline]
     pub fn expire_if_due(&mut self, key: &Key<'_>) {
         let now_ms = self.now_ms;
@@ -224,8 +226,15 @@ impl Cx<'_, '_> {
         if !stripe.any_due(now_ms) {
             return;
         }
-        let due = stripe.peek(self.db, key).and_then(Entry::expire_ms).is_some_and(|at| at <= now_ms);
-        if due && self.node.may_expire() {
+        let passed = |at: Option<u64>| at.is_some_and(|at| at <= now_ms);
+        let Some(entry) = stripe.peek(self.db, key) else { return };
+        if !passed(entry.expire_ms()) {
+            if passed(entry.field_ms()) {
+                self.expire_fields(key);
+            }
+            return;
+        }
+        if self.node.may_expire() {
             stripe.remove(self.db, key);
             stripe.changed(self.db, key.bytes);
             self.effects.delete(self.db, key.bytes);
@@ -233,6 +242,21 @@ impl Cx<'_, '_> {
             self.node.notify(Class::EXPIRED, self.db, "expired", key.bytes);
             // A command that only reads reports no growth at its end.
             self.node.store.report_growth(stripe.take_growth());
+        }
+    }
+
+    /// Some fields of the hash at a key are due.
+    #[cold]
+    fn expire_fields(&mut self, key: &Key<'_>) {
+        let (node, db, now_ms) = (self.node, self.db, self.now_ms);
+        let stripe = self.access.stripe(key.slot);
+        if node.may_expire() {
+            while expiry::remove_fields(node, stripe, db, key, now_ms, self.effects) == expiry::FIELDS_AT_ONCE
+            {
+            }
+            node.store.report_growth(stripe.take_growth());
+        } else {
+            stripe.update(db, key, |entry| entry.as_collection_mut::<HashValue>().map(|h| h.hide(now_ms)));
         }
     }
 
@@ -528,6 +552,24 @@ impl Cx<'_, '_> {
             |hash: &mut HashValue| (hash.set_all(pairs, &limits.hash, hasher), true),
             |out, _| HashChange::put_set(out, items),
         )
+    }
+
+    /// Sets the value of a field of the hash at a key, which is a hash or missing; the field expires as before.
+    pub fn hash_set_value(&mut self, key: &Key<'_>, field: &[u8], value: &[u8]) -> Result<(), CommandError> {
+        let Env { limits, hasher } = self.env();
+        self.modify(
+            key,
+            |hash: &mut HashValue| {
+                let expires = hash.expiry(field).is_some();
+                hash.set_value(field, value, &limits.hash, hasher);
+                (expires, true)
+            },
+            |out, expires| {
+                let items = [field, value].into_iter();
+                if *expires { HashChange::put_set_value(out, items) } else { HashChange::put_set(out, items) }
+            },
+        )?;
+        Ok(())
     }
 
     /// Removes fields of the hash at a key; answers how many there were. The key goes with its last field.

@@ -4,7 +4,8 @@
 //! files too: lengths, strings and doubles (`source`), and the packed forms, which inside an RDB are strings. All of it is
 //! read without trust: whatever the bytes are, the answer is a value or an error, and what is allocated is bounded by a
 //! multiple of the input's length. The format is that of Redis's `rdb.h` and `rdb.c`, as far as its authors
-//! and others have described it; what we write, any Redis from 7.0 on can read.
+//! and others have described it; what we write, any Redis from 7.0 on can read (a hash with fields that
+//! expire: from 7.4 on).
 
 pub mod crc64;
 pub mod elements;
@@ -68,6 +69,10 @@ pub mod types {
     pub const SET_LISTPACK: u8 = 20;
     /// A stream of Redis 7.2: nodes, then the groups.
     pub const STREAM: u8 = 21;
+    /// A hash with fields that expire, from Redis 7.4 on.
+    pub const HASH_TIMED: u8 = 24;
+    /// The same as a listpack of fields, values and times; only read.
+    pub const HASH_LISTPACK_TIMED: u8 = 25;
 }
 
 /// Appends a value with its type byte.
@@ -105,6 +110,8 @@ pub fn read_value(bytes: &[u8], env: &Env) -> Result<Value, DecodeError> {
         types::HASH_ZIPMAP => hash::read_zipmap(source, env)?,
         types::HASH_ZIPLIST => hash::read_packed(source, env, ziplist::read)?,
         types::HASH_LISTPACK => hash::read_packed(source, env, listpack::read)?,
+        types::HASH_TIMED => hash::read_timed(source, env)?,
+        types::HASH_LISTPACK_TIMED => hash::read_packed_timed(source, env)?,
         types::LIST => list::read(source, env)?,
         types::LIST_ZIPLIST => list::read_ziplist(source, env)?,
         types::LIST_ZIPLISTS => list::read_ziplists(source, env)?,

@@ -139,7 +139,26 @@ proptest! {
     }
 
     #[test]
-    fn random_bytes_never_panic(kind in 0u8..24, body in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn field_times_come_back(
+        fields in prop::collection::btree_map(bytes(), (bytes(), prop::option::of(1u64..1 << 46)), 1..200),
+    ) {
+        let mut hash = HashValue::default();
+        for (field, (value, at)) in &fields {
+            hash.set(field, value, &env().limits.hash, env().hasher);
+            if let Some(at) = at {
+                hash.set_expiry(field, *at, env().hasher);
+            }
+        }
+        let mut out = Vec::new();
+        write_value(ValueRef::Hash(&hash), &mut out);
+        let Value::Hash(read) = read_value(&out, &env()).unwrap() else { panic!("not a hash") };
+        let mut all: Vec<_> = read.iter_timed().map(|(f, v, at)| (f.to_vec(), (v.to_vec(), at))).collect();
+        all.sort();
+        prop_assert_eq!(all, fields.into_iter().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn random_bytes_never_panic(kind in 0u8..26, body in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = read_value(&body, &env());
         let _ = read_value(&[&[kind], &body[..]].concat(), &env());
         // As one string, for the packed forms.

@@ -252,7 +252,8 @@ impl LooseEntry {
 
     /// What its record takes, once it is written under `key`.
     pub(super) fn weight(&self) -> Weight {
-        Weight { beside: self.beside(), expire_ms: self.meta.expire_ms }
+        let field_ms = self.value.next_field_expiry();
+        Weight { beside: self.beside(), expire_ms: self.meta.expire_ms, field_ms }
     }
 
     /// Length of its record under `key`.
@@ -277,6 +278,8 @@ pub(super) struct Weight {
     /// Heap bytes of a value that is not in the record.
     pub beside: usize,
     pub expire_ms: Option<u64>,
+    /// When the next field of a hash expires.
+    pub field_ms: Option<u64>,
 }
 
 /// What is left of an entry that was taken out or replaced: a value to drop, unless it was in the record.
@@ -328,6 +331,12 @@ impl<'a> Entry<'a> {
     /// The value kept beside.
     fn object(self) -> Option<&'a Value> {
         self.values.get(object_number(self.record)?)
+    }
+
+    /// When the next field of a hash expires, Unix milliseconds.
+    #[inline]
+    pub fn field_ms(self) -> Option<u64> {
+        self.object()?.next_field_expiry()
     }
 
     /// The value.
@@ -449,7 +458,9 @@ impl<'a> Entry<'a> {
     }
 
     pub(super) fn weight(self) -> Weight {
-        Weight { beside: self.object().map_or(0, Value::heap_bytes), expire_ms: self.expire_ms() }
+        let (beside, field_ms) =
+            self.object().map_or((0, None), |value| (value.heap_bytes(), value.next_field_expiry()));
+        Weight { beside, expire_ms: self.expire_ms(), field_ms }
     }
 }
 

@@ -13,7 +13,7 @@ const TIDY_MIN: usize = 256;
 /// Bits for the database in [`Packed::when`].
 const DB_BITS: u32 = 16;
 
-/// A moment at which a key may have expired.
+/// A moment at which a key, or a field of a hash, may have expired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Due {
     /// Unix milliseconds; what is later than the year 10889 comes up then.
@@ -52,7 +52,7 @@ impl Packed {
 }
 
 /// See the module's text. Owned by its stripe.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct ExpiryIndex {
     heap: BinaryHeap<Reverse<Packed>>,
 }
@@ -71,6 +71,12 @@ impl ExpiryIndex {
     #[inline]
     pub fn any_due(&self, now_ms: u64) -> bool {
         self.heap.peek().is_some_and(|due| due.0.at_ms() <= now_ms)
+    }
+
+    /// The first moment.
+    #[inline]
+    pub fn first(&self) -> Option<Due> {
+        self.heap.peek().map(|Reverse(due)| (*due).into())
     }
 
     /// The next moment that is not after `now_ms`, taken out.

@@ -32,7 +32,7 @@ pub use entry::{Entry, EntryMut, LooseEntry, Meta, Removed};
 pub use hash::KeyHasher;
 pub use marks::Marks;
 pub use remembered::{Remembered, Seen};
-pub use stripe::{DATABASES, Key, Stripe, WatchFlag};
+pub use stripe::{DATABASES, Expired, Key, Stripe, WatchFlag};
 pub use value::{Collection, Env, Limits, PackedLimits, Value, ValueRef};
 
 /// Number of stripes.

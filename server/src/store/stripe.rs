@@ -32,6 +32,17 @@ pub struct Key<'a> {
     pub slot: Slot,
 }
 
+/// What [`Stripe::next_expired`] finds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expired {
+    /// The key's database.
+    pub db: u8,
+    /// The key.
+    pub key: Box<[u8]>,
+    /// The key stays, fields of its hash are due.
+    pub fields_only: bool,
+}
+
 /// Set by the stripe when a watched key changes.
 pub type WatchFlag = Arc<AtomicBool>;
 
@@ -49,6 +60,8 @@ struct Part {
     beside_bytes: usize,
     /// Entries with an expiry.
     expiring: usize,
+    /// Hashes with fields that expire.
+    timed: usize,
 }
 
 /// The table of one database's entries.
@@ -56,7 +69,7 @@ pub type Entries = Records<EntryShape>;
 
 impl Part {
     fn new(hasher: KeyHasher) -> Part {
-        Part { table: Records::new(hasher), beside_bytes: 0, expiring: 0 }
+        Part { table: Records::new(hasher), beside_bytes: 0, expiring: 0, timed: 0 }
     }
 
     /// An entry of weight `old` has become one of weight `new`.
@@ -65,6 +78,7 @@ impl Part {
         self.beside_bytes = self.beside_bytes + new.beside - old.beside;
         self.expiring =
             self.expiring + usize::from(new.expire_ms.is_some()) - usize::from(old.expire_ms.is_some());
+        self.timed = self.timed + usize::from(new.field_ms.is_some()) - usize::from(old.field_ms.is_some());
     }
 }
 
@@ -168,21 +182,23 @@ impl Stripe {
         self.table(db)?.likely(hash)
     }
 
-    /// Every change of an entry's expiry ends here, after the tables have it.
+    /// Every change of an entry's expiry, or of that of its fields, ends here, after the tables have it.
     #[inline]
-    fn expiry_changed(&mut self, old: Option<u64>, new: Option<u64>, hash: u64, db: u8) {
-        if old == new {
+    fn expiry_changed(&mut self, old: Weight, new: Weight, hash: u64, db: u8) {
+        if old.expire_ms == new.expire_ms && old.field_ms == new.field_ms {
             return;
         }
-        if let Some(at_ms) = new {
-            self.expiry.push(Due { at_ms, hash, db });
+        for (old, new) in [(old.expire_ms, new.expire_ms), (old.field_ms, new.field_ms)] {
+            if let Some(at_ms) = new.filter(|_| old != new) {
+                self.expiry.push(Due { at_ms, hash, db });
+            }
         }
-        let live = self.expiring();
+        let live = self.parts.iter().map(|p| p.expiring + p.timed).sum();
         if self.expiry.is_stale(live) {
             let parts = &self.parts;
             self.expiry.tidy(|due| {
                 let table = parts.get(due.db as usize).map(|p| &p.table);
-                let is_due = |e: Entry<'_>| e.expire_ms() == Some(due.at_ms);
+                let is_due = |e: Entry<'_>| [e.expire_ms(), e.field_ms()].contains(&Some(due.at_ms));
                 table.and_then(|t| t.find_by_hash(due.hash, |r| is_due(r.into()))).is_some()
             });
         }
@@ -204,7 +220,7 @@ impl Stripe {
             (result, old, entry.weight())
         })?;
         part.account(old, new);
-        self.expiry_changed(old.expire_ms, new.expire_ms, key.hash, db);
+        self.expiry_changed(old, new, key.hash, db);
         Some(result)
     }
 
@@ -226,7 +242,7 @@ impl Stripe {
         }
         let (removed, old) = replaced.unwrap_or_default();
         part.account(old, new);
-        self.expiry_changed(old.expire_ms, new.expire_ms, key.hash, db);
+        self.expiry_changed(old, new, key.hash, db);
         removed
     }
 
@@ -241,17 +257,18 @@ impl Stripe {
         });
         if let Some((removed, old, new)) = replaced {
             part.account(old, new);
-            self.expiry_changed(old.expire_ms, meta.expire_ms, key.hash, db);
+            self.expiry_changed(old, new, key.hash, db);
             return Some(removed);
         }
         if value.len() > COMPACT_VALUE_MAX {
             return self.insert(db, key, LooseEntry::string(value, meta));
         }
-        part.account(Weight::default(), Weight { beside: 0, expire_ms: meta.expire_ms });
+        let new = Weight { expire_ms: meta.expire_ms, ..Weight::default() };
+        part.account(Weight::default(), new);
         part.table.insert_new(key.hash, entry::string_len(key.bytes, value, meta), |out, _| {
             entry::write_string(out, key.bytes, value, meta);
         });
-        self.expiry_changed(None, meta.expire_ms, key.hash, db);
+        self.expiry_changed(Weight::default(), new, key.hash, db);
         None
     }
 
@@ -283,7 +300,7 @@ impl Stripe {
             (last(record, values), old)
         })?;
         part.account(old, Weight::default());
-        self.expiry_changed(old.expire_ms, None, key.hash, db);
+        self.expiry_changed(old, Weight::default(), key.hash, db);
         Some(result)
     }
 
@@ -402,17 +419,27 @@ impl Stripe {
         });
     }
 
-    /// The next key that is due for removal at `now_ms`, still in the table: (database, key bytes).
-    pub fn next_expired(&mut self, now_ms: u64) -> Option<(u8, Box<[u8]>)> {
+    /// The next key that is due for removal at `now_ms`, or has fields that are; still in the table.
+    pub fn next_expired(&mut self, now_ms: u64) -> Option<Expired> {
         while let Some(due) = self.expiry.pop_due(now_ms) {
             let Some(table) = self.table(due.db) else { continue };
             // Entries are found again by hash: the index does not keep keys.
-            let is_due = |e: Entry<'_>| e.expire_ms().is_some_and(|at| at <= now_ms);
+            let passed = |at: Option<u64>| at.is_some_and(|at| at <= now_ms);
+            let is_due = |e: Entry<'_>| passed(e.expire_ms()) || passed(e.field_ms());
             if let Some(found) = table.find_by_hash(due.hash, |r| is_due(r.into())) {
-                return Some((due.db, Entry::from(found).key().into()));
+                let entry = Entry::from(found);
+                let fields_only = !passed(entry.expire_ms());
+                return Some(Expired { db: due.db, key: entry.key().into(), fields_only });
             }
         }
         None
+    }
+
+    /// Fields of a hash were left over that are due: [`Stripe::next_expired`] gives it again.
+    pub fn expire_again(&mut self, db: u8, key: &Key<'_>) {
+        if let Some(at_ms) = self.peek(db, key).and_then(Entry::field_ms) {
+            self.expiry.push(Due { at_ms, hash: key.hash, db });
+        }
     }
 
     /// Number of entries in one database, expired ones that are still there included.
@@ -508,7 +535,7 @@ impl Stripe {
             }
         }
         // What is left of the flushed keys in the index is skipped when it comes up.
-        if self.expiring() == 0 {
+        if self.parts.iter().all(|p| p.expiring + p.timed == 0) {
             self.expiry.clear();
         }
         taken
@@ -580,7 +607,7 @@ mod tests {
         assert_eq!((stripe.used_bytes(), 100), stripe.recount());
         assert_eq!(stripe.next_expired(9989), None);
         let mut gone = 0;
-        while let Some((db, name)) = stripe.next_expired(9990) {
+        while let Some(Expired { db, key: name, .. }) = stripe.next_expired(9990) {
             assert_eq!(db, 2);
             stripe.remove(db, &Key { bytes: &name, hash: hasher.hash(&name), slot: 0 });
             gone += 1;

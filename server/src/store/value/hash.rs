@@ -1,15 +1,24 @@
 //! The value of a hash: packed while it is small, a table when it grows.
 //!
 //! The thresholds are Redis's (`hash-max-listpack-entries` 128, `hash-max-listpack-value` 64); as there, a hash
-//! that became a table stays one. The packed form keeps insertion order.
+//! that became a table stays one. The packed form keeps insertion order. A hash with fields that expire has their times
+//! beside its fields, in a third form that goes with the last of them.
+//!
+//! A primary removes fields whose time has come before anything looks at the hash; a replica waits for its primary's
+//! word and hides them ([`HashValue::hide`]): what shows fields does not show those.
+
+mod change;
 
 use std::ops::Range;
 
 use smallvec::SmallVec;
 
+pub use change::HashChange;
+
+use super::field_times::FieldTimes;
 use super::packed::{Items, MAX_ITEMS, Packed};
 use super::{Collection, Env, Kind, PackedLimits, variant};
-use crate::effect::{self, DecodeError, Reader, put_items};
+use crate::effect::DecodeError;
 use crate::store::entry::allocated;
 use crate::store::hash::KeyHasher;
 use crate::store::records::{Records, Shape, Slab, Thrift};
@@ -57,8 +66,52 @@ const SCRATCH: usize = 256;
 pub enum HashValue {
     /// Fields and values in turn.
     Packed(Packed),
+    /// What is not that, in a box: there is room for a pointer.
+    Boxed(Box<Form>),
+}
+
+/// The forms of a hash that are not packed.
+#[derive(Clone, Debug)]
+pub enum Form {
     /// A table of fields.
-    Table(Box<Records<Field>>),
+    Table(Records<Field>),
+    /// Fields of which some expire.
+    Timed(Box<Timed>),
+}
+
+/// A hash with fields that expire.
+#[derive(Clone, Debug)]
+pub struct Timed {
+    /// All fields, in one of the other forms.
+    fields: HashValue,
+    times: FieldTimes,
+    /// Fields that expire at this time or before are not shown.
+    hidden_ms: u64,
+}
+
+impl Timed {
+    #[inline]
+    fn hides_some(&self) -> bool {
+        self.hidden_ms > 0 && self.times.next().is_some_and(|at| at <= self.hidden_ms)
+    }
+
+    fn hides(&self, field: &[u8]) -> bool {
+        self.hides_some() && self.times.get(field).is_some_and(|at| at <= self.hidden_ms)
+    }
+}
+
+/// The form of a hash, to look at.
+enum View<'h> {
+    Packed(&'h Packed),
+    Table(&'h Records<Field>),
+    Timed(&'h Timed),
+}
+
+/// The same, to change.
+enum ViewMut<'h> {
+    Packed(&'h mut Packed),
+    Table(&'h mut Records<Field>),
+    Timed(&'h mut Timed),
 }
 
 impl Default for HashValue {
@@ -100,26 +153,71 @@ fn find(pairs: &Packed, field: &[u8]) -> Option<Place> {
 }
 
 impl HashValue {
+    #[inline]
+    fn view(&self) -> View<'_> {
+        match self {
+            HashValue::Packed(pairs) => View::Packed(pairs),
+            HashValue::Boxed(form) => match &**form {
+                Form::Table(fields) => View::Table(fields),
+                Form::Timed(timed) => View::Timed(timed),
+            },
+        }
+    }
+
+    #[inline]
+    fn view_mut(&mut self) -> ViewMut<'_> {
+        match self {
+            HashValue::Packed(pairs) => ViewMut::Packed(pairs),
+            HashValue::Boxed(form) => match &mut **form {
+                Form::Table(fields) => ViewMut::Table(fields),
+                Form::Timed(timed) => ViewMut::Timed(timed),
+            },
+        }
+    }
+
     /// What OBJECT ENCODING answers.
     pub fn encoding(&self) -> &'static str {
-        match self {
-            HashValue::Packed(_) => "listpack",
-            HashValue::Table(_) => "hashtable",
+        match self.view() {
+            View::Packed(_) => "listpack",
+            View::Table(_) => "hashtable",
+            View::Timed(timed) if matches!(timed.fields, HashValue::Packed(_)) => "listpackex",
+            View::Timed(_) => "hashtable",
         }
     }
 
     /// The value of a field.
     pub fn get(&self, field: &[u8]) -> Option<&[u8]> {
-        match self {
-            HashValue::Packed(pairs) => Pairs(pairs.iter()).find(|(f, _)| *f == field).map(|(_, v)| v),
-            HashValue::Table(fields) => {
-                fields.get(fields.hasher().hash(field), field).map(|r| split(r.bytes).1)
-            }
+        match self.view() {
+            View::Packed(pairs) => Pairs(pairs.iter()).find(|(f, _)| *f == field).map(|(_, v)| v),
+            View::Table(fields) => fields.get(fields.hasher().hash(field), field).map(|r| split(r.bytes).1),
+            View::Timed(timed) if timed.hides(field) => None,
+            View::Timed(timed) => timed.fields.get(field),
         }
     }
 
-    /// Sets a field; true when it is new.
+    /// The value of a field that has not expired at `now_ms`.
+    pub fn get_at(&self, field: &[u8], now_ms: u64) -> Option<&[u8]> {
+        match self.view() {
+            View::Timed(timed) if timed.times.get(field).is_some_and(|at| at <= now_ms) => None,
+            _ => self.get(field),
+        }
+    }
+
+    /// Sets a field, which does not expire then; true when it is new.
     pub fn set(&mut self, field: &[u8], value: &[u8], limits: &PackedLimits, hasher: KeyHasher) -> bool {
+        let new = self.set_value(field, value, limits, hasher);
+        self.persist(field);
+        new
+    }
+
+    /// Sets the value of a field, which expires as before; true when it is new.
+    pub fn set_value(
+        &mut self,
+        field: &[u8],
+        value: &[u8],
+        limits: &PackedLimits,
+        hasher: KeyHasher,
+    ) -> bool {
         if let HashValue::Packed(pairs) = self {
             if field.len() <= limits.value_bytes && value.len() <= limits.value_bytes {
                 if let Some(at) = find(pairs, field) {
@@ -133,9 +231,10 @@ impl HashValue {
             }
             self.unpack(hasher);
         }
-        match self {
-            HashValue::Packed(_) => false,
-            HashValue::Table(fields) => {
+        match self.view_mut() {
+            ViewMut::Packed(_) => false,
+            ViewMut::Timed(timed) => timed.fields.set_value(field, value, limits, hasher),
+            ViewMut::Table(fields) => {
                 let hash = fields.hasher().hash(field);
                 let replaced = fields.update(hash, field, |mut record| {
                     let old = record.bytes_mut();
@@ -172,26 +271,44 @@ impl HashValue {
 
     /// Removes a field; true when it was there.
     pub fn remove(&mut self, field: &[u8]) -> bool {
-        match self {
-            HashValue::Packed(pairs) => match find(pairs, field) {
+        let removed = match self.view_mut() {
+            ViewMut::Packed(pairs) => match find(pairs, field) {
                 Some(at) => {
                     pairs.splice(at.field..at.value.end, 2, []);
                     true
                 }
                 None => false,
             },
-            HashValue::Table(fields) => {
+            ViewMut::Table(fields) => {
                 fields.remove(fields.hasher().hash(field), field, Thrift::Easy, |_, _| ()).is_some()
             }
+            ViewMut::Timed(timed) => timed.fields.remove(field),
+        };
+        if removed {
+            self.persist(field);
+        }
+        removed
+    }
+
+    /// All pairs that are shown; in insertion order while packed.
+    pub fn iter(&self) -> Box<dyn Iterator<Item = (&[u8], &[u8])> + '_> {
+        match self.view() {
+            View::Packed(pairs) => Box::new(Pairs(pairs.iter())),
+            View::Table(fields) => Box::new(fields.iter().map(|r| split(r.bytes))),
+            View::Timed(timed) if timed.hides_some() => {
+                Box::new(timed.fields.iter().filter(|(field, _)| !timed.hides(field)))
+            }
+            View::Timed(timed) => timed.fields.iter(),
         }
     }
 
-    /// All pairs; in insertion order while packed.
-    pub fn iter(&self) -> Box<dyn Iterator<Item = (&[u8], &[u8])> + '_> {
-        match self {
-            HashValue::Packed(pairs) => Box::new(Pairs(pairs.iter())),
-            HashValue::Table(fields) => Box::new(fields.iter().map(|r| split(r.bytes))),
-        }
+    /// All pairs with when they expire, those that are hidden too.
+    pub fn iter_timed(&self) -> impl Iterator<Item = (&[u8], &[u8], Option<u64>)> + '_ {
+        let (fields, times) = match self.view() {
+            View::Timed(timed) => (&timed.fields, Some(&timed.times)),
+            _ => (self, None),
+        };
+        fields.iter().map(move |(field, value)| (field, value, times.and_then(|times| times.get(field))))
     }
 
     /// HSCAN: a packed hash is given whole; a table from `from` on as [`Records::scan`] does.
@@ -199,72 +316,132 @@ impl HashValue {
         &'h self,
         from: u64,
         count: usize,
-        mut visit: impl FnMut(&'h [u8], &'h [u8]),
+        visit: &mut dyn FnMut(&'h [u8], &'h [u8]),
     ) -> Option<u64> {
-        match self {
-            HashValue::Packed(pairs) => {
+        match self.view() {
+            View::Packed(pairs) => {
                 Pairs(pairs.iter()).for_each(|(f, v)| visit(f, v));
                 None
             }
-            HashValue::Table(fields) => fields.scan(from, count, |record| {
+            View::Table(fields) => fields.scan(from, count, |record| {
                 let (f, v) = split(record.bytes);
                 visit(f, v);
+            }),
+            View::Timed(timed) => timed.fields.scan(from, count, &mut |field, value| {
+                if !timed.hides(field) {
+                    visit(field, value);
+                }
             }),
         }
     }
 
-    /// A pair picked with the random number `r`.
+    /// A pair picked with the random number `r` among those that are shown.
     pub fn sample(&self, r: u64) -> Option<(&[u8], &[u8])> {
-        match self {
-            HashValue::Packed(pairs) => Pairs(pairs.iter()).nth(r as usize % (pairs.len() / 2).max(1)),
-            HashValue::Table(fields) => fields.sample(r).map(|r| split(r.bytes)),
+        match self.view() {
+            View::Packed(pairs) => Pairs(pairs.iter()).nth(r as usize % (pairs.len() / 2).max(1)),
+            View::Table(fields) => fields.sample(r).map(|r| split(r.bytes)),
+            View::Timed(timed) if timed.hides_some() => self.iter().nth(r as usize % self.shown().max(1)),
+            View::Timed(timed) => timed.fields.sample(r),
+        }
+    }
+
+    /// Whether [`HashValue::sample`] takes a walk.
+    pub fn samples_slowly(&self) -> bool {
+        match self.view() {
+            View::Packed(_) => true,
+            View::Table(_) => false,
+            View::Timed(timed) => timed.hides_some() || timed.fields.samples_slowly(),
+        }
+    }
+
+    /// Number of fields that are shown.
+    pub fn shown(&self) -> usize {
+        match self.view() {
+            View::Timed(timed) if timed.hides_some() => {
+                timed.fields.len().saturating_sub(timed.times.due(timed.hidden_ms))
+            }
+            _ => self.len(),
+        }
+    }
+
+    /// When the next field expires, Unix milliseconds.
+    #[inline]
+    pub fn next_expiry(&self) -> Option<u64> {
+        match self.view() {
+            View::Timed(timed) => timed.times.next(),
+            _ => None,
+        }
+    }
+
+    /// When a field expires, Unix milliseconds.
+    pub fn expiry(&self, field: &[u8]) -> Option<u64> {
+        match self.view() {
+            View::Timed(timed) => timed.times.get(field),
+            _ => None,
+        }
+    }
+
+    /// A field expires at `at_ms`, whenever it was to expire before; false when there is no such field.
+    pub fn set_expiry(&mut self, field: &[u8], at_ms: u64, hasher: KeyHasher) -> bool {
+        if self.get(field).is_none() {
+            return false;
+        }
+        if !matches!(self.view(), View::Timed(_)) {
+            let (fields, times) = (std::mem::take(self), FieldTimes::new(hasher));
+            *self = HashValue::Boxed(Box::new(Form::Timed(Box::new(Timed { fields, times, hidden_ms: 0 }))));
+        }
+        if let ViewMut::Timed(timed) = self.view_mut() {
+            timed.times.set(field, at_ms);
+        }
+        true
+    }
+
+    /// A field expires no more; true when it would have.
+    pub fn persist(&mut self, field: &[u8]) -> bool {
+        let ViewMut::Timed(timed) = self.view_mut() else { return false };
+        let had = timed.times.remove(field);
+        self.untime();
+        had
+    }
+
+    /// Removes fields whose time has come at `now_ms`, `max` at the most; answers them.
+    pub fn remove_due(&mut self, now_ms: u64, max: usize) -> Vec<Box<[u8]>> {
+        let ViewMut::Timed(timed) = self.view_mut() else { return Vec::new() };
+        let mut removed = Vec::new();
+        while removed.len() < max
+            && let Some(field) = timed.times.pop_due(now_ms)
+        {
+            timed.fields.remove(&field);
+            removed.push(field);
+        }
+        self.untime();
+        removed
+    }
+
+    /// From now on fields whose time has come at `now_ms` are not shown.
+    pub fn hide(&mut self, now_ms: u64) {
+        if let ViewMut::Timed(timed) = self.view_mut() {
+            timed.hidden_ms = now_ms;
+        }
+    }
+
+    /// Where no field expires the fields are all that is kept.
+    fn untime(&mut self) {
+        if let ViewMut::Timed(timed) = self.view_mut()
+            && timed.times.is_empty()
+        {
+            *self = std::mem::take(&mut timed.fields);
         }
     }
 
     fn unpack(&mut self, hasher: KeyHasher) {
         let HashValue::Packed(pairs) = self else { return };
         let packed = std::mem::take(pairs);
-        let mut fields = Box::new(Records::new(hasher));
+        let mut fields = Records::new(hasher);
         for (field, value) in Pairs(packed.iter()) {
             insert(&mut fields, hasher.hash(field), field, value);
         }
-        *self = HashValue::Table(fields);
-    }
-}
-
-/// What was done to a hash.
-#[derive(Clone, Copy, Debug)]
-pub enum HashChange<'a> {
-    /// Fields were set; fields and values alternate.
-    Set(effect::Items<'a>),
-    /// Fields were removed.
-    Delete(effect::Items<'a>),
-}
-
-const SET: u8 = 1;
-const DELETE: u8 = 2;
-
-impl<'a> HashChange<'a> {
-    /// Writes that fields were set; `items` alternates fields and values.
-    pub fn put_set<'i>(out: &mut Vec<u8>, items: impl ExactSizeIterator<Item = &'i [u8]>) {
-        out.push(SET);
-        put_items(out, items);
-    }
-
-    /// Writes that fields were removed.
-    pub fn put_delete<'i>(out: &mut Vec<u8>, fields: impl ExactSizeIterator<Item = &'i [u8]>) {
-        out.push(DELETE);
-        put_items(out, fields);
-    }
-
-    /// Reads what was written.
-    pub fn decode(body: &'a [u8]) -> Result<HashChange<'a>, DecodeError> {
-        let mut reader = Reader::new(body);
-        match reader.u8()? {
-            SET => Ok(HashChange::Set(reader.items()?)),
-            DELETE => Ok(HashChange::Delete(reader.items()?)),
-            other => Err(DecodeError::Unknown(other)),
-        }
+        *self = HashValue::Boxed(Box::new(Form::Table(fields)));
     }
 }
 
@@ -274,16 +451,21 @@ impl Collection for HashValue {
     variant!(Hash);
 
     fn len(&self) -> usize {
-        match self {
-            HashValue::Packed(pairs) => pairs.len() / 2,
-            HashValue::Table(fields) => fields.len(),
+        match self.view() {
+            View::Packed(pairs) => pairs.len() / 2,
+            View::Table(fields) => fields.len(),
+            View::Timed(timed) => timed.fields.len(),
         }
     }
 
     fn heap_bytes(&self) -> usize {
-        match self {
-            HashValue::Packed(pairs) => pairs.heap_bytes(),
-            HashValue::Table(fields) => allocated(size_of::<Records<Field>>()) + fields.bytes(),
+        match self.view() {
+            View::Packed(pairs) => pairs.heap_bytes(),
+            View::Table(fields) => allocated(size_of::<Form>()) + fields.bytes(),
+            View::Timed(timed) => {
+                let boxes = allocated(size_of::<Form>()) + allocated(size_of::<Timed>());
+                boxes + timed.fields.heap_bytes() + timed.times.heap_bytes()
+            }
         }
     }
 
@@ -295,40 +477,25 @@ impl Collection for HashValue {
             HashChange::Delete(fields) => fields.for_each(|field| {
                 self.remove(field);
             }),
+            HashChange::SetValue(mut items) => {
+                while let (Some(field), Some(value)) = (items.next(), items.next()) {
+                    self.set_value(field, value, &env.limits.hash, env.hasher);
+                }
+            }
+            // The primary's field may be one that is hidden here, until its new time is known.
+            HashChange::Expire(at_ms, fields) => {
+                self.hide(0);
+                fields.for_each(|field| {
+                    self.set_expiry(field, at_ms, env.hasher);
+                });
+            }
+            HashChange::Persist(fields) => fields.for_each(|field| {
+                self.persist(field);
+            }),
         }
         Ok(())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashMap;
-
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::store::hash::DEFAULT_SEED;
-
-    proptest! {
-        #[test]
-        fn behaves_as_a_map(ops in prop::collection::vec((any::<bool>(), 0u8..40, prop::collection::vec(any::<u8>(), 0..20)), 0..200)) {
-            let limits = PackedLimits { entries: 16, value_bytes: 16 };
-            let hasher = KeyHasher::new(DEFAULT_SEED);
-            let mut model: HashMap<Vec<u8>, Vec<u8>> = HashMap::new();
-            let mut hash = HashValue::default();
-            for (set, field, value) in ops {
-                let field = vec![field; usize::from(field % 5)];
-                if set {
-                    prop_assert_eq!(hash.set(&field, &value, &limits, hasher), model.insert(field, value).is_none());
-                } else {
-                    prop_assert_eq!(hash.remove(&field), model.remove(&field).is_some());
-                }
-                prop_assert_eq!(hash.len(), model.len());
-            }
-            for (field, value) in &model {
-                prop_assert_eq!(hash.get(field), Some(&value[..]));
-            }
-            prop_assert_eq!(hash.iter().count(), model.len());
-        }
-    }
-}
+mod tests;

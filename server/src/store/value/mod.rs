@@ -4,6 +4,7 @@
 //! each change), how to say what was done to it in a few bytes, and how to do the same on a replica
 //! ([`Collection::replay`]). How it is written whole is the business of [`crate::rdb`].
 
+mod field_times;
 mod hash;
 mod list;
 pub mod packed;
@@ -11,6 +12,7 @@ mod set;
 mod sorted_set;
 pub mod stream;
 
+pub use field_times::MAX_MS as MAX_FIELD_TIME_MS;
 pub use hash::{HashChange, HashValue};
 pub use list::{End, Fill, ListChange, ListValue, Node as ListNode, Sought};
 pub use set::{Ints, Member, MemberList, SetChange, SetValue};
@@ -191,6 +193,17 @@ impl Value {
             Value::Set(set) => boxed(&**set),
             Value::SortedSet(set) => boxed(&**set),
             Value::Stream(stream) => boxed(&**stream),
+        }
+    }
+}
+
+impl Value {
+    /// When the next field of a hash expires, Unix milliseconds.
+    #[inline]
+    pub fn next_field_expiry(&self) -> Option<u64> {
+        match self {
+            Value::Hash(hash) => hash.next_expiry(),
+            _ => None,
         }
     }
 }

@@ -71,7 +71,7 @@ pub fn hincrby(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     };
     let new = old.checked_add(by).ok_or(CommandError::from(text::OVERFLOW))?;
     let mut buffer = itoa::Buffer::new();
-    cx.hash_set(&key, [&args[2], buffer.format(new).as_bytes()].into_iter())?;
+    cx.hash_set_value(&key, &args[2], buffer.format(new).as_bytes())?;
     cx.notify(Class::HASH, "hincrby", key.bytes);
     cx.reply().integer(new);
     Ok(())
@@ -90,7 +90,7 @@ pub fn hincrbyfloat(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     };
     let new = old.add(by).filter(LongDouble::is_finite).ok_or(CommandError::from(text::NAN_OR_INFINITY))?;
     let new = new.format();
-    cx.hash_set(&key, [&args[2], new.as_bytes()].into_iter())?;
+    cx.hash_set_value(&key, &args[2], new.as_bytes())?;
     cx.notify(Class::HASH, "hincrbyfloat", key.bytes);
     cx.reply().bulk(new.as_bytes());
     Ok(())

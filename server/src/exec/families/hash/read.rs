@@ -3,7 +3,6 @@
 use torc_protocol::resp::{Args, ReplyWriter};
 
 use crate::exec::{CommandError, CommandResult, Cx};
-use crate::store::Collection;
 use crate::store::value::HashValue;
 
 /// Runs `then` on the hash at the command's key (`None` when there is no key) with the reply at hand.
@@ -48,7 +47,7 @@ pub fn hexists(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
 
 /// HLEN key
 pub fn hlen(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
-    with_hash(cx, args, |hash, mut reply| reply.integer(hash.map_or(0, HashValue::len) as i64))
+    with_hash(cx, args, |hash, mut reply| reply.integer(hash.map_or(0, HashValue::shown) as i64))
 }
 
 /// HSTRLEN key field
@@ -61,7 +60,7 @@ pub fn hstrlen(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
 /// HGETALL key
 pub fn hgetall(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     with_hash(cx, args, |hash, mut reply| {
-        reply.map(hash.map_or(0, HashValue::len));
+        reply.map(hash.map_or(0, HashValue::shown));
         for (field, value) in hash.into_iter().flat_map(HashValue::iter) {
             reply.bulk(field);
             reply.bulk(value);
@@ -72,7 +71,7 @@ pub fn hgetall(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
 /// HKEYS key
 pub fn hkeys(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     with_hash(cx, args, |hash, mut reply| {
-        reply.array(hash.map_or(0, HashValue::len));
+        reply.array(hash.map_or(0, HashValue::shown));
         hash.into_iter().flat_map(HashValue::iter).for_each(|(field, _)| reply.bulk(field));
     })
 }
@@ -80,7 +79,7 @@ pub fn hkeys(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
 /// HVALS key
 pub fn hvals(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     with_hash(cx, args, |hash, mut reply| {
-        reply.array(hash.map_or(0, HashValue::len));
+        reply.array(hash.map_or(0, HashValue::shown));
         hash.into_iter().flat_map(HashValue::iter).for_each(|(_, value)| reply.bulk(value));
     })
 }

@@ -7,7 +7,6 @@ use torc_protocol::resp::{Args, ReplyWriter, Version};
 use super::read::with_hash;
 use crate::exec::parse::{ScanOptions, cursor, integer};
 use crate::exec::{CommandError, CommandResult, Cx};
-use crate::store::Collection;
 use crate::store::value::HashValue;
 use torc_protocol::glob;
 use torc_runtime::random::split_mix;
@@ -25,12 +24,12 @@ pub fn hscan(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
         if let Some(hash) = hash {
             let options = ScanOptions::parse_with_names(args, 3, b"NOVALUES")?;
             names_only = options.names_only;
-            let visit = |field, value| {
+            let mut visit = |field, value| {
                 if options.pattern.is_none_or(|p| glob::matches(p, field)) {
                     found.push((field, value));
                 }
             };
-            next = hash.scan(from, options.count, visit).unwrap_or(0);
+            next = hash.scan(from, options.count, &mut visit).unwrap_or(0);
         }
         reply.array(2);
         reply.bulk_fmt(next);
@@ -75,6 +74,8 @@ pub fn hrandfield(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
         let mut reply = Pairs { reply, with_values };
         match hash {
             None => reply.start(0),
+            // On a replica: all fields are hidden.
+            Some(hash) if hash.shown() == 0 => reply.start(0),
             Some(hash) if count < 0 => repeated(hash, count.unsigned_abs(), seed, &mut reply),
             Some(hash) => distinct(hash, count as u64, seed, &mut reply),
         }
@@ -106,8 +107,8 @@ impl Pairs<'_> {
 
 fn repeated(hash: &HashValue, count: u64, mut rng: u64, reply: &mut Pairs<'_>) {
     reply.start(count as usize);
-    // A table is sampled in place; a packed hash is short, and walked once.
-    let all: Option<Vec<_>> = matches!(hash, HashValue::Packed(_)).then(|| hash.iter().collect());
+    // A table is sampled in place; what cannot be is walked once.
+    let all: Option<Vec<_>> = hash.samples_slowly().then(|| hash.iter().collect());
     for _ in 0..count {
         let r = split_mix(&mut rng);
         let pair = match &all {
@@ -120,7 +121,7 @@ fn repeated(hash: &HashValue, count: u64, mut rng: u64, reply: &mut Pairs<'_>) {
 
 /// Each field at most once (selection sampling: each is taken with the chance that is left for it).
 fn distinct(hash: &HashValue, count: u64, mut rng: u64, reply: &mut Pairs<'_>) {
-    let mut left = hash.len() as u64;
+    let mut left = hash.shown() as u64;
     let mut wanted = count.min(left);
     reply.start(wanted as usize);
     for pair in hash.iter() {

@@ -47,7 +47,7 @@ pub fn look_up<'c>(cx: &'c Cx<'_, '_>, pattern: &[u8], element: &'c [u8]) -> Opt
     let entry = cx.access.get(key.slot)?.get(cx.db, &key, cx.now_ms)?;
     match (entry.value(), field) {
         (ValueRef::String(bytes), None) => Some(bytes),
-        (ValueRef::Hash(hash), Some(field)) => hash.get(field),
+        (ValueRef::Hash(hash), Some(field)) => hash.get_at(field, cx.now_ms),
         _ => None,
     }
 }
