@@ -215,6 +215,12 @@ impl Client {
         true
     }
 
+    /// A waiting begins. Who asked at the very end of the last one, which was served just then, did not mean this one.
+    pub fn begin_waiting(&self) {
+        self.unblock.store(UNBLOCK_NONE, Ordering::Release);
+        self.set_flag(flag::BLOCKED, true);
+    }
+
     /// What was asked by [`Client::unblock`], once.
     pub fn take_unblock(&self) -> Option<Unblock> {
         match self.unblock.swap(UNBLOCK_NONE, Ordering::AcqRel) {
@@ -518,5 +524,17 @@ mod tests {
         assert!(client.unblock(Unblock::Error));
         assert_eq!(client.take_unblock(), Some(Unblock::Error));
         assert_eq!(client.take_unblock(), None);
+    }
+
+    #[test]
+    fn an_unblock_that_comes_too_late_does_not_end_the_next_waiting() {
+        let client = client(1);
+        client.begin_waiting();
+        assert!(client.unblock(Unblock::Timeout));
+        client.set_flag(flag::BLOCKED, false);
+        client.begin_waiting();
+        assert_eq!(client.take_unblock(), None);
+        assert!(client.is_blocked() && client.unblock(Unblock::Error));
+        assert_eq!(client.take_unblock(), Some(Unblock::Error));
     }
 }

@@ -47,6 +47,12 @@ const LEAVE_TIME: Duration = Duration::from_secs(3);
 /// How often it looks.
 const LEAVE_LOOK: Duration = Duration::from_millis(5);
 
+/// How long the workers get to end, beyond what they give their connections.
+const STOP_TIME: Duration = Duration::from_secs(5);
+
+/// How often the end looks whether they have.
+const STOP_LOOK: Duration = Duration::from_millis(2);
+
 /// How often rates are worked out and idle clients are looked for.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
@@ -118,20 +124,42 @@ impl Running {
     }
 
     /// Waits until the server has ended.
-    pub fn wait(self) {
-        for thread in self.threads {
-            if thread.join().is_err() {
-                tracing::error!("a thread of the server panicked");
-            }
+    pub fn wait(mut self) {
+        // The acceptor's thread is the last one: it ends when the server is asked to.
+        if self.threads.pop().is_some_and(|accept| accept.join().is_err()) {
+            tracing::error!("a thread of the server panicked");
         }
-        if let Some(agent) = self.agent {
-            agent.join();
+        if all_end(self.threads, STOP_TIME) {
+            if let Some(agent) = self.agent {
+                agent.join();
+            }
+        } else {
+            // Nothing ends a script that is inside one call of Lua's own functions, such as a pattern that takes for
+            // ever; it may hold keys that the agent waits for, too.
+            tracing::error!(seconds = STOP_TIME.as_secs(), "a worker does not end: left behind");
         }
         if let Some(file) = self.file {
             // A file that is gone already is as good.
             let _ = std::fs::remove_file(file);
         }
     }
+}
+
+/// Waits until all threads have ended, for so long; false when one of them has not.
+fn all_end(threads: Vec<JoinHandle<()>>, within: Duration) -> bool {
+    let until_ns = clock::boottime_ns().saturating_add(within.as_nanos() as u64);
+    for thread in threads {
+        while !thread.is_finished() {
+            if clock::boottime_ns() >= until_ns {
+                return false;
+            }
+            std::thread::sleep(STOP_LOOK);
+        }
+        if thread.join().is_err() {
+            tracing::error!("a thread of the server panicked");
+        }
+    }
+    true
 }
 
 /// Starts a server; it ends when `shutdown` trips (a client's SHUTDOWN trips it too).
@@ -337,5 +365,21 @@ fn fitting_max_clients(wanted: usize) -> usize {
             fits
         }
         _ => wanted,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_does_not_end_is_left_behind() {
+        let (door, never) = std::sync::mpsc::channel::<()>();
+        let stuck = std::thread::spawn(move || assert!(never.recv().is_err()));
+        let quick = std::thread::spawn(|| ());
+        assert!(!all_end(vec![quick, stuck], Duration::from_millis(20)));
+        drop(door);
+        let quick = vec![std::thread::spawn(|| ()), std::thread::spawn(|| ())];
+        assert!(all_end(quick, Duration::from_secs(10)));
     }
 }

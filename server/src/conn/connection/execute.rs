@@ -11,7 +11,7 @@ use super::super::output::{Mark, Output};
 use super::super::park::Parked;
 use super::Connection;
 use crate::blocked::Depends;
-use crate::clients::{Client, flag};
+use crate::clients::Client;
 use crate::exec::{Batch, Done, Flow, ReplyKind};
 use crate::node::Node;
 
@@ -122,7 +122,7 @@ impl Connection {
                         Flow::Park(park) => {
                             let (version, term) = (self.session.version, batch.lease_term());
                             self.parked = Some(Parked::new(&worker, park, version, term));
-                            self.client.set_flag(flag::BLOCKED, true);
+                            self.client.begin_waiting();
                             node.clients.blocked.fetch_add(1, Ordering::Relaxed);
                             more = false;
                             break;
