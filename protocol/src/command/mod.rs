@@ -30,7 +30,7 @@ pub use introspect::{answer_command, help};
 pub use keys::{KeyError, KeyIndexes, KeySpec};
 pub use lookup::{ResolveError, lookup, lookup_full, lookup_sub, resolve, resolve_internal};
 pub use retry::{has_a_home, reply_may_be_repeated, retry_is_safe};
-pub use spec::{CommandSpec, FOREVER, Merge, Route, Wait};
+pub use spec::{CommandSpec, FOREVER, Merge, Route, Span, Wait};
 
 macro_rules! commands {
     ($($(#[$doc:meta])* $family:ident($commands:ident),)*) => {

@@ -3,7 +3,7 @@
 use super::flags::{Acl, Flags};
 use super::keys::{KeyError, KeyIndexes, KeySpec};
 use super::lookup;
-use crate::resp::{Args, parse_i64};
+use crate::resp::{Args, parse_double, parse_i64};
 
 /// How a proxy sends a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,9 +65,18 @@ pub enum Wait {
     Seconds(i32),
     /// As the command says that begins at this argument.
     Inner(usize),
-    /// The argument after this word, which stands at this place or behind it: milliseconds; `forever`: 0 is for ever,
-    /// else 0 is not at all.
-    Word { word: &'static str, from: usize, forever: bool },
+    /// The argument after this word, one of the options that begin at this place: milliseconds; `forever`: 0 is for
+    /// ever, else 0 is not at all. The last one counts.
+    Word { word: &'static str, from: usize, forever: bool, others: &'static [(&'static str, Span)] },
+}
+
+/// How many arguments one of the other options of a [`Wait::Word`] is, with its own word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Span {
+    /// So many.
+    Of(usize),
+    /// All that follow.
+    Rest,
 }
 
 /// One row of the command table.
@@ -224,27 +233,46 @@ impl CommandSpec {
                 Some((args.len().checked_sub(at.unsigned_abs() as usize)?, self.wait))
             }
             Wait::Seconds(at) => Some((at as usize, self.wait)),
-            Wait::Word { word, from, .. } => {
-                let is = |index: &usize| {
-                    args.get(*index).is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes()))
-                };
-                Some(((from..args.len()).find(is)? + 1, self.wait))
+            Wait::Word { word, from, others, .. } => {
+                let (mut at, mut found) = (from, None);
+                while let Some(arg) = args.get(at) {
+                    let is = |word: &str| arg.eq_ignore_ascii_case(word.as_bytes());
+                    if is(word) {
+                        found = Some((at + 1, self.wait));
+                        at += 2;
+                        continue;
+                    }
+                    match others.iter().find(|(other, _)| is(other)) {
+                        Some((_, Span::Of(count))) => at += (*count).max(1),
+                        Some((_, Span::Rest)) => break,
+                        // The node refuses the request.
+                        None => return None,
+                    }
+                }
+                found
             }
         }
     }
 
-    /// How long a request waits at the node if it must, in milliseconds ([`FOREVER`]: without an end); `None` when it
-    /// does not, or says so in a way that the node refuses.
+    /// How long a request waits at the node if it must, in milliseconds ([`FOREVER`]: without an end, and where it says
+    /// how long in a way that is not understood here); `None` when it does not, or the node refuses it for certain.
     pub fn wait_ms(&self, args: &Args<'_>) -> Option<u64> {
         let (at, how) = self.wait_argument(args)?;
         let text = args.get(at)?;
         let ms = if matches!(how, Wait::Seconds(_)) {
-            let seconds =
-                std::str::from_utf8(text).ok()?.parse::<f64>().ok().filter(|seconds| *seconds >= 0.0)?;
-            // Saturates.
-            (seconds * 1000.0).ceil() as u64
+            match parse_double(text) {
+                // Rounded up to milliseconds it may be 0, which is for ever.
+                Some(seconds) if seconds > -1.0 && seconds < 0.0 => FOREVER,
+                // Saturates.
+                Some(seconds) if seconds >= 0.0 => (seconds * 1000.0).ceil() as u64,
+                Some(_) => return None,
+                None => FOREVER,
+            }
         } else {
-            u64::try_from(parse_i64(text)?).ok()?
+            match parse_i64(text) {
+                Some(ms) => u64::try_from(ms).ok()?,
+                None => FOREVER,
+            }
         };
         match ms {
             0 if matches!(how, Wait::Word { forever: false, .. }) => None,
@@ -342,7 +370,30 @@ mod wait_tests {
         assert_eq!(ask("blpop a b 1.5"), (Some(1500), renewed("3 1.250")));
         assert_eq!(ask("blpop a 0"), (Some(FOREVER), renewed("2 1.250")));
         assert_eq!(ask("blmpop 2 1 a left"), (Some(2000), renewed("1 1.250")));
-        assert_eq!(ask("blpop a x").0, None);
+        assert_eq!(ask("blpop k 0x10").0, Some(16_000));
+        assert_eq!(ask("blmpop 0x10 1 a left").0, Some(16_000));
+        // What is not understood may wait; what the node refuses for certain does not.
+        assert_eq!(ask("blpop a x").0, Some(FOREVER));
+        assert_eq!(ask("blpop a 1e-400").0, Some(FOREVER));
+        assert_eq!(ask("blpop a -0.0001").0, Some(FOREVER));
+        assert_eq!(ask("blpop a -1").0, None);
+        assert_eq!(ask("xread block x streams s 0").0, Some(FOREVER));
+        assert_eq!(ask("xread block -1 streams s 0").0, None);
+        // Words that are values.
+        let line = "XREADGROUP GROUP block c BLOCK 0 STREAMS s >";
+        assert_eq!(ask(line), (Some(FOREVER), renewed("5 1250")));
+        assert_eq!(ask("xreadgroup group g block noack count 1 block 9 streams s >").0, Some(9));
+        assert_eq!(ask("xread count block block 9 streams s 0"), (Some(9), renewed("4 1250")));
+        assert_eq!(ask("XREAD STREAMS block 5"), (None, None));
+        assert_eq!(ask("xread block 5 streams block 7"), (Some(5), renewed("2 1250")));
+        assert_eq!(ask("xread block 5 block 6 streams s 0"), (Some(6), renewed("4 1250")));
+        assert_eq!(ask("xread nothing block 5 streams s 0"), (None, None));
+        let line = "LOCK.ACQUIRE l TTL 5 OWNER wait WAIT 5000";
+        assert_eq!(ask(line), (Some(5000), renewed("7 1250")));
+        assert_eq!(ask("lock.acquire l wait 8 shared reqid wait ttl 5"), (Some(8), renewed("3 1250")));
+        assert_eq!(ask("lock.acquire l ttl 5 owner wait"), (None, None));
+        let line = "fence l 1 xreadgroup group block c block 2 streams s >";
+        assert_eq!(ask(line), (Some(2), renewed("8 1250")));
         assert_eq!(ask("lock.acquire l ttl 5 wait 7"), (Some(7), renewed("5 1250")));
         assert_eq!(ask("lock.acquire l ttl 5 wait 0").0, None);
         assert_eq!(ask("lock.acquire l ttl 5"), (None, None));

@@ -4,6 +4,13 @@ use super::*;
 
 const CHANGE: Flags = Flags::WRITE.or(Flags::TORC).or(Flags::FAST);
 
+const WAIT: Wait = Wait::Word {
+    word: "WAIT",
+    from: 2,
+    forever: false,
+    others: &[("TTL", Span::Of(2)), ("SHARED", Span::Of(1)), ("REQID", Span::Of(2)), ("OWNER", Span::Of(2))],
+};
+
 family! {
     /// Commands about locks and fences.
     LockCommand, "lock", Acl::LOCK;
@@ -12,8 +19,7 @@ family! {
         .complexity("That of the inner command.").usage("name token command [argument ...]")
         .summary("Executes a command unless its keys have seen a higher fencing token.");
     LockAcquire = row("lock.acquire", -4).flags(CHANGE.or(Flags::DENYOOM).or(Flags::BLOCKING)).keys(one(1))
-        .route(Route::Key).wait(Wait::Word { word: "WAIT", from: 4, forever: false })
-        .since("torc 0.1.0").complexity("O(1), O(N) with N waiters when it waits")
+        .route(Route::Key).wait(WAIT).since("torc 0.1.0").complexity("O(1), O(N) with N waiters when it waits")
         .usage("name TTL milliseconds [WAIT milliseconds] [SHARED] [REQID id] [OWNER text]")
         .summary("Takes a lock and gives its fencing token and remaining time.");
     LockExtend = row("lock.extend", -4).flags(CHANGE).keys(one(1)).route(Route::Key).since("torc 0.1.0")

@@ -2,7 +2,7 @@
 
 use super::flags::{Acl, Flags};
 use super::keys::{self, KeySpec, loose_numkeys, numkeys, one, range};
-use super::spec::{CommandSpec, Merge, Route, Wait, row};
+use super::spec::{CommandSpec, Merge, Route, Span, Wait, row};
 
 /// Declares a family: its enum and its rows, in the same order.
 macro_rules! family {

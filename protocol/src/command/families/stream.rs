@@ -8,7 +8,17 @@ const BLOCKING_READ: Flags = Flags::READONLY.or(Flags::BLOCKING).or(Flags::MOVAB
 const BLOCKING_WRITE: Flags = Flags::WRITE.or(Flags::BLOCKING).or(Flags::MOVABLEKEYS);
 
 /// Without the option nothing waits.
-const BLOCK: Wait = Wait::Word { word: "BLOCK", from: 1, forever: true };
+const BLOCK: Wait = Wait::Word {
+    word: "BLOCK",
+    from: 1,
+    forever: true,
+    others: &[
+        ("COUNT", Span::Of(2)),
+        ("GROUP", Span::Of(3)),
+        ("NOACK", Span::Of(1)),
+        ("STREAMS", Span::Rest),
+    ],
+};
 
 family! {
     /// Commands about streams.
