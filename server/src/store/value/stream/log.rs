@@ -300,6 +300,10 @@ impl Log {
             len -= u64::from(goes);
             goes
         });
+        // All that the trim would have kept was deleted before.
+        if node.live() == 0 {
+            self.drop_node(first);
+        }
         self.len -= gone;
         gone
     }

@@ -140,7 +140,8 @@ impl World {
                 self.record(|out| put_delete(out, &[id]));
             }
             Op::Trim { keep, by_id, whole } => {
-                let from = self.model.keys().nth(usize::from(keep)).copied().unwrap_or_default();
+                let from = self.model.keys().nth(usize::from(keep)).copied();
+                let from = from.unwrap_or(self.stream.log.last_id());
                 let keep = if by_id { Keep::From(from) } else { Keep::Newest(u64::from(keep)) };
                 let gone = self.stream.log.trim(&Trim { keep, whole_nodes: whole, limit: 0 });
                 (0..gone).for_each(|_| {
@@ -289,6 +290,7 @@ proptest! {
             }
         }
         prop_assert_eq!(shown(&follower), shown(&world.stream));
+        prop_assert_eq!(follower.log.node_count(), world.stream.log.node_count());
         prop_assert_eq!(follower.heap_bytes(), follower.log.recount() + follower.groups.recount());
         if copied_at < ops.len() {
             prop_assert_eq!(shown(&late), shown(&world.stream));
@@ -327,4 +329,22 @@ proptest! {
             prop_assert_eq!(read.heap_bytes(), read.log.recount() + read.groups.recount());
         }
     }
+}
+
+#[test]
+fn a_node_whose_last_entry_was_deleted_goes_with_the_others() {
+    let env = Env { limits: Limits::default(), hasher: KeyHasher::new(DEFAULT_SEED) };
+    let mut stream = StreamValue::default();
+    for n in 1..4 {
+        stream.log.add(StreamId::new(n, 0), [&b"f"[..], b"v"].into_iter(), &env.limits).expect("added");
+    }
+    assert!(stream.log.delete(StreamId::new(3, 0)));
+    let mut follower = stream.clone();
+    let keep = Keep::From(StreamId::new(3, 0));
+    let gone = stream.log.trim(&Trim { keep, whole_nodes: false, limit: 0 });
+    let mut record = Vec::new();
+    put_trim(&mut record, gone);
+    follower.replay(&record, &env).expect("replayed");
+    assert_eq!((gone, stream.log.node_count(), follower.log.node_count()), (2, 0, 0));
+    assert_eq!(stream.heap_bytes(), stream.log.recount() + stream.groups.recount());
 }
