@@ -13,6 +13,9 @@ use crate::shard::Role;
 use crate::store::value::{End, Fill, ListValue};
 use crate::store::{Collection, Key, ValueRef};
 
+/// Most values that GET looks up in one request, for all elements together.
+const MAX_LOOKED_UP: usize = 1 << 26;
+
 /// An element with what it is sorted by.
 #[derive(Clone, Debug)]
 struct Item<'a> {
@@ -119,6 +122,9 @@ pub fn sort(cx: &mut Cx<'_, '_>, args: &Args<'_>, may_store: bool) -> CommandRes
     // Counts the use, and removes what has expired.
     cx.read(&key);
     let items = ordered(cx, &key, &mut request)?;
+    if items.len().saturating_mul(request.gets.len()) > MAX_LOOKED_UP {
+        return Err(format!("ERR SORT would get more than {MAX_LOOKED_UP} values").into());
+    }
     let per_element = request.gets.len().max(1);
     let Some(to) = request.store else {
         let mut out = Vec::new();
