@@ -34,7 +34,7 @@ pub use queues::Queues;
 pub use request::{Block, Null, Wanted, timeout_ms, timeout_seconds};
 pub use waiter::{Answer, Asked, Claim, Depends, Place, Turn, Waiter};
 
-/// Bytes that the arguments of all waiting requests may take; beyond it no more wait.
+/// Bytes that all waiting requests may take, with their places in the queues; beyond it no more wait.
 pub const MAX_WAITING_BYTES: usize = 256 << 20;
 
 /// What a node knows of all that wait.
@@ -62,7 +62,7 @@ impl Blocked {
     }
 
     /// Makes room for a request of so many bytes; false when there is none.
-    fn reserve(&self, bytes: usize) -> bool {
+    pub(crate) fn reserve(&self, bytes: usize) -> bool {
         let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
         if before + bytes > MAX_WAITING_BYTES {
             self.bytes.fetch_sub(bytes, Ordering::Relaxed);
@@ -98,8 +98,8 @@ impl Blocked {
         }
     }
 
-    /// Slots may have got another owner: every waiter looks whether it is still at the right place.
+    /// Slots may have got another owner: every waiter looks whether it is still at the right place, and only that.
     pub fn nudge_all(&self) {
-        self.all().iter().for_each(|waiter| waiter.nudge());
+        self.all().iter().for_each(|waiter| waiter.nudge_place());
     }
 }

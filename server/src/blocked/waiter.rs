@@ -16,6 +16,11 @@ use crate::clients::Client;
 use crate::exec::{ReplyKind, Slots};
 use crate::store::{Store, stripe_of};
 
+/// Counted for each key beside its bytes: its places in the queues, and the queue that may be its own.
+const KEY_BYTES: usize = 256;
+/// Counted for each argument beside its bytes.
+const ARGUMENT_BYTES: usize = 16;
+
 /// What a request asks for beside its command, kept for when it runs again: from its context or its session.
 #[derive(Clone, Debug)]
 pub struct Asked {
@@ -108,6 +113,8 @@ pub struct Waiter {
     over: AtomicBool,
     tell: Mutex<Option<oneshot::Sender<Turn>>>,
     nudged: Notify,
+    /// Something may be there for it, since it was last looked at.
+    look: AtomicBool,
 }
 
 /// The right to answer a waiter; nobody else can meanwhile. Dropped without an answer the waiter waits on.
@@ -145,8 +152,10 @@ impl Waiter {
     ) -> Option<Place> {
         keys.sort_unstable();
         keys.dedup();
-        let bytes =
-            size_of::<Waiter>() + args.view().total_bytes() + keys.iter().map(|k| k.len()).sum::<usize>();
+        let bytes = size_of::<Waiter>()
+            + args.view().total_bytes()
+            + args.view().len() * ARGUMENT_BYTES
+            + keys.iter().map(|key| key.len() + KEY_BYTES).sum::<usize>();
         if !desk.reserve(bytes) {
             return None;
         }
@@ -165,6 +174,7 @@ impl Waiter {
             over: AtomicBool::new(false),
             tell: Mutex::new(Some(tell)),
             nudged: Notify::new(),
+            look: AtomicBool::new(false),
         });
         desk.enrol(&waiter);
         Some(Place { waiter, told, silent: false })
@@ -181,9 +191,26 @@ impl Waiter {
         self.over.load(Ordering::Acquire)
     }
 
-    /// Its own worker is to try.
+    /// Something may be there for it: its own worker is to try.
     pub fn nudge(&self) {
+        self.look.store(true, Ordering::Release);
         self.nudged.notify_one();
+    }
+
+    /// Its own worker is to see whether the node is still the right place for it, and to try if an earlier nudge asked
+    /// for that.
+    pub fn nudge_place(&self) {
+        self.nudged.notify_one();
+    }
+
+    /// Whether a nudge asked to try, and nobody did since.
+    pub fn wants_look(&self) -> bool {
+        self.look.load(Ordering::Acquire)
+    }
+
+    /// It is tried now: a nudge that comes later asks for another try.
+    pub fn looked(&self) {
+        self.look.store(false, Ordering::Release);
     }
 
     /// Resolves after a nudge.
@@ -191,7 +218,8 @@ impl Waiter {
         self.nudged.notified().await;
     }
 
-    pub(super) fn bytes(&self) -> usize {
+    /// What it counts in the bound of all that wait.
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 

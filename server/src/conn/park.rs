@@ -164,7 +164,7 @@ impl Waits {
                 }
                 () = &mut again, if try_again => {
                     try_again = false;
-                    waiter.nudge();
+                    waiter.nudge_place();
                 }
                 () = &mut over => {
                     // The first sending of it may have been served: then its reply is there.

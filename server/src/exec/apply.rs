@@ -82,17 +82,23 @@ impl<'n> Batch<'n, '_> {
         if access.any_ready() {
             self.serve_ready(&mut access);
         }
+        let mut refused = None;
         if result.is_ok()
             && let Flow::Park(Park::Keys(block)) = flow
         {
-            flow = self
-                .enqueue(session, command, &request, *block, &mut access)
-                .map_err(|error| (error, false))?;
+            flow = self.enqueue(session, command, &request, *block, &mut access).unwrap_or_else(|error| {
+                refused = Some(error);
+                Flow::Continue
+            });
         }
         drop(access);
         self.tell();
         if !wake.is_empty() {
             self.node.locks.wake(&wake, offset);
+        }
+        if let Some(error) = refused {
+            // The handler may have changed something before it had to wait.
+            return Err((error, offset != 0 || dirty > 0));
         }
         match result {
             Ok(()) => Ok(self.done(&request, (kind, ack), flow, (offset, dirty), out, reply_at)),

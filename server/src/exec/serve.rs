@@ -78,6 +78,7 @@ impl Asked {
             no_touch: self.no_touch,
             readonly: self.readonly,
             trusted: self.proxied,
+            again: true,
             ..Session::new(self.session, true)
         }
     }
@@ -255,9 +256,13 @@ impl<'n> Batch<'n, '_> {
             }
             return Retry::Done;
         }
+        if !waiter.wants_look() {
+            return Retry::Done;
+        }
         let Ok(mut access) = self.node.store.access(waiter.slots.iter().copied()) else {
             return Retry::Later;
         };
+        waiter.looked();
         if request.repeated {
             // The reply to an earlier sending may have been made meanwhile.
             let again = self.repeated(

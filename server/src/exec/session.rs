@@ -103,6 +103,8 @@ pub struct Session {
     pub pushed: bool,
     /// Offset of the connection's last write, for WAIT.
     pub last_write: u64,
+    /// It stands for that of a request which waits, and is run again.
+    pub again: bool,
 }
 
 impl Session {
@@ -127,6 +129,7 @@ impl Session {
             subscriptions: None,
             pushed: false,
             last_write: 0,
+            again: false,
         }
     }
 

@@ -134,3 +134,24 @@ fn a_node_that_leads_no_more_sends_them_away() {
     assert_eq!(told(&mut waits), "away");
     t.expect(&[("RPUSH a 1", ":1\r\n"), ("LLEN a", ":1\r\n")]);
 }
+
+#[test]
+fn another_map_makes_waiters_look_at_their_place_only() {
+    let mut t = Harness::new();
+    let waits = blocked(&mut t, "BLPOP a 0");
+    t.node.blocked.nudge_all();
+    assert!(!waits.waiter.wants_look());
+    waits.waiter.nudge();
+    t.node.blocked.nudge_all();
+    assert!(waits.waiter.wants_look());
+    waits.waiter.looked();
+    assert!(!waits.waiter.wants_look());
+}
+
+#[test]
+fn keys_and_arguments_count_where_waiting_is_bounded() {
+    let mut t = Harness::new();
+    let keys: Vec<_> = (0..1000).map(|n| n.to_string()).collect();
+    let waits = blocked(&mut t, &format!("BLPOP {} 0", keys.join(" ")));
+    assert!(waits.waiter.bytes() > 1000 * (256 + 16) + size_of::<crate::blocked::Waiter>());
+}

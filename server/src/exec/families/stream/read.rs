@@ -124,6 +124,13 @@ impl<'a> Request<'a> {
         self.args.get(self.first + self.streams + n).unwrap_or_default()
     }
 
+    /// Whether a stream holds what its group was not given yet.
+    fn has_new(&self, stream: Option<&StreamValue>) -> bool {
+        let (Some((name, _)), Some(stream)) = (self.names, stream) else { return false };
+        let group = stream.groups.get(name);
+        group.is_some_and(|group| stream.log.last_entry().is_some_and(|last| last > group.last_id))
+    }
+
     /// Where reading begins in stream number `n`, which is `stream` now.
     fn from(&self, n: usize, stream: Option<&StreamValue>) -> Result<From, CommandError> {
         if let Some((name, _)) = self.names
@@ -172,14 +179,24 @@ pub fn xreadgroup(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
 fn run(cx: &mut Cx<'_, '_>, args: &Args<'_>, group: bool) -> CommandResult {
     let request = Request::read(args, group)?;
     let mut from = smallvec::SmallVec::<[From; 4]>::new();
+    // When it waited already its consumer is there and was seen: a look that finds nothing changes nothing.
+    let again = cx.session.again;
+    let mut passed = smallvec::SmallVec::<[bool; 4]>::new();
     for n in 0..request.streams {
         let key = cx.key(request.key(n));
-        from.push(request.from(n, cx.read_as::<StreamValue>(&key)?)?);
+        let stream = cx.read_as::<StreamValue>(&key)?;
+        let this = request.from(n, stream)?;
+        let is_new = || request.has_new(stream);
+        passed.push(again && group && this == From::Group && !is_new());
+        from.push(this);
     }
     // How many streams have something is known at the end.
     let answer = Counted::streams(&mut cx.reply(), request.streams);
     let mut served = 0;
-    for (n, &from) in from.iter().enumerate() {
+    for (n, (&from, &passed)) in from.iter().zip(&passed).enumerate() {
+        if passed {
+            continue;
+        }
         let key = cx.key(request.key(n));
         served += usize::from(match request.names {
             None => read_one(cx, &request, &key, from)?,

@@ -130,3 +130,43 @@ fn active_times_are_shown_beside_seen_times() {
     t.advance(2);
     assert_eq!(t.run("XINFO CONSUMERS s g"), shown("2", "7", "1"));
 }
+
+#[test]
+fn a_look_that_finds_nothing_leaves_no_record() {
+    let mut t = Harness::primary();
+    t.session.ack = Some(torc_protocol::context::Ack::Primary);
+    t.expect(&[("XGROUP CREATE s g $ MKSTREAM", "+OK\r\n")]);
+    let mut first = blocked(&mut t, "XREADGROUP GROUP g one BLOCK 0 STREAMS s >");
+    let mut others: Vec<_> =
+        (0..5).map(|_| blocked(&mut t, "XREADGROUP GROUP g two BLOCK 0 STREAMS s >")).collect();
+    t.records();
+    t.advance(5);
+    t.expect(&[("XADD s 2-1 a 2", "$3\r\n2-1\r\n")]);
+    assert_eq!(told(&mut first), ONE);
+    let (mut records, mut count) = (&t.records()[..], 0);
+    while let Some((_, len)) = crate::effect::record(records).expect("sound") {
+        (records, count) = (&records[len..], count + 1);
+    }
+    assert_eq!(count, 2, "that of XADD, and of the one who was served");
+    // They wait on.
+    t.expect(&[("XADD s 2-2 a 3", "$3\r\n2-2\r\n")]);
+    assert_ne!(told(&mut others[0]), "");
+    assert_eq!(told(&mut others[1]), "");
+}
+
+#[test]
+fn what_was_done_before_there_was_no_room_to_wait_stays() {
+    let mut t = Harness::primary();
+    t.session.ack = Some(torc_protocol::context::Ack::Primary);
+    t.expect(&[("XGROUP CREATE s g $ MKSTREAM", "+OK\r\n")]);
+    t.records();
+    assert!(t.node.blocked.reserve(crate::blocked::MAX_WAITING_BYTES));
+    let (reply, done) = t.execute("XREADGROUP GROUP g c BLOCK 0 STREAMS s >".split(' '));
+    assert_eq!(reply, b"-ERR too many requests wait in blocking commands\r\n");
+    // Its consumer is there, so it counts as executed.
+    assert_eq!(done.kind, crate::exec::ReplyKind::Read);
+    assert!(!t.records().is_empty());
+    let (reply, done) = t.execute("GET".split(' '));
+    assert!(reply.starts_with(b"-ERR"));
+    assert_eq!(done.kind, crate::exec::ReplyKind::Local);
+}
