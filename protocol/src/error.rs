@@ -139,6 +139,9 @@ pub const NOT_IN_TRANSACTION: &str = "ERR Command not allowed inside a transacti
 /// A bound of Torc: Redis has none.
 pub const TOO_MANY_SUBSCRIPTIONS: &str = "ERR a connection may not listen to so many channels";
 
+/// Likewise, for all connections of a node.
+pub const TOO_MANY_SUBSCRIPTIONS_HERE: &str = "ERR this node has as many subscriptions as it may have";
+
 pub const NOSCRIPT: &str = "NOSCRIPT No matching script. Please use EVAL.";
 pub const NO_FUNCTIONS: &str = "ERR functions are not served; use EVAL or SCRIPT LOAD";
 pub const NOTBUSY: &str = "NOTBUSY No scripts in execution right now.";

@@ -20,6 +20,8 @@ use torc_protocol::command::Command;
 use torc_protocol::resp::Version;
 use torc_runtime::listen::acceptor::ConnectionLimit;
 
+use crate::pubsub::Kind;
+
 /// Connections that may be open at a time unless CONFIG SET maxclients says otherwise.
 pub const DEFAULT_MAX_CLIENTS: usize = 10_000;
 
@@ -168,6 +170,11 @@ impl Client {
     /// It is served by this worker from now on.
     pub fn set_worker(&self, worker: usize) {
         self.worker.store(worker, Ordering::Release);
+    }
+
+    /// Shows how many subscriptions of a kind it has.
+    pub(crate) fn show_subscriptions(&self, kind: Kind, count: usize) {
+        self.subscriptions[kind as usize].store(u32::try_from(count).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 
     /// Names as they are now.

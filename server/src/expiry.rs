@@ -39,8 +39,7 @@ pub async fn run(node: Arc<Node>, worker: usize) {
     loop {
         // The worker is alive although nobody asks it anything.
         node.stamp_progress(worker, clock::boottime_ns());
-        let more = node.active_expiry.load(Ordering::Relaxed)
-            && round(&node, worker, &mut next, clock::unix_ms(), clock::boottime_ns);
+        let more = round(&node, worker, &mut next, clock::unix_ms(), clock::boottime_ns);
         tokio::time::sleep(if more { BUSY_PAUSE } else { IDLE_PAUSE }).await;
     }
 }
@@ -58,26 +57,32 @@ fn round(node: &Node, worker: usize, next: &mut usize, now_ms: u64, clock_ns: fn
     if !may {
         return false;
     }
+    let in_time = || clock_ns().saturating_sub(began_ns) < ROUND_NS;
     let step = node.stats.len().max(1);
     let mut effects = EffectWriter::new(role == Role::Primary);
     let mut records = Vec::new();
     let mut out_of_time = false;
-    for _ in 0..STRIPES.div_ceil(step) {
+    let stripes = if node.active_expiry.load(Ordering::Relaxed) { STRIPES.div_ceil(step) } else { 0 };
+    for _ in 0..stripes {
         if *next >= STRIPES {
             *next = worker;
         }
-        out_of_time = !sweep(node, worker, *next as u16, now_ms, &mut effects, &mut records, || {
-            clock_ns().saturating_sub(began_ns) < ROUND_NS
-        });
+        out_of_time = !sweep(node, worker, *next as u16, now_ms, &mut effects, &mut records, in_time);
         if out_of_time {
             break;
         }
         *next += step;
     }
     // The limit may have been lowered, and nobody may write: it is respected all the same.
-    if worker == 0 && node.is_full() {
-        let mut rng = began_ns;
-        let _ = node.make_room(&mut effects, &mut records, &node.stats[worker], now_ms, &mut rng);
+    let mut rng = began_ns;
+    while worker == 0
+        && node.is_full()
+        && node.make_room(&mut effects, &mut records, &node.stats[worker], now_ms, &mut rng).is_ok()
+    {
+        if !in_time() {
+            out_of_time |= node.is_full();
+            break;
+        }
     }
     node.shard.hand_over(worker, &mut records);
     out_of_time
@@ -216,6 +221,35 @@ mod tests {
         assert_eq!(t.run("HLEN h"), ":1\r\n");
         assert_eq!(t.node.total(|s| s.expired.get()), 0);
         assert!(!t.records().is_empty());
+    }
+
+    #[test]
+    fn a_lowered_limit_is_respected_though_nobody_writes() {
+        let mut t = Harness::new();
+        for i in 0..2000 {
+            t.run(&format!("SET k{i} {}", "v".repeat(200)));
+        }
+        t.node.active_expiry.store(false, Ordering::Relaxed);
+        let limit = t.node.store.used_bytes() * 3 / 4;
+        t.expect(&[
+            ("CONFIG SET maxmemory-policy allkeys-random", "+OK\r\n"),
+            (&format!("CONFIG SET maxmemory {limit}"), "+OK\r\n"),
+        ]);
+        let mut next = 0;
+        // A clock that runs out at its second look: a part goes, and the rest is not forgotten.
+        fn hasty() -> u64 {
+            thread_local!(static LOOKS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) });
+            LOOKS.with(|looks| {
+                looks.set(looks.get() + 1);
+                looks.get() * ROUND_NS
+            })
+        }
+        assert!(round(&t.node, 0, &mut next, START_MS, hasty));
+        assert!(t.node.is_full() && t.node.store.len(0) < 2000);
+        assert!(!round(&t.node, 0, &mut next, START_MS, || 0));
+        assert!(!t.node.is_full() && t.node.store.len(0) > 1000);
+        t.expect(&[("CONFIG SET maxmemory-policy noeviction maxmemory 1000", "+OK\r\n")]);
+        assert!(!round(&t.node, 0, &mut next, START_MS, || 0), "nothing may go");
     }
 
     #[test]

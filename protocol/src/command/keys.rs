@@ -40,11 +40,11 @@ pub enum KeySpec {
     Range { first: usize, last: i32, step: usize },
     /// Argument `at` says how many keys there are; they start at `first`.
     NumKeys { at: usize, first: usize },
+    /// As `NumKeys`; a number that is none, or too large, means that there are no keys: the handler says what is wrong.
+    LooseNumKeys { at: usize, first: usize },
     /// XREAD and XREADGROUP: the first half of what follows the word STREAMS. Not to be found where the options before
     /// it are wrong, or where there is no ID for each key: the command says so itself.
     Streams,
-    /// The same; a number that is none, or too large, means that there are no keys: the handler says what is wrong.
-    LooseNumKeys { at: usize, first: usize },
     /// `first` is a key (0: none); `find` gives all of them, in the order of the arguments, and none where the command
     /// will refuse its arguments in its own words.
     Found { first: usize, find: fn(&Args<'_>) -> KeyIndexes },
@@ -243,7 +243,6 @@ fn stored_after(args: &Args<'_>, mut at: usize, word: impl Fn(&[u8]) -> Result<u
     keys
 }
 
-/// `BITOP operation
 /// `BITOP operation destination source [source …]`, `LCS a b …` and the like need no own way: this one is for
 /// `FENCE key-lock token command …`.
 pub(super) fn fenced(args: &Args<'_>) -> Result<KeyIndexes, KeyError> {

@@ -97,11 +97,11 @@ fn hexadecimal(text: &[u8]) -> Option<Read> {
         seen += 1;
         if mantissa >> 60 == 0 {
             mantissa = mantissa << 4 | u64::from(digit);
-            power -= if point { 4 } else { 0 };
+            power = power.saturating_sub(if point { 4 } else { 0 });
         } else {
             // Too fine for a double; only whether it is nothing can matter, for rounding.
             mantissa |= u64::from(digit != 0);
-            power += if point { 0 } else { 4 };
+            power = power.saturating_add(if point { 0 } else { 4 });
         }
     }
     if seen == 0 {
@@ -117,6 +117,23 @@ fn hexadecimal(text: &[u8]) -> Option<Read> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn exponents_at_the_ends_of_their_range() {
+        let huge =
+            [format!("0x11111111111111111p{}", i64::MAX), format!("0x1p{}", i64::MAX), "0x1p4096".to_owned()];
+        let tiny = [
+            format!("0x0.1p{}", i64::MIN),
+            format!("0x1.11111111111111111p{}", i64::MIN),
+            "0x1p-4096".to_owned(),
+        ];
+        for text in huge.iter().chain(&tiny) {
+            assert_eq!(parse_double(text.as_bytes()), None, "{text}");
+        }
+        assert!(huge.iter().all(|text| parse_bound(text.as_bytes()) == Some(f64::INFINITY)));
+        assert!(tiny.iter().all(|text| parse_bound(text.as_bytes()) == Some(0.0)));
+        assert_eq!(parse_double(format!("0x0p{}", i64::MAX).as_bytes()), Some(0.0));
+    }
 
     #[test]
     fn as_strtod_reads_them() {

@@ -33,12 +33,15 @@ pub async fn follow_maps(agent: Arc<Agent>, shutdown: Shutdown) {
         }
         let map = maps.borrow_and_update().clone();
         let view = View { map: map.clone(), me: agent.me, shard: shard_of(&map, agent.me) };
-        let worker = agent.clone();
+        let (worker, shard) = (agent.clone(), view.shard);
         let taken = tokio::task::spawn_blocking(move || {
             worker.node.shard.set_view(view);
             let change = worker.repl.on_map(&worker.node, &map, boottime_ns());
             // Slots may have gone elsewhere: who waits for a key of theirs asks there.
             worker.node.blocked.nudge_all();
+            // And who listens to a shard channel of theirs is told.
+            let slots = &map.slots;
+            worker.node.pubsub.end_shard_subscriptions(|slot| shard.is_some() && slots.owner(slot) == shard);
             change
         });
         match taken.await {

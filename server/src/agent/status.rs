@@ -5,7 +5,6 @@ use torc_runtime::clock::boottime_ns;
 use super::Agent;
 use super::admin::{Local, Status};
 use crate::shard::Role;
-use crate::store::DATABASES;
 
 impl Agent {
     /// Everything this node knows.
@@ -41,7 +40,7 @@ impl Agent {
             last: summary.last,
             mark: summary.mark.0,
             lease_ms: node.shard.lease_until_ns().saturating_sub(boottime_ns()) / 1_000_000,
-            keys: (0..DATABASES as u8).map(|db| node.store.len(db) as u64).sum(),
+            keys: node.store.count_keys() as u64,
             used_bytes: node.store.used_bytes() as u64,
             whole: summary.whole,
             dropped_records: summary.dropped_records,

@@ -173,7 +173,7 @@ impl Node {
         pools.begin(policy, &self.eviction.ghosts);
         pools.evictions += 1;
         if policy == EvictionPolicy::AllKeysS3Fifo && pools.evictions % FIT_EVERY == 1 {
-            let keys = (0..DATABASES as u8).map(|db| self.store.len(db)).sum();
+            let keys = self.store.count_keys();
             self.eviction.ghosts.reserve(keys, (settings.maxmemory / GHOST_PART) as usize);
         }
         for _ in 0..MAX_TAKEN {

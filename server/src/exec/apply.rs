@@ -132,6 +132,7 @@ impl<'n> Batch<'n, '_> {
             rng: &mut self.exec.rng,
             dirty: 0,
             proxied: request.proxied,
+            ack: request.ack,
             depth: Depth::Command,
             flow: Flow::Continue,
             wake: Outcome::default(),

@@ -5,6 +5,7 @@
 
 use smallvec::SmallVec;
 use torc_cluster::lock::Outcome;
+use torc_protocol::context::Ack;
 use torc_protocol::resp::{ReplyWriter, Version};
 use torc_runtime::random::split_mix;
 
@@ -18,6 +19,7 @@ use crate::node::Node;
 use crate::notify::Class;
 use crate::script::Engine;
 use crate::settings::EvictionClock;
+use crate::shard::Role;
 use crate::stats::WorkerStats;
 use crate::store::value::{HashChange, HashValue};
 use crate::store::{
@@ -63,6 +65,8 @@ pub struct Cx<'n, 'a> {
     pub now: Now,
     /// The request came from a proxy, with a context prefix.
     pub proxied: bool,
+    /// The acknowledgement that the request asks for by itself.
+    pub ack: Option<Ack>,
     /// Whether the command runs by itself, in a transaction or in a script.
     pub depth: Depth,
     /// What the connection does next.
@@ -108,6 +112,20 @@ impl Cx<'_, '_> {
         match self.known {
             Some(known) if std::ptr::eq(known.bytes, bytes) => Key { bytes, ..known },
             _ => self.node.store.key(bytes),
+        }
+    }
+
+    /// Whether a change would be accepted now, of a request that was admitted as a read: replication keeps up, and there
+    /// are the replicas that its acknowledgement would have to wait for.
+    pub fn may_change(&self) -> bool {
+        let shard = &self.node.shard;
+        match shard.role() {
+            Role::Plain => true,
+            Role::Primary => {
+                let in_sync = self.ack.unwrap_or_else(|| self.node.default_ack()) == Ack::InSync;
+                !shard.is_behind() && (!in_sync || shard.in_sync_enough())
+            }
+            Role::Replica | Role::Joining => false,
         }
     }
 

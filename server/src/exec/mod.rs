@@ -382,7 +382,7 @@ impl<'n, 'e> Batch<'n, 'e> {
         }
         if place::grows(command, spec, &request.args) {
             self.make_room()?;
-        } else if place::may_touch_any_key(command) {
+        } else if place::may_grow(command, &request.args) {
             self.exec.scripts.out_of_memory = self.make_room().is_err();
         }
         if session.transaction.is_some() {

@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 use torc_protocol::command::{
-    Command, CommandSpec, Flags, InternalCommand, LockCommand, ScriptingCommand, resolve,
+    Command, CommandSpec, Flags, InternalCommand, LeaseCommand, LockCommand, ScriptingCommand, resolve,
 };
 use torc_protocol::error as text;
 use torc_protocol::resp::Args;
@@ -35,13 +35,25 @@ pub fn may_touch_any_key(command: Command) -> bool {
     )
 }
 
-/// Whether a request may need more memory: FENCE does when the command in it does.
-pub fn grows(command: Command, spec: &CommandSpec, args: &Args<'_>) -> bool {
-    let inner = match command {
+/// The command inside FENCE.
+fn fenced(command: Command, args: &Args<'_>) -> Option<Command> {
+    match command {
         Command::Lock(LockCommand::Fence) => resolve(&args.tail(FENCED_AT)).ok(),
         _ => None,
-    };
+    }
+}
+
+/// Whether a request may need more memory: FENCE does when the command in it does.
+pub fn grows(command: Command, spec: &CommandSpec, args: &Args<'_>) -> bool {
+    let inner = fenced(command, args);
     spec.flags.contains(Flags::DENYOOM) || inner.is_some_and(|c| c.spec().flags.contains(Flags::DENYOOM))
+}
+
+/// Whether a request needs memory only in some cases, and refuses those by itself: scripts, and GETLEASE of a key that
+/// is missing.
+pub fn may_grow(command: Command, args: &Args<'_>) -> bool {
+    let is_lease = |command| matches!(command, Command::Lease(LeaseCommand::Getlease));
+    may_touch_any_key(command) || is_lease(command) || fenced(command, args).is_some_and(is_lease)
 }
 
 /// Whether a command changes what is replicated although it names no key.

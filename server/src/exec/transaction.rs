@@ -116,6 +116,7 @@ impl<'n> Batch<'n, '_> {
     ) -> Result<(Access<'n>, Option<Ack>), Abort> {
         let mut all = place::Slots::new();
         let (mut whole, mut writes, mut grows, mut scripts) = (false, None, false, false);
+        let mut may_grow = false;
         for queued in &transaction.queue {
             let spec = queued.command.spec();
             let args = queued.args.view();
@@ -140,11 +141,12 @@ impl<'n> Batch<'n, '_> {
                 || (self.role == Role::Plain && sorts_by_keys(queued.command, &args));
             grows |= place::grows(queued.command, spec, &args);
             scripts |= place::may_touch_any_key(queued.command);
+            may_grow |= place::may_grow(queued.command, &args);
         }
         if self.role != Role::Plain && !request.proxied && all.iter().any(|s| *s != all[0]) {
             return Err(Abort::Elsewhere(text::CROSSSLOT.into()));
         }
-        if grows || scripts {
+        if grows || may_grow {
             let room = self.make_room();
             self.exec.scripts.out_of_memory = room.is_err();
             if grows {

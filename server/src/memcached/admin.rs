@@ -32,7 +32,7 @@ pub(super) fn lru_crawler(cx: &mut Cx<'_, '_>, request: &Request<'_>, out: &mut 
         [b"metadump" | b"mgdump", classes] if are_classes(classes) => {
             if let Some(mut dump) = Dump::of(request, cx.db) {
                 let start = out.len();
-                while !dump.step(cx.node, cx.now_ms, out) {
+                while !dump.step(cx.node, cx.now_ms, out)? {
                     if out.len() - start > MAX_BULK_DUMP_BYTES {
                         out.truncate(start);
                         write_line(out, "SERVER_ERROR the dump is too long here: ask the nodes themselves");

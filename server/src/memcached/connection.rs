@@ -15,6 +15,7 @@ use torc_protocol::memcached::{
 use torc_protocol::slot::Slot;
 
 use super::dump::Dump;
+use super::write_error;
 use crate::exec::{Batch, Done, Flow, Session};
 use crate::settings::Settings;
 
@@ -89,8 +90,10 @@ impl Connection {
             Item::Request(request) if session.authenticated => {
                 if let Some(dump) = Dump::of(&request, session.db) {
                     let dump = self.dump.get_or_insert(dump);
-                    if !dump.step(batch.node(), batch.now().unix_ms, out) {
-                        return Step::Done { consumed: 0, done: Done::local() };
+                    match dump.step(batch.node(), batch.now().unix_ms, out) {
+                        Ok(false) => return Step::Done { consumed: 0, done: Done::local() },
+                        Ok(true) => {}
+                        Err(busy) => write_error(&busy.into(), out),
                     }
                     self.dump = None;
                     Done::local()

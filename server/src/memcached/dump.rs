@@ -8,7 +8,7 @@ use torc_protocol::memcached::{Request, Verb, encode_base64, text, write_line};
 use super::admin::are_classes;
 use super::meta::item_bytes;
 use crate::node::Node;
-use crate::store::{Entry, STRIPES};
+use crate::store::{Busy, Entry, SLOTS_PER_STRIPE, STRIPES};
 
 /// A dump that is one reply may not be longer.
 pub const MAX_BULK_DUMP_BYTES: usize = 16 << 20;
@@ -38,12 +38,14 @@ impl Dump {
         (are_classes(classes) && words.next().is_none()).then_some(Dump { next: 0, db, as_requests })
     }
 
-    /// Appends the items of one more stripe; true behind the last one, whose end is written too.
-    pub fn step(&mut self, node: &Node, now_ms: u64, out: &mut Vec<u8>) -> bool {
+    /// Appends the items of one more stripe; true behind the last one, whose end is written too. Fails when somebody
+    /// (a script) holds the stripe for longer than a command waits.
+    pub fn step(&mut self, node: &Node, now_ms: u64, out: &mut Vec<u8>) -> Result<bool, Busy> {
         if usize::from(self.next) < STRIPES {
             let clock = node.eviction_clock(now_ms);
-            let stripe = node.store.stripe(self.next);
-            for entry in stripe.iter(self.db) {
+            let slot = self.next * SLOTS_PER_STRIPE as u16;
+            let mut access = node.store.access_one(slot)?;
+            for entry in access.stripe(slot).iter(self.db) {
                 if entry.expire_ms().is_some_and(|at| at <= now_ms) {
                     continue;
                 }
@@ -55,10 +57,10 @@ impl Dump {
                 }
             }
             self.next += 1;
-            return false;
+            return Ok(false);
         }
         write_line(out, if self.as_requests { "EN" } else { text::END });
-        true
+        Ok(true)
     }
 }
 

@@ -83,6 +83,13 @@ fn until(exptime: i64, now_ms: u64) -> (Option<u64>, bool) {
     }
 }
 
+/// Removes the item whose time is over already, and tells so.
+fn end_if(cx: &mut Cx<'_, '_>, key: &Key<'_>, is_over: bool) {
+    if is_over && cx.delete(key) {
+        cx.notify(Class::GENERIC, "del", key.bytes);
+    }
+}
+
 /// Opaque and key, the flags that replies without an item repeat.
 fn echo(out: &mut Vec<u8>, request: &Request<'_>) {
     for flag in request.meta.words() {
@@ -214,9 +221,10 @@ fn changing(cx: &mut Cx<'_, '_>, request: &Request<'_>, out: &mut Vec<u8>, key: 
             _ => {}
         }
     }
-    // A token is the primary's to give: a replica says that somebody else has it.
+    // A token is the primary's to give: a replica says that somebody else has it, and so does a primary that would
+    // refuse the new value (this request may have come as a read).
     if before.marks.is_stale() && !change.sent {
-        change.won |= cx.node.may_expire();
+        change.won |= cx.may_change();
         change.sent = !change.won;
     }
     let marks = if change.won { before.marks.with_sent(true).with_lease_ms(None) } else { before.marks };
@@ -226,6 +234,9 @@ fn changing(cx: &mut Cx<'_, '_>, request: &Request<'_>, out: &mut Vec<u8>, key: 
             entry.set_expire_ms(until);
             entry.set_marks(marks);
         });
+        if meta.has(b'T') && !is_over {
+            cx.notify(Class::GENERIC, "expire", key.bytes);
+        }
     }
     if change.won {
         cx.stats.leases_granted.add(1);
@@ -239,9 +250,7 @@ fn changing(cx: &mut Cx<'_, '_>, request: &Request<'_>, out: &mut Vec<u8>, key: 
         let value = entry.as_string().unwrap_or_default();
         hit(out, request, &before, value, &change, now_ms);
     }
-    if is_over {
-        cx.delete(key);
-    }
+    end_if(cx, key, is_over);
     let stats = &cx.stats.memcached;
     if meta.has(b'T') {
         stats.touch_hits.add(1)
@@ -372,10 +381,8 @@ fn replace(cx: &mut Cx<'_, '_>, request: &Request<'_>, key: &Key<'_>) -> Option<
     cx.stats.memcached.total_items.add(1);
     cx.put_marked(key, request.data, expire_ms.filter(|_| !is_over), request.flags, marks);
     let cas = cx.peek(key).map_or(0, Entry::cas);
-    if is_over {
-        cx.delete(key);
-    }
     cx.notify(Class::STRING, "set", request.key());
+    end_if(cx, key, is_over);
     Some(Stored { code: "HD", cas, value_bytes: request.data.len() })
 }
 
@@ -390,9 +397,8 @@ fn extend(cx: &mut Cx<'_, '_>, request: &Request<'_>, key: &Key<'_>) -> Result<O
         let marks = Marks::default().with_cas(meta.client_cas()).with_binary_key(meta.has(b'b'));
         cx.put_marked(key, request.data, expire_ms.filter(|_| !is_over), request.flags, marks);
         let cas = cx.peek(key).map_or(0, Entry::cas);
-        if is_over {
-            cx.delete(key);
-        }
+        cx.notify(Class::STRING, "set", request.key());
+        end_if(cx, key, is_over);
         return Ok(Some(Stored { code: "HD", cas, value_bytes: request.data.len() }));
     };
     if meta.has(b'C') && request.cas != 0 && request.cas != seen.cas {
@@ -443,6 +449,7 @@ fn delete_code(cx: &mut Cx<'_, '_>, request: &Request<'_>) -> Result<&'static st
         let marks = Marks::default().with_binary_key(marks.is_binary_key());
         let kept = Some(meta.client_cas().unwrap_or(cas));
         cx.put_marked(&key, b"", expire_ms.filter(|_| !is_over), request.flags, marks.with_cas(kept));
+        cx.notify(Class::STRING, "set", request.key());
     }
     if meta.has(b'I') {
         let cas = meta.client_cas();
@@ -454,13 +461,14 @@ fn delete_code(cx: &mut Cx<'_, '_>, request: &Request<'_>) -> Result<&'static st
             let marks = entry.marks().with_stale(true).with_sent(false).with_lease_ms(None);
             entry.set_marks(marks.with_cas(cas));
         });
+        if meta.has(b'T') && !is_over {
+            cx.notify(Class::GENERIC, "expire", request.key());
+        }
         is_over &= meta.has(b'T') || meta.has(b'x');
     } else {
         cx.stats.memcached.delete_hits.add(1);
     }
-    if is_over {
-        cx.delete(&key);
-    }
+    end_if(cx, &key, is_over);
     Ok("HD")
 }
 
@@ -518,10 +526,8 @@ pub(super) fn arithmetic(cx: &mut Cx<'_, '_>, request: &Request<'_>, out: &mut V
     if meta.is_quiet() {
         out.truncate(start);
     }
-    if is_over {
-        cx.delete(&key);
-    }
     cx.notify(Class::STRING, if up { "incrby" } else { "decrby" }, request.key());
+    end_if(cx, &key, is_over);
     Ok(())
 }
 

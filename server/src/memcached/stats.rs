@@ -14,7 +14,7 @@ use crate::exec::{CommandResult, Cx};
 use crate::node::Node;
 use crate::settings::EvictionPolicy;
 use crate::stats::Counter;
-use crate::store::{DATABASES, STRIPES};
+use crate::store::{SLOTS_PER_STRIPE, STRIPES};
 
 macro_rules! counters {
     ($($name:ident)*) => {
@@ -89,8 +89,7 @@ pub fn run(cx: &mut Cx<'_, '_>, request: &Request<'_>, out: &mut Vec<u8>) -> Com
             return Ok(());
         }
         b"cachedump" => {
-            cachedump(cx, request, out);
-            return Ok(());
+            return cachedump(cx, request, out);
         }
         b"extstore" => {}
         _ => {
@@ -261,20 +260,23 @@ fn slabs(node: &Node, lines: &mut Lines<'_>) {
 }
 
 /// `stats cachedump <class> <limit>`: the keys of the only class, as many as go into memcached's own bound.
-fn cachedump(cx: &mut Cx<'_, '_>, request: &Request<'_>, out: &mut Vec<u8>) {
+fn cachedump(cx: &mut Cx<'_, '_>, request: &Request<'_>, out: &mut Vec<u8>) -> CommandResult {
     /// memcached's bound for the answer.
     const MAX_BYTES: usize = 2 << 20;
     const MAX_CLASS: u64 = 63;
     let mut words = request.args().skip(1);
     let (class, limit) = (words.next(), words.next());
     let (Some(class), Some(limit)) = (class, limit) else {
-        return write_line(out, "CLIENT_ERROR bad command line");
+        write_line(out, "CLIENT_ERROR bad command line");
+        return Ok(());
     };
     let (Some(class), Some(limit)) = (parse_u64(class), parse_u64(limit)) else {
-        return write_line(out, text::BAD_FORMAT);
+        write_line(out, text::BAD_FORMAT);
+        return Ok(());
     };
     if class > MAX_CLASS {
-        return write_line(out, "CLIENT_ERROR Illegal slab id");
+        write_line(out, "CLIENT_ERROR Illegal slab id");
+        return Ok(());
     }
     let end = out.len() + MAX_BYTES;
     let mut left = if limit == 0 { u64::MAX } else { limit };
@@ -283,7 +285,9 @@ fn cachedump(cx: &mut Cx<'_, '_>, request: &Request<'_>, out: &mut Vec<u8>) {
         if left == 0 || out.len() > end {
             break;
         }
-        let stripe = cx.node.store.stripe(index);
+        let slot = index * SLOTS_PER_STRIPE as u16;
+        let mut access = cx.node.store.access_one(slot)?;
+        let stripe = access.stripe(slot);
         for entry in stripe.iter(cx.db) {
             let Some(value) = entry.as_string() else { continue };
             if left == 0 || out.len() > end {
@@ -300,6 +304,7 @@ fn cachedump(cx: &mut Cx<'_, '_>, request: &Request<'_>, out: &mut Vec<u8>) {
         }
     }
     write_line(out, text::END);
+    Ok(())
 }
 
 /// The connections of both protocols.
@@ -316,5 +321,5 @@ fn conns(cx: &Cx<'_, '_>, lines: &mut Lines<'_>) {
 }
 
 fn held_items(node: &Node) -> usize {
-    (0..DATABASES as u8).map(|db| node.store.len(db)).sum()
+    node.store.count_keys()
 }

@@ -370,3 +370,85 @@ proptest! {
         Harness::new().memcached(lines.concat());
     }
 }
+
+/// The keyspace events since the last call, in their order.
+fn events(t: &Harness) -> String {
+    let mut out = Vec::new();
+    if let Some(subscriptions) = &t.session.subscriptions {
+        subscriptions.mailbox().take(&mut out);
+    }
+    let text = String::from_utf8_lossy(&out).into_owned();
+    let names: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("__keyevent@0__:")).collect();
+    names.join(" ")
+}
+
+#[test]
+fn changes_raise_events() {
+    let mut t = Harness::new();
+    t.resp3();
+    t.run("CONFIG SET notify-keyspace-events EA");
+    t.run("PSUBSCRIBE *");
+    for (request, wanted) in [
+        ("ms k 1 MA N60\nx\n", "set"),
+        ("ms k 1 MA\nx\n", "append"),
+        ("md k x\n", "set"),
+        ("md k I\n", ""),
+        ("md k I T60\n", "expire"),
+        ("mg k T30\n", "expire"),
+        ("md k I T-1\n", "del"),
+        ("ms k 1 T-1\nx\n", "set del"),
+        ("ms k 1 MP N-1\nx\n", "set del"),
+        ("ms k 1\n1\nma k T-1\n", "set incrby del"),
+        ("ms k 1\n1\nmg k T-1\n", "set del"),
+        ("ms k 1\n1\nmd k x T-1\n", "set set del"),
+    ] {
+        t.memcached(request.replace('\n', "\r\n"));
+        assert_eq!(events(&t), wanted, "{request:?}");
+    }
+}
+
+#[test]
+fn a_token_is_given_only_where_its_value_would_be_taken() {
+    let mut t = Harness::primary();
+    t.run("CONFIG SET default-ack in-sync");
+    t.node.shard.set_in_sync_enough(true);
+    talk(&mut t, &[("ms k 1\nx\nmd k I\n", "HD\nHD\n")]);
+    t.node.shard.set_in_sync_enough(false);
+    let _ = t.records();
+    talk(&mut t, &[("mg k v\n", "VA 1 Z X\nx\n")]);
+    assert!(t.records().is_empty());
+    t.node.shard.set_in_sync_enough(true);
+    talk(&mut t, &[("mg k v\n", "VA 1 X W\nx\n"), ("mg k v\n", "VA 1 Z X\nx\n")]);
+}
+
+#[test]
+fn who_only_looks_does_not_wait_for_a_script() {
+    let mut t = Harness::new();
+    t.run("SET k v");
+    t.node.store.set_lock_timeout(std::time::Duration::from_millis(1));
+    let node = t.node.clone();
+    let held = node.store.stripe(crate::store::stripe_of(torc_protocol::slot::key_slot(b"other")));
+    assert!(t.memcached("stats\r\n").contains("STAT curr_items 1\r\n"));
+    for request in ["lru_crawler metadump all", "lru_crawler mgdump all", "stats cachedump 1 0"] {
+        let reply = t.memcached(format!("{request}\r\n"));
+        assert!(reply.lines().last().is_some_and(|line| line.starts_with("SERVER_ERROR")), "{reply}");
+    }
+    drop(held);
+    assert!(t.memcached("stats cachedump 1 0\r\n").starts_with("ITEM k [1 b; 0 s]"));
+}
+
+#[test]
+fn what_tunes_the_insides_is_answered() {
+    let mut t = Harness::new();
+    talk(
+        &mut t,
+        &[
+            ("lru_crawler enable\nlru_crawler disable\n", "OK\nOK\n"),
+            ("slabs reassign 1 2\n", "CLIENT_ERROR slab reassignment disabled\n"),
+            ("slabs automove 1\nslabs automove x\n", "OK\nCLIENT_ERROR bad command line format\n"),
+            ("lru mode flat\nlru tune 50 50 1 1\n", "OK\nERROR hot and warm pcts must not exceed 80\n"),
+            ("watch fetchers\n", "CLIENT_ERROR watch commands not allowed\n"),
+            ("extstore free_memchunks 1 1\nrefresh_certs\n", "ERROR\nERROR\n"),
+        ],
+    );
+}

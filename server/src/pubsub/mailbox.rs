@@ -1,9 +1,10 @@
 //! What waits to be sent to one connection that listens.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use torc_protocol::resp::Version;
 
 use super::message::Message;
@@ -20,6 +21,10 @@ const KEEP_BYTES: usize = 16 * 1024;
 pub struct Mailbox {
     client: Arc<Client>,
     queue: Mutex<Queue>,
+    /// The shard channels that the connection listens to. They are here because others may end them.
+    shard_names: Mutex<BTreeSet<Arc<[u8]>>>,
+    /// Bytes of the names of all its subscriptions.
+    pub(super) name_bytes: AtomicUsize,
     /// Something is in the queue and the task has been told.
     waiting: AtomicBool,
 }
@@ -36,12 +41,23 @@ impl Mailbox {
     /// An empty one of the connection, which speaks `version`.
     pub fn new(client: Arc<Client>, version: Version) -> Mailbox {
         let queue = Queue { version, ..Queue::default() };
-        Mailbox { client, queue: Mutex::new(queue), waiting: AtomicBool::new(false) }
+        Mailbox {
+            client,
+            queue: Mutex::new(queue),
+            shard_names: Mutex::default(),
+            name_bytes: AtomicUsize::new(0),
+            waiting: AtomicBool::new(false),
+        }
     }
 
     /// The connection.
     pub fn client(&self) -> &Arc<Client> {
         &self.client
+    }
+
+    /// The shard channels that the connection listens to.
+    pub(super) fn shard_names(&self) -> MutexGuard<'_, BTreeSet<Arc<[u8]>>> {
+        self.shard_names.lock()
     }
 
     /// Adds a message; true when the connection's task must be told. A connection that would then leave more than

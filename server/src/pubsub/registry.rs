@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 use torc_protocol::glob;
+use torc_protocol::resp::ReplyWriter;
+use torc_protocol::slot::{Slot, key_slot};
 
 use super::Kind;
 use super::mailbox::Mailbox;
@@ -13,6 +15,15 @@ use super::message::Message;
 use super::post::Post;
 use super::table::{Subscribers, Table};
 use crate::notify::Class;
+
+/// Bytes of the names of all subscriptions of the node, with [`NAME_OVERHEAD_BYTES`] for each.
+const MAX_NAME_BYTES: usize = 2 << 30;
+
+/// What a subscription takes beside its name, about.
+const NAME_OVERHEAD_BYTES: usize = 128;
+
+/// Different patterns of the node: each message is compared with all of them.
+const MAX_PATTERNS: usize = 1 << 18;
 
 /// See the module's text.
 #[derive(Debug)]
@@ -27,6 +38,10 @@ pub struct PubSub {
     posts: Box<[Post]>,
     /// Bytes that a subscriber may leave unread; 0: see [`Mailbox`].
     limit_bytes: AtomicUsize,
+    /// Of the names of all subscriptions.
+    name_bytes: AtomicUsize,
+    pub(super) max_name_bytes: usize,
+    pub(super) max_patterns: usize,
 }
 
 impl PubSub {
@@ -41,6 +56,9 @@ impl PubSub {
             monitor_count: AtomicUsize::new(0),
             posts: (0..workers).map(|_| Post::default()).collect(),
             limit_bytes: AtomicUsize::new(0),
+            name_bytes: AtomicUsize::new(0),
+            max_name_bytes: MAX_NAME_BYTES,
+            max_patterns: MAX_PATTERNS,
         }
     }
 
@@ -122,6 +140,64 @@ impl PubSub {
         }
         if wanted.contains(Class::KEYEVENT) {
             self.publish(&channel("keyevent", event.as_bytes()), key);
+        }
+    }
+
+    /// Makes room for one more subscription of the mailbox's connection; false when the node has none.
+    pub(super) fn reserve(&self, kind: Kind, name: &[u8], mailbox: &Mailbox) -> bool {
+        if kind == Kind::Pattern
+            && self.count(kind) >= self.max_patterns
+            && !self.patterns.read().contains_key(name)
+        {
+            return false;
+        }
+        let bytes = name.len() + NAME_OVERHEAD_BYTES;
+        let before = self.name_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before + bytes > self.max_name_bytes {
+            self.name_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return false;
+        }
+        mailbox.name_bytes.fetch_add(name.len(), Ordering::Relaxed);
+        true
+    }
+
+    /// A subscription has ended.
+    pub(super) fn release(&self, name: &[u8], mailbox: &Mailbox) {
+        mailbox.name_bytes.fetch_sub(name.len(), Ordering::Relaxed);
+        self.name_bytes.fetch_sub(name.len() + NAME_OVERHEAD_BYTES, Ordering::Relaxed);
+    }
+
+    /// Ends the subscriptions to shard channels whose slots `still_mine` denies, and tells those who listened, as Redis
+    /// does when a slot moves: they subscribe again where it is now.
+    pub fn end_shard_subscriptions(&self, still_mine: impl Fn(Slot) -> bool) {
+        if self.shard_channels.len() == 0 {
+            return;
+        }
+        const WORD: &[u8] = b"sunsubscribe";
+        /// Of the message's frame, about.
+        const FRAME_BYTES: usize = 64;
+        let limit = self.limit_bytes.load(Ordering::Relaxed);
+        for (name, subscribers) in self.shard_channels.extract(|name| !still_mine(key_slot(name))) {
+            for mailbox in subscribers.iter() {
+                let mut names = mailbox.shard_names();
+                if !names.remove(&name) {
+                    continue;
+                }
+                let left = names.len();
+                drop(names);
+                self.release(&name, mailbox);
+                mailbox.client().show_subscriptions(Kind::Shard, left);
+                let told = mailbox.put_with(name.len() + FRAME_BYTES, limit, |version, out| {
+                    let mut writer = ReplyWriter::new(out, version);
+                    writer.push(3);
+                    writer.bulk(WORD);
+                    writer.bulk(&name);
+                    writer.integer(left as i64);
+                });
+                if told {
+                    self.tell(mailbox);
+                }
+            }
         }
     }
 

@@ -16,18 +16,23 @@ const MAX_NAMES: usize = 1 << 20;
 /// Bytes of their names.
 const MAX_NAME_BYTES: usize = 256 << 20;
 
-/// A connection may not listen to more.
+/// Why no more can be listened to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooMany;
+pub enum TooMany {
+    /// The connection has as many subscriptions as one may have.
+    OfConnection,
+    /// The node has.
+    OfNode,
+}
 
-/// See the module's text. Owned by the connection's session; all ends with it.
+/// See the module's text. Owned by the connection's session; all ends with it. (Shard channels may end before, with the
+/// node's care for their slots.)
 #[derive(Debug)]
 pub struct Subscriptions {
     registry: Arc<PubSub>,
     mailbox: Arc<Mailbox>,
-    /// In the order of [`Kind::ALL`].
-    names: [BTreeSet<Arc<[u8]>>; 3],
-    name_bytes: usize,
+    channels: BTreeSet<Arc<[u8]>>,
+    patterns: BTreeSet<Arc<[u8]>>,
     monitor: bool,
 }
 
@@ -35,7 +40,8 @@ impl Subscriptions {
     /// None yet, of this connection.
     pub fn new(registry: Arc<PubSub>, client: Arc<Client>, version: Version) -> Subscriptions {
         let mailbox = Arc::new(Mailbox::new(client, version));
-        Subscriptions { registry, mailbox, names: Default::default(), name_bytes: 0, monitor: false }
+        let (channels, patterns) = (BTreeSet::new(), BTreeSet::new());
+        Subscriptions { registry, mailbox, channels, patterns, monitor: false }
     }
 
     /// Where its messages wait.
@@ -44,29 +50,49 @@ impl Subscriptions {
         &self.mailbox
     }
 
+    /// Runs `work` with the names of one kind.
+    fn with<R>(&mut self, kind: Kind, work: impl FnOnce(&mut BTreeSet<Arc<[u8]>>) -> R) -> R {
+        match kind {
+            Kind::Channel => work(&mut self.channels),
+            Kind::Pattern => work(&mut self.patterns),
+            Kind::Shard => work(&mut self.mailbox.shard_names()),
+        }
+    }
+
+    fn len(&self, kind: Kind) -> usize {
+        match kind {
+            Kind::Channel => self.channels.len(),
+            Kind::Pattern => self.patterns.len(),
+            Kind::Shard => self.mailbox.shard_names().len(),
+        }
+    }
+
     /// Begins to listen; nothing happens when it does already.
     pub fn add(&mut self, kind: Kind, name: &[u8]) -> Result<(), TooMany> {
-        if self.names[kind as usize].contains(name) {
+        if self.with(kind, |names| names.contains(name)) {
             return Ok(());
         }
-        let count: usize = self.names.iter().map(BTreeSet::len).sum();
-        if count >= MAX_NAMES || self.name_bytes + name.len() > MAX_NAME_BYTES {
-            return Err(TooMany);
+        let count: usize = Kind::ALL.iter().map(|kind| self.len(*kind)).sum();
+        let bytes = self.mailbox.name_bytes.load(Ordering::Relaxed) + name.len();
+        if count >= MAX_NAMES || bytes > MAX_NAME_BYTES {
+            return Err(TooMany::OfConnection);
+        }
+        if !self.registry.reserve(kind, name, &self.mailbox) {
+            return Err(TooMany::OfNode);
         }
         let name: Arc<[u8]> = name.into();
-        self.name_bytes += name.len();
+        self.with(kind, |names| names.insert(name.clone()));
         self.registry.add(kind, &name, &self.mailbox);
-        self.names[kind as usize].insert(name);
         self.publish_count(kind);
         Ok(())
     }
 
     /// Ends listening; false when it did not.
     pub fn remove(&mut self, kind: Kind, name: &[u8]) -> bool {
-        if !self.names[kind as usize].remove(name) {
+        if !self.with(kind, |names| names.remove(name)) {
             return false;
         }
-        self.name_bytes -= name.len();
+        self.registry.release(name, &self.mailbox);
         self.registry.remove(kind, name, &self.mailbox);
         self.publish_count(kind);
         true
@@ -74,18 +100,25 @@ impl Subscriptions {
 
     /// What it listens to, in the order of the names.
     pub fn names(&self, kind: Kind) -> Vec<Arc<[u8]>> {
-        self.names[kind as usize].iter().cloned().collect()
+        match kind {
+            Kind::Channel => self.channels.iter().cloned().collect(),
+            Kind::Pattern => self.patterns.iter().cloned().collect(),
+            Kind::Shard => self.mailbox.shard_names().iter().cloned().collect(),
+        }
     }
 
     /// The count that replies about this kind show: channels and patterns together, or shard channels.
     pub fn shown_count(&self, kind: Kind) -> usize {
-        let len = |kind: Kind| self.names[kind as usize].len();
-        if kind == Kind::Shard { len(Kind::Shard) } else { len(Kind::Channel) + len(Kind::Pattern) }
+        if kind == Kind::Shard {
+            self.len(Kind::Shard)
+        } else {
+            self.len(Kind::Channel) + self.len(Kind::Pattern)
+        }
     }
 
     /// Whether it listens to anything.
     pub fn any(&self) -> bool {
-        self.names.iter().any(|names| !names.is_empty())
+        Kind::ALL.iter().any(|kind| self.len(*kind) > 0)
     }
 
     /// MONITOR: shows all requests from now on; nothing happens when it does already.
@@ -100,19 +133,16 @@ impl Subscriptions {
     }
 
     fn publish_count(&self, kind: Kind) {
-        let count = self.names[kind as usize].len();
-        let shown = &self.mailbox.client().subscriptions[kind as usize];
-        shown.store(u32::try_from(count).unwrap_or(u32::MAX), Ordering::Relaxed);
+        self.mailbox.client().show_subscriptions(kind, self.len(kind));
     }
 }
 
 impl Drop for Subscriptions {
     fn drop(&mut self) {
         for kind in Kind::ALL {
-            for name in std::mem::take(&mut self.names[kind as usize]) {
-                self.registry.remove(kind, &name, &self.mailbox);
+            for name in self.names(kind) {
+                self.remove(kind, &name);
             }
-            self.publish_count(kind);
         }
         if self.monitor {
             self.registry.unwatch(&self.mailbox);

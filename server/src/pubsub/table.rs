@@ -111,6 +111,16 @@ impl Table {
         }
     }
 
+    /// Takes out the channels that `fits`, with all who listen to them.
+    pub fn extract(&self, fits: impl Fn(&[u8]) -> bool) -> Vec<(Arc<[u8]>, Subscribers)> {
+        let mut found = Vec::new();
+        for part in &self.parts {
+            found.extend(part.lock().extract_if(|name, _| fits(name)));
+        }
+        self.len.fetch_sub(found.len(), Ordering::Relaxed);
+        found
+    }
+
     /// How many listen to a channel.
     pub fn count(&self, channel: &[u8]) -> usize {
         self.lock(channel).get(channel).map_or(0, Subscribers::len)

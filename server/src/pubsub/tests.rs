@@ -67,6 +67,47 @@ fn nothing_is_left_of_who_has_gone() {
 }
 
 #[test]
+fn shard_channels_end_with_their_slots() {
+    let registry = Arc::new(PubSub::new(1));
+    let mut one = listener(&registry, 1, Version::Resp2);
+    let mut two = listener(&registry, 2, Version::Resp3);
+    for name in [&b"stays"[..], b"goes"] {
+        one.add(Kind::Shard, name).expect("few");
+    }
+    two.add(Kind::Shard, b"goes").expect("few");
+    two.add(Kind::Channel, b"goes").expect("few");
+    let stays = torc_protocol::slot::key_slot(b"stays");
+    registry.end_shard_subscriptions(|slot| slot == stays);
+    assert_eq!(taken(&one), "*3\r\n$12\r\nsunsubscribe\r\n$4\r\ngoes\r\n:1\r\n");
+    assert_eq!(taken(&two), ">3\r\n$12\r\nsunsubscribe\r\n$4\r\ngoes\r\n:0\r\n");
+    assert_eq!((one.shown_count(Kind::Shard), two.shown_count(Kind::Shard)), (1, 0));
+    assert!(!two.remove(Kind::Shard, b"goes") && two.any());
+    assert_eq!((registry.publish_shard(b"goes", b"x"), registry.publish_shard(b"stays", b"x")), (0, 1));
+    assert_eq!(registry.publish(b"goes", b"x"), 1);
+    registry.end_shard_subscriptions(|_| false);
+    assert!(!one.any() && registry.count(Kind::Shard) == 0);
+    one.add(Kind::Shard, b"goes").expect("few");
+    assert_eq!(registry.publish_shard(b"goes", b"x"), 1);
+}
+
+#[test]
+fn a_node_has_bounds_too() {
+    let mut registry = PubSub::new(1);
+    (registry.max_patterns, registry.max_name_bytes) = (1, 600);
+    let registry = Arc::new(registry);
+    let mut one = listener(&registry, 1, Version::Resp2);
+    let mut two = listener(&registry, 2, Version::Resp2);
+    one.add(Kind::Pattern, b"a*").expect("the first");
+    two.add(Kind::Pattern, b"a*").expect("the same");
+    assert_eq!(two.add(Kind::Pattern, b"b*"), Err(TooMany::OfNode));
+    one.add(Kind::Shard, b"s").expect("few");
+    assert_eq!(two.add(Kind::Channel, &[b'x'; 200]), Err(TooMany::OfNode));
+    registry.end_shard_subscriptions(|_| false);
+    drop(one);
+    two.add(Kind::Channel, &[b'x'; 200]).expect("there is room again");
+}
+
+#[test]
 fn who_does_not_keep_up_is_closed() {
     let registry = Arc::new(PubSub::new(1));
     registry.set_limit(100);

@@ -184,6 +184,7 @@ impl Replication {
                 // Those who read from a replica (XREAD BLOCK) may stay.
                 if node.shard.role() == Role::Primary {
                     node.blocked.send_away();
+                    node.pubsub.end_shard_subscriptions(|_| false);
                 }
                 node.shard.set_role(&closed, Role::Replica, term);
                 node.locks.end_term();
@@ -192,6 +193,7 @@ impl Replication {
                 state.sync = None;
                 node.shard.set_role(&closed, Role::Joining, Term::NONE);
                 node.blocked.send_away();
+                node.pubsub.end_shard_subscriptions(|_| false);
                 node.clear_store();
                 state.backlog.restart(0);
                 state.member = None;
@@ -216,6 +218,7 @@ impl Replication {
             node.shard.set_role(&closed, Role::Replica, term);
             node.locks.end_term();
             node.blocked.send_away();
+            node.pubsub.end_shard_subscriptions(|_| false);
         }
         state.publish(node);
         drop(state);

@@ -58,6 +58,7 @@ pub fn eval(cx: &mut Cx<'_, '_>, args: &Args<'_>, by_digest: bool, read_only: bo
     let request = Request { script: args.get(1).unwrap_or_default(), by_digest, read_only, rest, keys };
     // The engine is borrowed from the context while the script works with the rest of it.
     let mut engine = std::mem::take(cx.scripts);
+    cx.scripts.out_of_memory = engine.out_of_memory;
     let result = run(cx, &mut engine, &request);
     *cx.scripts = engine;
     result

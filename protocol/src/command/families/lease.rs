@@ -9,7 +9,7 @@ family! {
     LeaseCommand, "lease", Acl::STRING;
     Dellease = row("dellease", 3).flags(CHANGE).keys(one(1)).route(Route::Key).since("torc 0.1.0")
         .usage("key token").summary("Gives a lease back without a value, so that another client may load it.");
-    Getlease = row("getlease", -3).flags(CHANGE.or(Flags::DENYOOM)).keys(one(1)).route(Route::Key)
+    Getlease = row("getlease", -3).flags(CHANGE).keys(one(1)).route(Route::Key)
         .since("torc 0.1.0").usage("key milliseconds [REFRESH milliseconds]")
         .summary("Gives the string of a key, or a lease to load it, or how long to wait for who has the lease.");
     Invalidate = row("invalidate", -2).flags(CHANGE).keys(one(1)).route(Route::Key).since("torc 0.1.0")

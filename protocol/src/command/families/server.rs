@@ -65,7 +65,8 @@ family! {
         .summary("Does nothing: histories have terms.");
     DebugDictResizing = row("debug|dict-resizing", 3).flags(DEBUG).route(Route::AnyShard).since("7.2.0").usage("0 | 1")
         .summary("Does nothing: tables grow in steps.");
-    DebugDigest = row("debug|digest", 2).flags(DEBUG).route(Route::AnyShard).since("1.0.0")
+    DebugDigest = row("debug|digest", 2).flags(DEBUG)
+        .route(Route::Refuse("DEBUG DIGEST covers the data of one node; connect to it directly")).since("1.0.0")
         .complexity("O(N) with N the number of elements of all values")
         .summary("Gives a digest of all data, the same for the same data.");
     DebugDigestValue = row("debug|digest-value", -2).flags(DEBUG).keys(range(2, -1, 1)).route(Route::Key).since("5.0.0")

@@ -9,6 +9,7 @@
 //! ```
 
 use torc_protocol::command::LeaseCommand;
+use torc_protocol::error as text;
 use torc_protocol::resp::Args;
 
 use crate::exec::parse::{TimeUnit, integer, positive_expiry};
@@ -80,6 +81,10 @@ fn getlease(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let until = now_ms + lease_ms;
     let granted = Marks::default().with_sent(true).with_lease_ms(Some(until));
     let Some(state) = state(cx, &key)? else {
+        // Only this branch needs memory: a hit is a hit, however full the store is.
+        if cx.scripts.out_of_memory {
+            return Err(text::OOM.into());
+        }
         cx.put_marked(&key, b"", Some(until), 0, granted.with_vacant(true));
         cx.stats.misses.add(1);
         return load(cx, &key);
@@ -184,6 +189,7 @@ fn dellease(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     match state {
         Some(state) if state.marks.is_vacant() => {
             cx.delete(&key);
+            cx.notify(Class::GENERIC, "del", &args[1]);
         }
         Some(_) => {
             cx.mark_entry(&key, true, |entry| {
@@ -210,6 +216,9 @@ fn invalidate(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
                 entry.set_expire_ms(expire_ms);
             }
         });
+        if expire_ms.is_some() {
+            cx.notify(Class::GENERIC, "expire", &args[1]);
+        }
     }
     cx.reply().integer(i64::from(exists));
     Ok(())
@@ -330,6 +339,52 @@ mod tests {
         waits(&t.run("GETLEASE new 5000"), "$-1\r\n");
         t.advance(30_000);
         assert!(t.run("GETLEASE new 5000").starts_with("*3\r\n$4\r\nload"));
+    }
+
+    #[test]
+    fn a_full_store_refuses_only_new_leases() {
+        let mut t = Harness::new();
+        t.run("SET k v");
+        t.run("CONFIG SET maxmemory 1");
+        let oom = "-OOM command not allowed when used memory > 'maxmemory'.\r\n";
+        assert_eq!(t.run("GETLEASE k 1000"), "*2\r\n$3\r\nhit\r\n$1\r\nv\r\n");
+        assert_eq!(t.run("GETLEASE new 1000"), oom);
+        let script = "return redis.call('GETLEASE', KEYS[1], '1000')";
+        assert!(t.run(&format!("EVAL \"{script}\" 1 k")).starts_with("*2\r\n$3\r\nhit"));
+        assert!(t.run(&format!("EVAL \"{script}\" 1 new")).starts_with("-OOM"));
+        t.run("MULTI");
+        t.run("GETLEASE k 1000");
+        t.run("GETLEASE new 1000");
+        assert_eq!(t.run("EXEC"), format!("*2\r\n*2\r\n$3\r\nhit\r\n$1\r\nv\r\n{oom}"));
+        t.run("INVALIDATE k");
+        token(&t.run("GETLEASE k 1000"));
+        t.run("CONFIG SET maxmemory 0");
+        token(&t.run("GETLEASE new 1000"));
+    }
+
+    #[test]
+    fn changes_raise_events() {
+        let mut t = Harness::new();
+        t.resp3();
+        t.run("CONFIG SET notify-keyspace-events Eg");
+        t.run("PSUBSCRIBE __keyevent*");
+        let events = |t: &Harness| {
+            let mut out = Vec::new();
+            if let Some(subscriptions) = &t.session.subscriptions {
+                subscriptions.mailbox().take(&mut out);
+            }
+            let text = String::from_utf8_lossy(&out).into_owned();
+            text.lines().filter_map(|line| line.strip_prefix("__keyevent@0__:")).collect::<Vec<_>>().join(" ")
+        };
+        let first = token(&t.run("GETLEASE k 1000"));
+        assert_eq!(events(&t), "");
+        t.run(&format!("DELLEASE k {first}"));
+        assert_eq!(events(&t), "del");
+        t.run("SET k v");
+        t.run("INVALIDATE k");
+        assert_eq!(events(&t), "");
+        t.run("INVALIDATE k EX 5");
+        assert_eq!(events(&t), "expire");
     }
 
     #[test]

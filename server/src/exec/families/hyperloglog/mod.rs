@@ -143,8 +143,10 @@ fn pfcount(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
             None => (hll::count(bytes)?, true),
         },
     };
-    // The estimate is kept in the value, and replicas are told: a replica by itself changes nothing.
-    if fresh && cx.node.may_expire() {
+    // The estimate is kept in the value, and replicas are told: a replica by itself changes nothing. It is a note and
+    // no change: the reply is a read's, which neither waits for replicas nor is refused without them.
+    if fresh && cx.node.may_expire() && !cx.node.shard.is_behind() {
+        let dirty = cx.dirty;
         let done = cx.update(&key, |entry| {
             if let Some(bytes) = entry.bytes_mut() {
                 hll::set_cached(bytes, estimate);
@@ -153,6 +155,7 @@ fn pfcount(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
         if let Some(((), version)) = done {
             cx.effects.patch(cx.db, key.bytes, version, hll::CACHE.start as u64, &estimate.to_le_bytes());
         }
+        cx.dirty = dirty;
     }
     cx.reply().integer(estimate as i64);
     Ok(())
@@ -187,4 +190,27 @@ fn pfmerge(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     cx.notify(Class::STRING, "pfadd", key.bytes);
     cx.reply().ok();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::exec::testing::Harness;
+    use crate::exec::{ReplyKind, Session};
+
+    #[test]
+    fn counting_is_a_read_although_the_estimate_is_kept() {
+        let mut t = Harness::primary();
+        t.run("CONFIG SET default-ack in-sync");
+        t.node.shard.set_in_sync_enough(true);
+        t.run("PFADD h a b c");
+        t.node.shard.set_in_sync_enough(false);
+        assert!(t.run_as(&mut Session::new(2, true), "PFADD h d").starts_with("-NOREPLICAS"));
+        let _ = t.records();
+        let (reply, done) = t.execute(["PFCOUNT", "h"]);
+        assert_eq!((&reply[..], done.barrier), (&b":3\r\n"[..], 0));
+        assert!(matches!(done.kind, ReplyKind::Read));
+        assert!(!t.records().is_empty(), "replicas are told the estimate");
+        assert_eq!(t.run("PFCOUNT h"), ":3\r\n");
+        assert!(t.records().is_empty());
+    }
 }

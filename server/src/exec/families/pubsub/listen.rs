@@ -4,7 +4,7 @@ use torc_protocol::error as text;
 use torc_protocol::resp::Args;
 
 use crate::exec::{CommandResult, Cx, Depth};
-use crate::pubsub::{Kind, Subscriptions};
+use crate::pubsub::{Kind, Subscriptions, TooMany};
 
 /// What the commands about one kind of subscription are called.
 pub struct Words {
@@ -38,8 +38,11 @@ pub fn subscribe(cx: &mut Cx<'_, '_>, args: &Args<'_>, words: &Words) -> Command
         None => Box::new(Subscriptions::new(registry.clone(), client, version)),
     };
     for name in args.iter().skip(1) {
-        if subscriptions.add(words.kind, name).is_err() {
-            cx.reply().error(text::TOO_MANY_SUBSCRIPTIONS);
+        if let Err(which) = subscriptions.add(words.kind, name) {
+            cx.reply().error(match which {
+                TooMany::OfConnection => text::TOO_MANY_SUBSCRIPTIONS,
+                TooMany::OfNode => text::TOO_MANY_SUBSCRIPTIONS_HERE,
+            });
             break;
         }
         let count = subscriptions.shown_count(words.kind);
