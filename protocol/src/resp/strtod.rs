@@ -107,11 +107,15 @@ fn hexadecimal(text: &[u8]) -> Option<Read> {
     if seen == 0 {
         return None;
     }
+    if mantissa == 0 {
+        // Whatever the exponent: zero times a power beyond the range would be no number.
+        return Some(Read { value: 0.0, out_of_range: false });
+    }
     // In two steps: one power of two may be beyond the range although the result is not.
     let power = power.clamp(-4096, 4096) as i32;
     let half = power / 2;
     let value = mantissa as f64 * 2f64.powi(half) * 2f64.powi(power - half);
-    Some(Read { value, out_of_range: value.is_infinite() || (value == 0.0 && mantissa != 0) })
+    Some(Read { value, out_of_range: value.is_infinite() || value == 0.0 })
 }
 
 #[cfg(test)]
