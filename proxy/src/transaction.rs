@@ -122,8 +122,11 @@ fn may_travel(request: &Request<'_>) -> bool {
 pub fn command(call: &mut Call<'_>) -> Step {
     let Command::Transactions(command) = call.request.command else { return Step::Done };
     match command {
-        TransactionCommand::Multi if call.session.transaction.is_some() => call.refuse(error::NESTED_MULTI),
         TransactionCommand::Multi => {
+            if let Some(transaction) = &mut call.session.transaction {
+                transaction.failed = true;
+                return call.refuse(error::NESTED_MULTI);
+            }
             call.session.transaction = Some(Transaction::default());
             call.client.info.multi.store(0, Ordering::Relaxed);
             call.reply(|reply| reply.ok())
@@ -154,7 +157,8 @@ pub fn unwatch(worker: &Worker, client: &Client, session: &mut Session) {
 }
 
 fn watch(call: &mut Call<'_>) -> Step {
-    if call.session.transaction.is_some() {
+    if let Some(transaction) = &mut call.session.transaction {
+        transaction.failed = true;
         return call.refuse(error::WATCH_INSIDE_MULTI);
     }
     if !call.is_first() {

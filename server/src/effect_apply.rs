@@ -107,7 +107,8 @@ pub fn apply_to_stripe(node: &Node, index: u16, effect: &Effect<'_>) {
         Effect::Flush { db } => {
             let taken = stripe.flush(db);
             if !taken.is_empty() {
-                node.free(Box::new(taken));
+                let objects = taken.iter().map(|table| table.len()).sum();
+                node.free(Box::new(taken), objects);
             }
         }
         Effect::Swap { a, b } => stripe.swap(a, b),

@@ -39,7 +39,9 @@ pub async fn run(node: Arc<Node>, worker: usize) {
     loop {
         // The worker is alive although nobody asks it anything.
         node.stamp_progress(worker, clock::boottime_ns());
-        let more = round(&node, worker, &mut next, clock::unix_ms(), clock::boottime_ns);
+        let now_ms = clock::unix_ms();
+        let more = node.clients.paused(now_ms).is_none()
+            && round(&node, worker, &mut next, now_ms, clock::boottime_ns);
         tokio::time::sleep(if more { BUSY_PAUSE } else { IDLE_PAUSE }).await;
     }
 }

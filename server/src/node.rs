@@ -33,6 +33,9 @@ use crate::store::{Env, KeyHasher, Removed, Store};
 /// Values below this many heap bytes are freed where they are replaced.
 const LAZY_FREE_BYTES: usize = 64 * 1024;
 
+/// Likewise, whatever its size, a stream of more nodes: each is freed by itself.
+const LAZY_FREE_PIECES: usize = 64;
+
 /// Values that wait for the thread that frees them; beyond it they are freed in place.
 const LAZY_FREE_QUEUE: usize = 1024;
 
@@ -92,11 +95,21 @@ pub struct Node {
     progress: Box<[CachePadded<AtomicU64>]>,
     /// Whether keys that have expired are looked for (DEBUG SET-ACTIVE-EXPIRE).
     pub active_expiry: AtomicBool,
-    garbage: mpsc::SyncSender<Garbage>,
+    garbage: mpsc::SyncSender<(Garbage, usize)>,
+    freeing: Arc<Freeing>,
     /// What eviction remembers.
     pub eviction: Eviction,
     /// What is looked at for each request, kept aside of `settings`; written under its lock.
     quick: Quick,
+}
+
+/// Values of keys that are dropped on the freeing thread.
+#[derive(Debug, Default)]
+pub struct Freeing {
+    /// On their way to it.
+    pub pending: AtomicU64,
+    /// Dropped, since the start or CONFIG RESETSTAT.
+    pub freed: AtomicU64,
 }
 
 /// See [`Node::quick`].
@@ -133,10 +146,14 @@ impl Node {
         seed: [u8; 20],
         secret: Option<Secret>,
     ) -> Arc<Node> {
-        let (garbage, receiver) = mpsc::sync_channel::<Garbage>(LAZY_FREE_QUEUE);
+        let (garbage, receiver) = mpsc::sync_channel::<(Garbage, usize)>(LAZY_FREE_QUEUE);
+        let freeing = Arc::new(Freeing::default());
+        let count = freeing.clone();
         let spawned = std::thread::Builder::new().name("torc-free".into()).spawn(move || {
-            while let Ok(item) = receiver.recv() {
+            while let Ok((item, objects)) = receiver.recv() {
                 drop(item);
+                count.freed.fetch_add(objects as u64, Ordering::Relaxed);
+                count.pending.fetch_sub(objects as u64, Ordering::Relaxed);
             }
         });
         if let Err(error) = spawned {
@@ -171,6 +188,7 @@ impl Node {
             progress: (0..workers).map(|_| CachePadded::new(AtomicU64::new(0))).collect(),
             active_expiry: AtomicBool::new(true),
             garbage,
+            freeing,
             eviction: Eviction::default(),
             quick,
         })
@@ -233,16 +251,30 @@ impl Node {
     /// Frees a replaced entry: a big one on a thread of its own.
     pub fn drop_later(&self, entry: Option<Removed>) {
         if let Some(entry) = entry
-            && entry.heap_bytes() >= LAZY_FREE_BYTES
+            && (entry.heap_bytes() >= LAZY_FREE_BYTES || entry.pieces() > LAZY_FREE_PIECES)
         {
-            self.free(Box::new(entry));
+            self.free(Box::new(entry), 1);
         }
     }
 
-    /// Drops something on the freeing thread, or here when its queue is full.
-    pub fn free(&self, garbage: Garbage) {
+    /// Drops something that holds so many keys' values on the freeing thread, or here when its queue is full.
+    pub fn free(&self, garbage: Garbage, objects: usize) {
+        self.freeing.pending.fetch_add(objects as u64, Ordering::Relaxed);
         // A full or closed channel gives the item back, and it is dropped here.
-        let _ = self.garbage.try_send(garbage);
+        if self.garbage.try_send((garbage, objects)).is_err() {
+            self.freeing.pending.fetch_sub(objects as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// What has been and what will be dropped on the freeing thread.
+    pub fn freeing(&self) -> &Freeing {
+        &self.freeing
+    }
+
+    /// Bytes that count against `maxmemory`: entries, tables, and what an empty store takes.
+    #[inline]
+    pub fn used_bytes(&self) -> u64 {
+        (Store::EMPTY_BYTES + self.store.used_bytes()) as u64
     }
 
     /// A worker says that it makes progress; at least once a second.
@@ -279,7 +311,7 @@ impl Node {
     #[inline]
     pub fn is_full(&self) -> bool {
         let most = self.quick.maxmemory.load(Ordering::Relaxed);
-        most != 0 && self.store.used_bytes() as u64 >= most
+        most != 0 && self.used_bytes() >= most
     }
 
     /// A number that rises with every change of the settings, for those who keep what they read.
@@ -315,7 +347,7 @@ impl Node {
 
     /// The most bytes that the store has taken, as far as anybody looked.
     pub fn note_peak(&self) -> u64 {
-        let used = self.store.used_bytes() as u64;
+        let used = self.used_bytes();
         self.rates.peak_bytes.fetch_max(used, Ordering::Relaxed).max(used)
     }
 }

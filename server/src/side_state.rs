@@ -60,7 +60,8 @@ impl Node {
             drop(stripe);
             self.store.report_growth(growth);
             if !taken.is_empty() {
-                self.free(Box::new(taken));
+                let objects = taken.iter().map(|table| table.len()).sum();
+                self.free(Box::new(taken), objects);
             }
         }
         self.locks.forget_all();

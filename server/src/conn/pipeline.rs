@@ -89,7 +89,8 @@ impl Pipeline {
         buf: &[u8],
         out: &mut Vec<u8>,
     ) -> Step {
-        let store = &batch.node().store;
+        let node = batch.node();
+        let store = &node.store;
         self.look_ahead(store, ahead, session, buf);
         let Some(next) = self.queue.front() else { return self.nothing_whole(session, out) };
         let frame = &next.frame;
@@ -100,7 +101,7 @@ impl Pipeline {
         }
         let args = frame.view(buf);
         if let Some(pause) = pause
-            && holds(pause, session, &args)
+            && holds(pause, &node.scripts, session, &args)
         {
             return Step::Held;
         }

@@ -140,14 +140,14 @@ impl Node {
         rng: &mut u64,
     ) -> Result<(), CommandError> {
         let settings = self.settings.load();
-        if settings.maxmemory == 0 || (self.store.used_bytes() as u64) < settings.maxmemory {
+        if settings.maxmemory == 0 || self.used_bytes() < settings.maxmemory {
             return Ok(());
         }
         if settings.maxmemory_policy == EvictionPolicy::NoEviction || self.shard.role() == Role::Replica {
             return Err(text::OOM.into());
         }
         for evicted in 0..MAX_PER_REQUEST {
-            if (self.store.used_bytes() as u64) < settings.maxmemory {
+            if self.used_bytes() < settings.maxmemory {
                 return Ok(());
             }
             if !self.evict_one(&settings, (effects, records), stats, now_ms, rng) {

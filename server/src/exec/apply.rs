@@ -126,6 +126,7 @@ impl<'n> Batch<'n, '_> {
             scripts: &mut self.exec.scripts,
             now: self.now,
             now_ms: self.now.unix_ms,
+            clock_ns: self.exec.clock_ns,
             db: request.db,
             out: &mut *out,
             version: session.version,

@@ -63,6 +63,8 @@ pub struct Cx<'n, 'a> {
     pub scripts: &'a mut Engine,
     /// Both clocks.
     pub now: Now,
+    /// A clock that goes on (nanoseconds), to time what may be slow; `None`: nothing is timed.
+    pub clock_ns: Option<fn() -> u64>,
     /// The request came from a proxy, with a context prefix.
     pub proxied: bool,
     /// The acknowledgement that the request asks for by itself.
@@ -160,7 +162,7 @@ impl Cx<'_, '_> {
         key: &Key<'_>,
         then: impl FnOnce(Option<Entry<'s>>, ReplyWriter<'s>) -> R,
     ) -> R {
-        self.expire_if_due(key);
+        self.expire_unless_paused(key);
         let clock = self.clock();
         let touch = if self.session.no_touch { None } else { Some(|old| clock.touched(old)) };
         let entry = self.access.stripe(key.slot).get_used(self.db, key, self.now_ms, touch);
@@ -177,7 +179,7 @@ impl Cx<'_, '_> {
     /// The live entry of a key that is looked at (TTL, EXISTS …): counts a hit or a miss, leaves no trace in its
     /// access time.
     pub fn glance(&mut self, key: &Key<'_>) -> Option<Entry<'_>> {
-        self.expire_if_due(key);
+        self.expire_unless_paused(key);
         let entry = self.access.stripe(key.slot).get(self.db, key, self.now_ms);
         match entry {
             Some(_) => self.stats.hits.add(1),
@@ -232,6 +234,15 @@ impl Cx<'_, '_> {
         match self.peek(key) {
             None => Ok(None),
             Some(entry) => entry.as_collection().map(Some).ok_or(CommandError::WrongType),
+        }
+    }
+
+    /// As [`Cx::expire_if_due`], for a command that only reads: during a CLIENT PAUSE it leaves everything as it is.
+    #[inline]
+    fn expire_unless_paused(&mut self, key: &Key<'_>) {
+        let due = self.access.stripe(key.slot).any_due(self.now_ms);
+        if due && self.node.clients.paused(self.now_ms).is_none() {
+            self.expire_if_due(key);
         }
     }
 

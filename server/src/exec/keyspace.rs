@@ -39,7 +39,8 @@ pub fn flush(cx: &mut Cx<'_, '_>, db: Option<u8>) -> CommandResult {
     cx.dirty += 1;
     cx.effects.flush(db);
     if !garbage.is_empty() {
-        cx.node.free(Box::new(garbage));
+        let objects = garbage.iter().map(|table| table.len()).sum();
+        cx.node.free(Box::new(garbage), objects);
     }
     Ok(())
 }

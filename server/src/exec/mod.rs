@@ -254,7 +254,10 @@ impl<'n, 'e> Batch<'n, 'e> {
         if self.exec.ran.len() > ran {
             self.exec.ran.truncate(ran);
             self.exec.stats.command(command).observe(1, nanos);
-            self.node.slow.note(command, &args, session, nanos, self.now.unix_ms);
+            // Who waits is noted when it has been served.
+            if !matches!(done.flow, Flow::Park(Park::Blocked { .. })) {
+                self.node.slow.note(command, &args, session, nanos, self.now.unix_ms);
+            }
         }
         done
     }
@@ -427,6 +430,18 @@ impl<'n, 'e> Batch<'n, 'e> {
         self.exec.stats.error(&error.text());
         error.write(&mut ReplyWriter::new(out, session.version));
     }
+}
+
+/// Whether others may notice the command: writes, scripts, messages. PFCOUNT is among them, as in Redis, where it may
+/// write down what it has worked out.
+pub fn is_noticed(command: Command) -> bool {
+    use torc_protocol::command::{HyperloglogCommand, PubsubCommand};
+    command.spec().flags.intersects(Flags::WRITE.or(Flags::MAY_REPLICATE))
+        || matches!(
+            command,
+            Command::Pubsub(PubsubCommand::Publish | PubsubCommand::Spublish)
+                | Command::Hyperloglog(HyperloglogCommand::Pfcount)
+        )
 }
 
 /// What a client of RESP2 may ask for while it listens to channels.

@@ -202,12 +202,18 @@ impl<'n> Batch<'n, '_> {
             }
             Ok(None) => {
                 let held = std::mem::replace(access, Access::none());
+                let timed = self.exec.clock_ns.map(|clock| (clock, clock()));
                 let ran = self.run_locked(&mut session, &request, held, &mut out, |cx| {
                     run_fenced(cx, command, &request)
                 });
                 *access = ran.access;
                 if matches!(ran.flow, Flow::Park(_)) && ran.result.is_ok() {
                     return Look::Waits;
+                }
+                if let Some((clock, began)) = timed {
+                    let nanos = clock().saturating_sub(began);
+                    let (args, now_ms) = (waiter.args.view(), self.now.unix_ms);
+                    self.node.slow.note(command, &args, &session, nanos, now_ms);
                 }
                 ran.result.map(|()| {
                     self.done(&request, (kind, ack), ran.flow, (ran.offset, ran.dirty), &mut out, 0)

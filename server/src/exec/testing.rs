@@ -105,6 +105,12 @@ impl Harness {
         self.now.boottime_ns += ms * 1_000_000;
     }
 
+    /// From now on what may be slow is timed by this clock (nanoseconds).
+    pub fn timed_by(mut self, clock_ns: fn() -> u64) -> Harness {
+        self.exec = self.exec.with_clock(clock_ns);
+        self
+    }
+
     /// From now on replies are written in RESP3.
     pub fn resp3(&mut self) {
         self.session.version = Version::Resp3;

@@ -195,7 +195,7 @@ impl<'n> Batch<'n, '_> {
                     cx.db = cx.session.db;
                 }
                 let db = cx.db;
-                let result = families::dispatch(cx, command, &args);
+                let result = families::dispatch_inside(cx, command, &args);
                 if cx.node.pubsub.has_monitors() && !command.spec().flags.contains(Flags::ADMIN) {
                     let source = cx.session.client.as_ref().map_or("", |client| &*client.addr);
                     cx.node.pubsub.show(&describe_request(cx.now_ms, db, source, command, &args));

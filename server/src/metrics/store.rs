@@ -17,7 +17,8 @@ const HITS: Named = ("torc_server_keyspace_hits_total", "Reads that found their 
 const MISSES: Named = ("torc_server_keyspace_misses_total", "Reads that did not find their key.");
 const EXPIRED: Named = ("torc_server_expired_total", "Keys removed because their time had come.");
 const EVICTED: Named = ("torc_server_evicted_total", "Keys removed for room.");
-const USED: Named = ("torc_server_memory_used_bytes", "Bytes of keys, values and tables.");
+const USED: Named =
+    ("torc_server_memory_used_bytes", "Bytes of keys, values and tables, with those of the empty store.");
 const LIMIT: Named = ("torc_server_memory_limit_bytes", "maxmemory; 0: no limit.");
 const RESIDENT: Named = ("torc_server_memory_resident_bytes", "Resident bytes of the process.");
 const ALLOCATED: Named = ("torc_server_memory_allocated_bytes", "Bytes that were asked of the allocator.");
@@ -57,7 +58,7 @@ pub fn gather(node: &Node) -> Vec<MetricFamily> {
         counter(MISSES, node.total(|s| s.misses.get())),
         counter(EXPIRED, node.total(|s| s.expired.get())),
         counter(EVICTED, node.total(|s| s.evicted.get())),
-        gauge(USED, node.store.used_bytes() as f64),
+        gauge(USED, node.used_bytes() as f64),
         gauge(LIMIT, node.settings.load().maxmemory as f64),
         gauge(RESIDENT, process::resident_bytes() as f64),
         gauge(ALLOCATED, allocated as f64),

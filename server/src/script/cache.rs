@@ -11,8 +11,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ahash::AHashMap;
 use parking_lot::Mutex;
 use sha1::{Digest, Sha1};
+use torc_protocol::command::{Command, ScriptingCommand};
+use torc_protocol::resp::Args;
 
 use super::running::{KillError, Registry};
+use super::shebang::split;
 use crate::effect::EffectWriter;
 
 /// Bodies that EVAL may leave behind.
@@ -133,6 +136,18 @@ impl ScriptCache {
         bodies.loaded_bytes += body.len();
         bodies.scripts.insert(sha, Script { body: body.into(), loaded: true });
         Loaded::Kept(sha)
+    }
+
+    /// Whether a request runs a script whose first line declares `no-writes`.
+    pub fn only_reads(&self, command: Command, args: &Args<'_>) -> bool {
+        let declares = |body: &[u8]| split(body).is_ok_and(|(declared, _)| declared.no_writes);
+        match (command, args.get(1)) {
+            (Command::Scripting(ScriptingCommand::Eval), Some(body)) => declares(body),
+            (Command::Scripting(ScriptingCommand::Evalsha), Some(sha)) => {
+                sha_from_hex(sha).and_then(|sha| self.get(&sha)).is_some_and(|body| declares(&body))
+            }
+            _ => false,
+        }
     }
 
     /// The body of that digest.

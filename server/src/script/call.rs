@@ -13,7 +13,7 @@ use torc_protocol::slot::{Slot, key_slot};
 use super::engine::Control;
 use super::error::{Stop, raise};
 use super::{Request, convert, number};
-use crate::exec::{CommandError, Cx, Flow, families};
+use crate::exec::{CommandError, Cx, Flow, families, is_noticed};
 use crate::pubsub::describe_request;
 use crate::shard::Role;
 
@@ -144,6 +144,9 @@ impl Calls<'_, '_, '_, '_> {
         if spec.flags.contains(Flags::NOSCRIPT) {
             return Err("ERR This Redis command is not allowed from script".into());
         }
+        if self.caller.read_only && is_noticed(command) {
+            return Err(text::SCRIPT_WRITE_IN_RO.into());
+        }
         if spec.is_write() {
             self.admit_write(cx, spec.flags)?;
         }
@@ -159,7 +162,7 @@ impl Calls<'_, '_, '_, '_> {
         cx.version = self.control.version.get();
         std::mem::swap(cx.out, &mut reply);
         let db = cx.db;
-        let result = families::dispatch(cx, command, args);
+        let result = families::dispatch_inside(cx, command, args);
         if cx.node.pubsub.has_monitors() && !spec.flags.contains(Flags::ADMIN) {
             cx.node.pubsub.show(&describe_request(cx.now_ms, db, "lua", command, args));
         }
@@ -187,9 +190,6 @@ impl Calls<'_, '_, '_, '_> {
     }
 
     fn admit_write(&self, cx: &Cx<'_, '_>, flags: Flags) -> Result<(), Failed> {
-        if self.caller.read_only {
-            return Err(text::SCRIPT_WRITE_IN_RO.into());
-        }
         if !cx.node.may_expire() {
             return Err(text::READONLY.into());
         }

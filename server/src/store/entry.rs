@@ -293,6 +293,14 @@ impl Removed {
     pub fn heap_bytes(&self) -> usize {
         self.value.as_ref().map_or(0, Value::heap_bytes)
     }
+
+    /// Nodes of a stream; 1 for anything else, which is big when it has many parts.
+    pub fn pieces(&self) -> usize {
+        match &self.value {
+            Some(Value::Stream(stream)) => stream.log.node_count(),
+            _ => 1,
+        }
+    }
 }
 
 /// Writes the record of a short string.

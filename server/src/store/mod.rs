@@ -74,6 +74,9 @@ pub const fn stripe_of(slot: Slot) -> u16 {
 }
 
 impl Store {
+    /// Bytes that the stripes take before there is any key.
+    pub const EMPTY_BYTES: usize = STRIPES * size_of::<CachePadded<Mutex<Stripe>>>();
+
     /// An empty store.
     pub fn new(hasher: KeyHasher) -> Store {
         let stripes = (0..STRIPES).map(|_| CachePadded::new(Mutex::new(Stripe::new(hasher)))).collect();

@@ -119,6 +119,15 @@ struct Run<'a> {
     count: usize,
 }
 
+/// Whether the command is MULTI or WATCH inside of MULTI, which aborts in Valkey 8 and in Torc, and not in Redis 7.
+/// `multi` says whether there may be an open one.
+fn aborts_here(args: &[Vec<u8>], multi: &mut bool) -> bool {
+    let named = |name: &str| args.first().is_some_and(|arg| arg.eq_ignore_ascii_case(name.as_bytes()));
+    let aborts = *multi && (named("MULTI") || named("WATCH"));
+    *multi = (*multi || named("MULTI")) && !(args.len() == 1 && (named("EXEC") || named("DISCARD")));
+    aborts
+}
+
 /// Draws and compares until the count is reached or a difference is found.
 fn round(
     run: &Run<'_>,
@@ -133,6 +142,7 @@ fn round(
     let mut batch: Vec<(Vec<Vec<u8>>, Check)> = vec![(vec![b"FLUSHALL".to_vec()], Check::Exact)];
     let placed = |args: Vec<Vec<u8>>| if pair.through_proxy { super::tagged(&args) } else { args };
     batch.extend(family.setup.iter().map(|args| (placed(args.clone()), Check::Exact)));
+    let mut multi = false;
     loop {
         let bytes: Vec<u8> = batch.iter().flat_map(|(args, _)| client::encode(args)).collect();
         theirs.send(&bytes)?;
@@ -170,7 +180,10 @@ fn round(
             }
             // A damaged command may be another one, which its check does not fit.
             let may_damage = matches!(check, Check::Exact | Check::Doubles | Check::ErrorsSince(_));
-            batch.push((placed(command(parts, may_damage, rng)), check.clone()));
+            let args = command(parts, may_damage, rng);
+            if !aborts_here(&args, &mut multi) {
+                batch.push((placed(args), check.clone()));
+            }
         }
     }
     report.compared += 1;

@@ -28,6 +28,7 @@ use torc_protocol::command::Command;
 use torc_protocol::resp::Args;
 
 use super::{CommandResult, Cx};
+use crate::slow;
 
 pub use sort::sorts_by_keys;
 
@@ -56,4 +57,14 @@ pub fn dispatch(cx: &mut Cx<'_, '_>, command: Command, args: &Args<'_>) -> Comma
         Command::Lease(c) => lease::run(cx, c, args),
         Command::Internal(c) => internal::run(cx, c, args),
     }
+}
+
+/// As [`dispatch`], for a command of a transaction or a script: it has an entry of its own in the slow log.
+pub fn dispatch_inside(cx: &mut Cx<'_, '_>, command: Command, args: &Args<'_>) -> CommandResult {
+    let timed = cx.node.slow.times_all() || slow::may_be_slow(command);
+    let Some(clock) = cx.clock_ns.filter(|_| timed) else { return dispatch(cx, command, args) };
+    let began = clock();
+    let result = dispatch(cx, command, args);
+    cx.node.slow.note(command, args, cx.session, clock().saturating_sub(began), cx.now_ms);
+    result
 }

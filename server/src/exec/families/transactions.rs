@@ -21,7 +21,8 @@ pub fn run(cx: &mut Cx<'_, '_>, command: TransactionCommand, args: &Args<'_>) ->
 }
 
 fn multi(cx: &mut Cx<'_, '_>) -> CommandResult {
-    if cx.session.transaction.is_some() {
+    if let Some(transaction) = &mut cx.session.transaction {
+        transaction.failed = true;
         return Err(text::NESTED_MULTI.into());
     }
     cx.session.transaction = Some(Transaction::default());
@@ -39,7 +40,8 @@ fn discard(cx: &mut Cx<'_, '_>) -> CommandResult {
 }
 
 fn watch(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
-    if cx.session.transaction.is_some() {
+    if let Some(transaction) = &mut cx.session.transaction {
+        transaction.failed = true;
         return Err(text::WATCH_INSIDE_MULTI.into());
     }
     let keys = args.tail(1);
@@ -133,15 +135,20 @@ mod tests {
     }
 
     #[test]
-    fn nested_multi_and_watch_are_refused_but_do_not_abort() {
+    fn nested_multi_and_watch_abort_as_in_valkey_8() {
         let mut t = Harness::new();
-        t.expect(&[
-            ("MULTI", OK),
+        for (bad, error) in [
             ("MULTI", "-ERR MULTI calls can not be nested\r\n"),
             ("WATCH k", "-ERR WATCH inside MULTI is not allowed\r\n"),
-            ("UNWATCH", QUEUED),
-            ("EXEC", "*1\r\n+OK\r\n"),
-        ]);
+        ] {
+            t.expect(&[
+                ("MULTI", OK),
+                (bad, error),
+                ("UNWATCH", QUEUED),
+                ("EXEC", "-EXECABORT Transaction discarded because of previous errors.\r\n"),
+                ("GET k", "$-1\r\n"),
+            ]);
+        }
     }
 
     #[test]

@@ -171,6 +171,8 @@ for name, value in next, real do
   end
 end
 real._G = world
+-- Valkey's name of the same table.
+real.server = real.redis
 
 -- Strings have a metatable that everybody can reach.
 local of_strings = getmetatable("")

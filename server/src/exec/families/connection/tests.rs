@@ -122,6 +122,21 @@ fn kill_finds_its_victims() {
 }
 
 #[test]
+fn what_has_expired_is_hidden_during_a_pause_and_goes_after_it() {
+    let mut t = Harness::new();
+    t.expect(&[("SET k v PX 10", "+OK\r\n"), ("CLIENT PAUSE 1000 WRITE", "+OK\r\n")]);
+    t.advance(20);
+    t.expect(&[
+        ("GET k", "$-1\r\n"),
+        ("EXISTS k", ":0\r\n"),
+        ("DBSIZE", ":1\r\n"),
+        ("CLIENT UNPAUSE", "+OK\r\n"),
+        ("GET k", "$-1\r\n"),
+        ("DBSIZE", ":0\r\n"),
+    ]);
+}
+
+#[test]
 fn pause_and_unblock() {
     let mut t = Harness::new();
     t.expect(&[

@@ -67,6 +67,7 @@ fn changed(old: &Settings, args: &Args<'_>) -> Result<Settings, CommandError> {
 pub fn resetstat(cx: &mut Cx<'_, '_>) -> CommandResult {
     cx.node.stats.iter().for_each(|stats| stats.reset());
     cx.node.rates.peak_bytes.store(0, std::sync::atomic::Ordering::Relaxed);
+    cx.node.freeing().freed.store(0, std::sync::atomic::Ordering::Relaxed);
     cx.reply().ok();
     Ok(())
 }

@@ -4,13 +4,14 @@ use torc_runtime::process;
 
 use crate::exec::{CommandResult, Cx};
 use crate::node::AllocatorStats;
+use crate::store::Store;
 
 /// Below this the advice of MEMORY DOCTOR would mean nothing.
 const WORTH_A_LOOK_BYTES: u64 = 5 << 20;
 
 /// What is known of the process's memory.
 pub struct Figures {
-    /// Bytes of keys, values and tables: what `maxmemory` is compared with.
+    /// Bytes of keys, values, tables and the empty store: what `maxmemory` is compared with.
     pub used: u64,
     /// The most of them so far.
     pub peak: u64,
@@ -24,7 +25,7 @@ pub struct Figures {
 
 /// Reads them.
 pub fn figures(cx: &Cx<'_, '_>) -> Figures {
-    let used = cx.node.store.used_bytes() as u64;
+    let used = cx.node.used_bytes();
     let resident = process::resident_bytes();
     let allocator = match cx.node.allocator.get() {
         Some(ask) => ask(),
@@ -47,13 +48,14 @@ pub fn stats(cx: &mut Cx<'_, '_>) -> CommandResult {
     let figures = figures(cx);
     let databases = super::info::databases(cx);
     let keys: u64 = databases.iter().map(|db| db.keys).sum();
-    let overhead = figures.allocator.allocated.saturating_sub(figures.used);
+    let dataset = figures.used.saturating_sub(Store::EMPTY_BYTES as u64);
+    let overhead = figures.allocator.allocated.saturating_sub(dataset);
     let mut reply = cx.reply();
     reply.map(21 + databases.len());
     let integers = [
         ("peak.allocated", figures.peak),
         ("total.allocated", figures.used),
-        ("startup.allocated", 0),
+        ("startup.allocated", Store::EMPTY_BYTES as u64),
         ("replication.backlog", 0),
         ("clients.slaves", 0),
         ("clients.normal", figures.clients),
@@ -77,15 +79,15 @@ pub fn stats(cx: &mut Cx<'_, '_>) -> CommandResult {
     let integers = [
         ("overhead.total", overhead),
         ("keys.count", keys),
-        ("keys.bytes-per-key", figures.used.checked_div(keys).unwrap_or(0)),
-        ("dataset.bytes", figures.used),
+        ("keys.bytes-per-key", dataset.checked_div(keys).unwrap_or(0)),
+        ("dataset.bytes", dataset),
     ];
     for (name, value) in integers {
         reply.bulk(name.as_bytes());
         reply.integer(value as i64);
     }
     let doubles = [
-        ("dataset.percentage", ratio(figures.used, figures.allocator.allocated) * 100.0),
+        ("dataset.percentage", ratio(dataset, figures.allocator.allocated) * 100.0),
         ("peak.percentage", ratio(figures.used, figures.peak) * 100.0),
     ];
     for (name, value) in doubles {

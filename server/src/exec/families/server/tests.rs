@@ -199,6 +199,81 @@ fn slow_requests_are_remembered() {
     assert_eq!(t.run("SLOWLOG LEN"), ":1\r\n");
 }
 
+/// A clock on which everything takes a millisecond.
+fn ticking_ns() -> u64 {
+    static NOW: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    NOW.fetch_add(1_000_000, std::sync::atomic::Ordering::Relaxed)
+}
+
+/// The requests in the slow log, newest first.
+fn slow_requests(t: &Harness) -> Vec<String> {
+    let text = |args: &[Box<[u8]>]| String::from_utf8_lossy(&args.join(&b' ')).into_owned();
+    t.node.slow.latest(10).iter().map(|entry| text(&entry.args)).collect()
+}
+
+#[test]
+fn who_waits_is_in_the_slow_log_once_it_is_served() {
+    let all = Settings { slowlog_slower_than_us: 0, ..Settings::default() };
+    let mut t = Harness::with_settings(all).timed_by(ticking_ns);
+    let client = t.session.client.clone();
+    let mut other = crate::exec::Session { client, ..crate::exec::Session::new(7, true) };
+    std::mem::swap(&mut t.session, &mut other);
+    let waiting = t.execute(["BLPOP", "l", "0"]).1;
+    std::mem::swap(&mut t.session, &mut other);
+    assert!(matches!(waiting.flow, Flow::Park(Park::Blocked { .. })));
+    assert_eq!(slow_requests(&t), [""; 0]);
+    for line in ["MULTI", "RPUSH l x", "SLOWLOG RESET", "EXEC"] {
+        t.run(line);
+    }
+    assert_eq!(slow_requests(&t), ["BLPOP l 0", "SLOWLOG RESET"]);
+    assert_eq!(&*t.node.slow.latest(1)[0].addr, "test:0");
+}
+
+#[test]
+fn commands_of_scripts_and_transactions_are_in_the_slow_log() {
+    let all = Settings { slowlog_slower_than_us: 0, ..Settings::default() };
+    let mut t = Harness::with_settings(all).timed_by(ticking_ns);
+    t.run("EVAL \"return server.call('echo', 'x')\" 0");
+    assert_eq!(slow_requests(&t), ["EVAL return server.call('echo', 'x') 0", "echo x"]);
+    t.node.slow.reset();
+    for line in ["MULTI", "GET k", "EXEC"] {
+        t.run(line);
+    }
+    assert_eq!(slow_requests(&t), ["GET k", "MULTI"]);
+}
+
+#[test]
+fn what_the_freeing_thread_drops_is_counted() {
+    let mut t = Harness::new();
+    let figure = |t: &mut Harness, name: &str| -> u64 {
+        let text = info(t, "memory");
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.and_then(|n| n.trim().parse().ok()).expect("INFO says it")
+    };
+    let empty = figure(&mut t, "used_memory");
+    assert_eq!(empty, figure(&mut t, "used_memory_startup"));
+    assert!(empty > 0);
+    t.run("CONFIG SET stream-node-max-entries 5");
+    for n in 0..400 {
+        t.run(&format!("XADD s * n {n}"));
+        t.run("XADD small * a b");
+        t.run("XTRIM small MAXLEN 1");
+    }
+    assert!(figure(&mut t, "used_memory") > empty);
+    t.run("UNLINK s small");
+    let pause = std::time::Duration::from_millis(1);
+    for _ in 0..20_000 {
+        if figure(&mut t, "lazyfree_pending_objects") == 0 {
+            break;
+        }
+        std::thread::sleep(pause);
+    }
+    assert_eq!(figure(&mut t, "lazyfreed_objects"), 1);
+    assert_eq!(figure(&mut t, "used_memory"), empty);
+    t.run("CONFIG RESETSTAT");
+    assert_eq!(figure(&mut t, "lazyfreed_objects"), 0);
+}
+
 #[test]
 fn debug_must_be_allowed() {
     let mut t = Harness::new();

@@ -9,6 +9,7 @@ use super::Lines;
 use crate::exec::Cx;
 use crate::exec::families::server::memory::{figures, ratio};
 use crate::shard::Role;
+use crate::store::Store;
 
 /// `# Server`
 pub fn server(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
@@ -65,15 +66,17 @@ pub fn memory(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
     let now = figures(cx);
     let settings = cx.node.settings.load();
     let percent = |part: u64, whole: u64| format!("{:.2}%", ratio(part, whole) * 100.0);
-    let overhead = now.allocator.allocated.saturating_sub(now.used);
+    let startup = Store::EMPTY_BYTES as u64;
+    let dataset = now.used.saturating_sub(startup);
+    let overhead = now.allocator.allocated.saturating_sub(dataset);
     lines.bytes("used_memory", now.used);
     lines.bytes("used_memory_rss", now.resident);
     lines.bytes("used_memory_peak", now.peak);
     lines.line("used_memory_peak_perc", percent(now.used, now.peak));
     lines.line("used_memory_overhead", overhead);
-    lines.line("used_memory_startup", 0);
-    lines.line("used_memory_dataset", now.used);
-    lines.line("used_memory_dataset_perc", percent(now.used, now.allocator.allocated.max(now.used)));
+    lines.line("used_memory_startup", startup);
+    lines.line("used_memory_dataset", dataset);
+    lines.line("used_memory_dataset_perc", percent(dataset, now.allocator.allocated.max(dataset)));
     lines.line("allocator_allocated", now.allocator.allocated);
     lines.line("allocator_active", now.allocator.active);
     lines.line("allocator_resident", now.allocator.resident);
@@ -102,8 +105,9 @@ pub fn memory(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
     lines.line("mem_aof_buffer", 0);
     lines.line("mem_allocator", if cx.node.allocator.get().is_some() { "jemalloc" } else { "libc" });
     lines.line("active_defrag_running", 0);
-    lines.line("lazyfree_pending_objects", 0);
-    lines.line("lazyfreed_objects", 0);
+    let freeing = cx.node.freeing();
+    lines.line("lazyfree_pending_objects", freeing.pending.load(Ordering::Relaxed));
+    lines.line("lazyfreed_objects", freeing.freed.load(Ordering::Relaxed));
 }
 
 /// `# CPU`
