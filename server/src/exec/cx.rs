@@ -237,11 +237,16 @@ impl Cx<'_, '_> {
         }
     }
 
-    /// As [`Cx::expire_if_due`], for a command that only reads: during a CLIENT PAUSE it leaves everything as it is.
+    /// As [`Cx::expire_if_due`], for a command that only reads: during a CLIENT PAUSE the key is only hidden.
     #[inline]
     fn expire_unless_paused(&mut self, key: &Key<'_>) {
-        let due = self.access.stripe(key.slot).any_due(self.now_ms);
-        if due && self.node.clients.paused(self.now_ms).is_none() {
+        let now_ms = self.now_ms;
+        let stripe = self.access.stripe(key.slot);
+        if !stripe.any_due(now_ms) {
+            return;
+        }
+        let hidden = |entry: Entry<'_>| entry.expire_ms().is_some_and(|at| at <= now_ms);
+        if self.node.clients.paused(now_ms).is_none() || !stripe.peek(self.db, key).is_some_and(hidden) {
             self.expire_if_due(key);
         }
     }
