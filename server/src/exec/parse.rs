@@ -9,6 +9,28 @@ use crate::store::DATABASES;
 /// What SCAN does without COUNT.
 const SCAN_COUNT: usize = 10;
 
+/// Elements that one command with a negative count may pick (HRANDFIELD, SRANDMEMBER, ZRANDMEMBER).
+pub const MAX_REPEATED: u64 = 1 << 24;
+
+/// The count of HRANDFIELD and ZRANDMEMBER, and whether `word` (WITHVALUES, WITHSCORES) stands behind it. A negative
+/// count may pick an element more than once.
+pub fn picks(args: &Args<'_>, count: &[u8], word: &[u8]) -> Result<(i64, bool), CommandError> {
+    let count = integer(count)?;
+    if count == i64::MIN {
+        return Err(text::OUT_OF_RANGE_LONG.into());
+    }
+    let with = match (args.get(3), args.len()) {
+        (None, _) => false,
+        (Some(option), 4) if option.eq_ignore_ascii_case(word) => true,
+        _ => return Err(CommandError::Syntax),
+    };
+    let too_many = count < 0 && count.unsigned_abs() > MAX_REPEATED;
+    if too_many || (with && count.unsigned_abs() > i64::MAX as u64 / 2) {
+        return Err(text::OUT_OF_RANGE.into());
+    }
+    Ok((count, with))
+}
+
 /// A 64-bit integer argument.
 #[inline]
 pub fn integer(arg: &[u8]) -> Result<i64, CommandError> {

@@ -17,7 +17,11 @@ use torc_protocol::handshake::Secret;
 use torc_protocol::resp::{OwnedArgs, Version, split_args};
 use torc_protocol::slot::SLOTS;
 
+#[cfg(test)]
+use super::Park;
 use super::{Batch, Done, Executor, Flow, Now, Session};
+#[cfg(test)]
+use crate::blocked::{Place, Turn};
 use crate::clients::Client;
 use crate::memcached::{Connection, Step};
 use crate::node::Node;
@@ -41,6 +45,28 @@ pub struct Harness {
     pub now: Now,
     exec: Executor,
     proxied: bool,
+}
+
+/// Runs a request that must wait, as another connection.
+#[cfg(test)]
+pub(crate) fn blocked(t: &mut Harness, line: &str) -> Place {
+    let mut other = Session::new(7, true);
+    std::mem::swap(&mut t.session, &mut other);
+    let (reply, done) = t.execute(line.split(' '));
+    std::mem::swap(&mut t.session, &mut other);
+    assert_eq!(reply, b"", "{line}");
+    let Flow::Park(Park::Blocked { place, .. }) = done.flow else { panic!("{line} did not wait") };
+    place
+}
+
+/// What a waiter was told; empty: nothing yet.
+#[cfg(test)]
+pub(crate) fn told(place: &mut Place) -> String {
+    match place.told.try_recv() {
+        Ok(Turn::Served(answer)) => String::from_utf8_lossy(&answer.bytes).into_owned(),
+        Ok(Turn::Away) => "away".to_owned(),
+        Err(_) => String::new(),
+    }
 }
 
 impl Default for Harness {

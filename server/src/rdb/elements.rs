@@ -71,7 +71,32 @@ pub struct Elements<'a> {
     step: Step,
 }
 
+/// The last byte of a packed form.
+pub(super) const END: u8 = 0xff;
+
+/// A number of elements that says: count them.
+pub(super) const UNCOUNTED: u16 = u16::MAX;
+
 impl<'a> Elements<'a> {
+    /// Looks through a whole packed form: its length, `skipped` bytes of its header, its number of elements, the
+    /// elements, its end.
+    pub(super) fn framed(bytes: &'a [u8], skipped: usize, step: Step) -> Result<Elements<'a>, DecodeError> {
+        let mut rest = bytes;
+        let total = chunk(&mut rest).map(u32::from_le_bytes).ok_or(DecodeError::Truncated)?;
+        take(&mut rest, skipped).ok_or(DecodeError::Truncated)?;
+        let count = chunk(&mut rest).map(u16::from_le_bytes).ok_or(DecodeError::Truncated)?;
+        let Some((&END, entries)) = rest.split_last() else { return Err(DecodeError::Damaged) };
+        if total as usize != bytes.len() {
+            return Err(DecodeError::Damaged);
+        }
+        let elements = Elements::check(entries, step)?;
+        if count == UNCOUNTED || usize::from(count) == elements.len() {
+            Ok(elements)
+        } else {
+            Err(DecodeError::Damaged)
+        }
+    }
+
     /// Looks through `entries`, all of which must be whole elements.
     pub(super) fn check(entries: &'a [u8], step: Step) -> Result<Elements<'a>, DecodeError> {
         let (mut rest, mut left) = (entries, 0);

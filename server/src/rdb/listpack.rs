@@ -7,31 +7,17 @@
 
 use torc_protocol::resp::parse_i64;
 
-use super::elements::{Element, Elements, chunk, integer, take};
+use super::elements::{END, Element, Elements, UNCOUNTED, chunk, integer, take};
 use crate::effect::DecodeError;
 
 const HEADER: usize = 6;
-const END: u8 = 0xff;
-const UNCOUNTED: u16 = u16::MAX;
 
 /// The longest text of an integer.
 const MAX_INTEGER_TEXT: usize = 20;
 
 /// Looks through a listpack.
 pub fn read(bytes: &[u8]) -> Result<Elements<'_>, DecodeError> {
-    let mut rest = bytes;
-    let total = chunk(&mut rest).map(u32::from_le_bytes).ok_or(DecodeError::Truncated)?;
-    let count = chunk(&mut rest).map(u16::from_le_bytes).ok_or(DecodeError::Truncated)?;
-    let Some((&END, entries)) = rest.split_last() else { return Err(DecodeError::Damaged) };
-    if total as usize != bytes.len() {
-        return Err(DecodeError::Damaged);
-    }
-    let elements = Elements::check(entries, step)?;
-    if count == UNCOUNTED || usize::from(count) == elements.len() {
-        Ok(elements)
-    } else {
-        Err(DecodeError::Damaged)
-    }
+    Elements::framed(bytes, 0, step)
 }
 
 fn step<'a>(rest: &mut &'a [u8]) -> Option<Element<'a>> {

@@ -5,31 +5,16 @@
 //! entry   : length of the entry before (one byte, or 254 and u32) | encoding | data
 //! ```
 
-use super::elements::{Element, Elements, chunk, integer, take};
+use super::elements::{END, Element, Elements, chunk, integer, take};
 use crate::effect::DecodeError;
-
-const END: u8 = 0xff;
-const UNCOUNTED: u16 = u16::MAX;
 
 /// A length of the entry before that does not fit its byte.
 const LONG: u8 = 254;
 
 /// Looks through a ziplist.
 pub fn read(bytes: &[u8]) -> Result<Elements<'_>, DecodeError> {
-    let mut rest = bytes;
-    let total = chunk(&mut rest).map(u32::from_le_bytes).ok_or(DecodeError::Truncated)?;
-    let _last = chunk::<4>(&mut rest).ok_or(DecodeError::Truncated)?;
-    let count = chunk(&mut rest).map(u16::from_le_bytes).ok_or(DecodeError::Truncated)?;
-    let Some((&END, entries)) = rest.split_last() else { return Err(DecodeError::Damaged) };
-    if total as usize != bytes.len() {
-        return Err(DecodeError::Damaged);
-    }
-    let elements = Elements::check(entries, step)?;
-    if count == UNCOUNTED || usize::from(count) == elements.len() {
-        Ok(elements)
-    } else {
-        Err(DecodeError::Damaged)
-    }
+    // The place of the last entry: nobody here walks backwards.
+    Elements::framed(bytes, 4, step)
 }
 
 fn step<'a>(rest: &mut &'a [u8]) -> Option<Element<'a>> {
@@ -64,6 +49,7 @@ fn step<'a>(rest: &mut &'a [u8]) -> Option<Element<'a>> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::elements::UNCOUNTED;
     use super::*;
 
     /// A ziplist of these entries, each already encoded with the length of the one before.

@@ -1,18 +1,14 @@
 //! HSCAN and HRANDFIELD.
 
 use smallvec::SmallVec;
-use torc_protocol::error as text;
 use torc_protocol::resp::{Args, ReplyWriter, Version};
 
 use super::read::with_hash;
-use crate::exec::parse::{ScanOptions, cursor, integer};
-use crate::exec::{CommandError, CommandResult, Cx};
+use crate::exec::parse::{ScanOptions, cursor, picks};
+use crate::exec::{CommandResult, Cx};
 use crate::store::value::HashValue;
 use torc_protocol::glob;
 use torc_runtime::random::split_mix;
-
-/// Fields that one HRANDFIELD with a negative count may give.
-const MAX_REPEATED: u64 = 1 << 24;
 
 /// HSCAN key cursor \[MATCH pattern\] \[COUNT count\] \[NOVALUES\]
 pub fn hscan(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
@@ -53,22 +49,7 @@ pub fn hrandfield(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
             None => reply.null(),
         });
     };
-    let count = integer(count)?;
-    if count == i64::MIN {
-        return Err(
-            "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807"
-                .into(),
-        );
-    }
-    let with_values = match (args.get(3), args.len()) {
-        (None, _) => false,
-        (Some(option), 4) if option.eq_ignore_ascii_case(b"WITHVALUES") => true,
-        _ => return Err(CommandError::Syntax),
-    };
-    let too_many = count < 0 && count.unsigned_abs() > MAX_REPEATED;
-    if too_many || (with_values && count.unsigned_abs() > i64::MAX as u64 / 2) {
-        return Err(text::OUT_OF_RANGE.into());
-    }
+    let (count, with_values) = picks(args, count, b"WITHVALUES")?;
     let seed = cx.random();
     with_hash(cx, args, |hash, reply| {
         let mut reply = Pairs { reply, with_values };

@@ -1,26 +1,5 @@
-use crate::blocked::{Place, Turn};
-use crate::exec::testing::Harness;
-use crate::exec::{Flow, Park, Session};
-
-/// Runs a request that must wait, as another connection.
-fn blocked(t: &mut Harness, line: &str) -> Place {
-    let mut other = Session::new(7, true);
-    std::mem::swap(&mut t.session, &mut other);
-    let (reply, done) = t.execute(line.split(' '));
-    std::mem::swap(&mut t.session, &mut other);
-    assert_eq!(reply, b"", "{line}");
-    let Flow::Park(Park::Blocked { place, .. }) = done.flow else { panic!("{line} did not wait") };
-    place
-}
-
-/// What a waiter was told; empty: nothing yet.
-fn told(place: &mut Place) -> String {
-    match place.told.try_recv() {
-        Ok(Turn::Served(answer)) => String::from_utf8_lossy(&answer.bytes).into_owned(),
-        Ok(Turn::Away) => "away".to_owned(),
-        Err(_) => String::new(),
-    }
-}
+use crate::blocked::Turn;
+use crate::exec::testing::{Harness, blocked, told};
 
 #[test]
 fn pushes_and_pops() {

@@ -4,14 +4,11 @@ use torc_protocol::error as text;
 use torc_protocol::resp::{Args, ReplyWriter, parse_i64};
 use torc_runtime::random::split_mix;
 
-use crate::exec::parse::integer;
+use crate::exec::parse::{MAX_REPEATED, integer};
 use crate::exec::{CommandError, CommandResult, Cx};
 use crate::notify::Class;
 use crate::store::value::{Member, MemberList, SetChange, SetValue};
 use crate::store::{Collection, Env, Key};
-
-/// Members that one SRANDMEMBER with a negative count may give.
-const MAX_REPEATED: u64 = 1 << 24;
 
 /// A set of which no more than one member in so many is popped stays as it is; the rest of another is put together
 /// anew.

@@ -1,20 +1,16 @@
 //! ZSCAN and ZRANDMEMBER.
 
 use smallvec::SmallVec;
-use torc_protocol::error as text;
 use torc_protocol::glob;
 use torc_protocol::resp::{Args, DoubleBuffer};
 use torc_runtime::random::split_mix;
 
 use super::read::with_set;
 use super::reply::Pairs;
-use crate::exec::parse::{ScanOptions, cursor, integer};
-use crate::exec::{CommandError, CommandResult, Cx};
+use crate::exec::parse::{ScanOptions, cursor, picks};
+use crate::exec::{CommandResult, Cx};
 use crate::store::Collection;
 use crate::store::value::SortedSetValue;
-
-/// Members that one ZRANDMEMBER with a negative count may give.
-const MAX_REPEATED: u64 = 1 << 24;
 
 /// When so many times the members that are wanted are there, single ones are drawn, else all are walked through.
 const DRAW_FROM: usize = 4;
@@ -62,22 +58,7 @@ pub fn zrandmember(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
             }
         });
     };
-    let count = integer(count)?;
-    if count == i64::MIN {
-        return Err(
-            "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807"
-                .into(),
-        );
-    }
-    let with_scores = match (args.get(3), args.len()) {
-        (None, _) => false,
-        (Some(option), 4) if option.eq_ignore_ascii_case(b"WITHSCORES") => true,
-        _ => return Err(CommandError::Syntax),
-    };
-    let too_many = count < 0 && count.unsigned_abs() > MAX_REPEATED;
-    if too_many || (with_scores && count.unsigned_abs() > i64::MAX as u64 / 2) {
-        return Err(text::OUT_OF_RANGE.into());
-    }
+    let (count, with_scores) = picks(args, count, b"WITHSCORES")?;
     with_set(cx, args, |set, reply| {
         let Some(set) = set else {
             Pairs::start(reply, 0, false);
