@@ -59,6 +59,10 @@ sim seeds="5000":
 loom:
     RUSTFLAGS="--cfg torc_loom" cargo test --release --target-dir target/loom -p torc-server --lib shard::bell
 
+# How long commits, confirmations and elections of the control plane take with three voters; asserts nothing.
+raft-timings:
+    cargo test -p torc-runtime --lib -- --ignored --nocapture timings_of_three_voters
+
 # The container image.
 docker:
     DOCKER_BUILDKIT=1 docker build -f deploy/Dockerfile -t torc .

@@ -346,10 +346,9 @@ async fn the_map_survives_snapshot_and_restart() {
     consensus.shutdown().await;
 }
 
-/// Prints how long things take with the default timings: `cargo test -p torc-runtime -- --ignored
-/// --nocapture timings`. Asserts nothing, because that depends on the machine.
+/// Prints how long things take with the default timings: `just raft-timings`. Asserts nothing, because that depends on the machine.
 #[tokio::test]
-#[ignore = "measures, and asserts nothing"]
+#[ignore = "measures, and asserts nothing: just raft-timings"]
 async fn timings_of_three_voters() {
     use crate::clock::boottime_ns;
     fn show(what: &str, mut times_ns: Vec<u64>) {
