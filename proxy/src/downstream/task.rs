@@ -39,6 +39,7 @@ pub trait Taker {
 
 /// Begins to serve an accepted connection.
 pub fn welcome(worker: &Rc<Worker>, accepted: Accepted) {
+    let local = accepted.stream.local_label();
     let stream = match accepted.stream.into_async() {
         Ok(stream) => stream,
         Err(cause) => {
@@ -52,7 +53,7 @@ pub fn welcome(worker: &Rc<Worker>, accepted: Accepted) {
         id: worker.shared.clients.next_id(),
         worker: worker.index,
         address: address_text(&accepted.peer),
-        local: stream.local_label(),
+        local,
         memcached,
         since_ms: now_ms,
         active_ms: now_ms.into(),

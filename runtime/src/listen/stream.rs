@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::BufMut;
+use rustix::buffer::spare_capacity;
+use rustix::net::{RecvFlags, SendFlags};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -43,7 +45,7 @@ impl fmt::Display for PeerAddr {
     }
 }
 
-/// A non-blocking socket that no runtime has yet: what the acceptor hands to a worker.
+/// A non-blocking socket that no runtime has: what the acceptor hands to a worker.
 #[derive(Debug)]
 pub enum StdStream {
     /// Over TCP.
@@ -61,13 +63,52 @@ impl StdStream {
         })
     }
 
+    /// Another handle on the socket.
+    pub fn try_clone(&self) -> io::Result<StdStream> {
+        Ok(match self {
+            Self::Tcp(stream) => Self::Tcp(stream.try_clone()?),
+            Self::Unix(stream) => Self::Unix(stream.try_clone()?),
+        })
+    }
+
+    /// Reads once, what is there, behind what is in `into`, which must have room; 0 is the end; `WouldBlock` when there
+    /// is nothing.
+    #[inline]
+    pub fn recv(&self, into: &mut Vec<u8>) -> io::Result<usize> {
+        Ok(rustix::net::recv(self, spare_capacity(into), RecvFlags::empty())?.1)
+    }
+
+    /// Writes what the socket takes now; `WouldBlock` when it takes nothing.
+    #[inline]
+    pub fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::net::send(self, bytes, SendFlags::NOSIGNAL)?)
+    }
+
     /// Writes what the socket takes right now, once: for a last word before closing.
     pub fn write_last_word(&self, bytes: &[u8]) {
-        use std::io::Write;
-        let _ = match self {
-            Self::Tcp(stream) => (&*stream).write(bytes),
-            Self::Unix(stream) => (&*stream).write(bytes),
-        };
+        // Who is gone already hears nothing.
+        let _ = self.send(bytes);
+    }
+
+    /// The address of our end, as CLIENT LIST's `laddr` shows it.
+    pub fn local_label(&self) -> String {
+        match self {
+            Self::Tcp(stream) => stream.local_addr().map_or_else(|_| String::new(), |a| a.to_string()),
+            Self::Unix(stream) => {
+                let address = stream.local_addr().ok();
+                let path = address.as_ref().and_then(|address| address.as_pathname());
+                path.map_or_else(String::new, |path| format!("{}:0", path.display()))
+            }
+        }
+    }
+}
+
+impl AsFd for StdStream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        }
     }
 }
 
@@ -90,14 +131,6 @@ macro_rules! each {
 }
 
 impl Stream {
-    /// Another handle on the socket, for another runtime. This one stays registered here until it is dropped.
-    pub fn to_std(&self) -> io::Result<StdStream> {
-        Ok(match self {
-            Self::Tcp(stream) => StdStream::Tcp(stream.as_fd().try_clone_to_owned()?.into()),
-            Self::Unix(stream) => StdStream::Unix(stream.as_fd().try_clone_to_owned()?.into()),
-        })
-    }
-
     /// Waits until there is something to read (or the end, or an error). Cancel-safe.
     pub async fn readable(&self) -> io::Result<()> {
         each!(self, stream => stream.readable().await)
@@ -141,18 +174,6 @@ impl Stream {
     /// As [`Self::try_write`], from several pieces.
     pub fn try_write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         each!(self, stream => stream.try_write_vectored(pieces))
-    }
-
-    /// The address of our end, as CLIENT LIST's `laddr` shows it.
-    pub fn local_label(&self) -> String {
-        match self {
-            Self::Tcp(stream) => stream.local_addr().map_or_else(|_| String::new(), |a| a.to_string()),
-            Self::Unix(stream) => {
-                let address = stream.local_addr().ok();
-                let path = address.as_ref().and_then(|address| address.as_pathname());
-                path.map_or_else(String::new, |path| format!("{}:0", path.display()))
-            }
-        }
     }
 }
 

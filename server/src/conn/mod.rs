@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! torc-accept: acceptor ───bounded channel──▶ torc-worker-N (one tokio current-thread runtime)
-//!                                              └─ a task per connection, owning its socket and buffers
-//!   read → parse ahead, note the keys → let others read → fetch the keys' lines → Batch::begin/run…/end
-//!        → check the lease again → write once
+//!                                              └─ hub: one task with an epoll set, owning all of its connections
+//!   look at the sockets → each reads, parses ahead, notes its keys → fetch the keys' lines
+//!     → Batch::begin/run…/end for all → each checks the lease again and writes once
 //! ```
 //!
-//! Only [`connection`] touches the socket: another kind of loop (io_uring) would replace that file and
-//! [`worker`]. Nothing of a connection is shared but its [`crate::clients::Client`].
+//! Only [`connection`] reads and writes sockets and only [`hub`] watches them: another kind of loop (io_uring) would
+//! replace these. Nothing of a connection is shared but its [`crate::clients::Client`].
 
 mod ahead;
 pub mod balance;
@@ -16,6 +16,7 @@ mod buffers;
 mod connection;
 mod dialect;
 mod hold;
+mod hub;
 mod lines;
 mod output;
 mod park;

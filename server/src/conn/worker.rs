@@ -2,11 +2,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
+use std::task::Waker;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
@@ -18,7 +17,8 @@ use torc_runtime::shutdown::Shutdown;
 use super::Protocol;
 use super::ahead::Ahead;
 use super::buffers::Buffers;
-use super::connection::{self, Moving};
+use super::connection::Moving;
+use super::hub::{Arrival, Hub};
 use crate::exec::{Executor, Now};
 use crate::node::Node;
 use crate::stats::WorkerStats;
@@ -26,11 +26,8 @@ use crate::stats::WorkerStats;
 /// How often connections that wait for a mark look whether the lease is gone.
 const RECHECK: Duration = Duration::from_millis(50);
 
-/// Polls of tasks between two looks at the sockets: a connection takes up to three for a request.
-const POLLS_PER_LOOK: u32 = 256;
-
-/// Connections that wait for others in the middle of a turn, each with two buffers in its hands.
-const MAX_GIVING_WAY: usize = 128;
+/// Polls of tasks between two looks at what they wait for beside the connections' sockets, which the hub looks at itself.
+const POLLS_PER_LOOK: u32 = 16;
 
 /// How old the time of expiry may be when a batch begins: a fraction of its unit.
 const WALL_CLOCK_NS: u64 = 100_000;
@@ -50,11 +47,9 @@ pub struct Worker {
     pub buffers: Buffers,
     /// Keys that connections are about to look up; borrowed as `exec` is.
     pub ahead: RefCell<Ahead>,
-    /// See [`Worker::give_way`].
-    giving_way: Cell<usize>,
     /// CLOCK_BOOTTIME nanoseconds at the last look at the wall clock, and what that said.
     wall: Cell<(u64, u64)>,
-    /// Connections that wait until the high-water mark reaches an offset: (offset, client) → task.
+    /// Connections that wait until the high-water mark reaches an offset: (offset, client) → whom to wake.
     waiting: RefCell<BTreeMap<(u64, u64), Waker>>,
     /// Told when `waiting` is no longer empty.
     somebody_waits: Notify,
@@ -70,7 +65,6 @@ impl Worker {
             exec,
             buffers: Buffers::default(),
             ahead: RefCell::default(),
-            giving_way: Cell::new(0),
             wall: Cell::new((0, clock::unix_ms())),
             waiting: RefCell::new(BTreeMap::new()),
             somebody_waits: Notify::new(),
@@ -98,23 +92,7 @@ impl Worker {
         Now { unix_ms, boottime_ns }
     }
 
-    /// Lets the other tasks that are ready have their turn, without a look at the sockets between; no more than
-    /// [`MAX_GIVING_WAY`] connections wait so at a time.
-    #[inline]
-    pub async fn give_way(&self) {
-        let mut gave = None;
-        poll_fn(|cx| {
-            if gave.is_some() || self.giving_way.get() >= MAX_GIVING_WAY {
-                return Poll::Ready(());
-            }
-            gave = Some(GivingWay::new(&self.giving_way));
-            cx.waker().wake_by_ref();
-            Poll::Pending
-        })
-        .await;
-    }
-
-    /// Wakes the task when the mark has reached `offset`, and now and then before.
+    /// Wakes the connection when the mark has reached `offset`, and now and then before.
     pub fn wait_for_mark(&self, offset: u64, client: u64, waker: &Waker) {
         self.node.shard.hurry(self.index);
         self.waiting.borrow_mut().insert((offset, client), waker.clone());
@@ -139,22 +117,6 @@ impl Worker {
     }
 }
 
-/// Counts a connection that gives way, also if it ends meanwhile.
-struct GivingWay<'a>(&'a Cell<usize>);
-
-impl<'a> GivingWay<'a> {
-    fn new(count: &'a Cell<usize>) -> Self {
-        count.set(count.get() + 1);
-        GivingWay(count)
-    }
-}
-
-impl Drop for GivingWay<'_> {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
-    }
-}
-
 /// Starts worker `index`; it ends when `shutdown` trips, after its connections have.
 pub fn start(
     node: Arc<Node>,
@@ -175,9 +137,13 @@ pub fn start(
             Ok(runtime) => runtime,
             Err(error) => return drop(tell.send(error)),
         };
-        drop(tell);
         let worker = Rc::new(Worker::new(node, index, seed));
-        runtime.block_on(serve(worker, connections, moving, shutdown));
+        let hub = match runtime.block_on(async { Hub::new(worker.clone()) }) {
+            Ok(hub) => hub,
+            Err(error) => return drop(tell.send(error)),
+        };
+        drop(tell);
+        runtime.block_on(serve(worker, hub, connections, moving, shutdown));
     })?;
     match told.recv() {
         Ok(error) => Err(error),
@@ -187,6 +153,7 @@ pub fn start(
 
 async fn serve(
     worker: Rc<Worker>,
+    hub: Hub,
     mut connections: mpsc::Receiver<Accepted<Protocol>>,
     mut moving: Option<mpsc::Receiver<Box<Moving>>>,
     shutdown: Shutdown,
@@ -197,19 +164,19 @@ async fn serve(
         let worker = worker.clone();
         tokio::task::spawn_local(async move { worker.node.pubsub.deliver(worker.index).await })
     };
-    let mut open = tokio::task::JoinSet::new();
+    let door = hub.door().clone();
+    let mut hub = tokio::task::spawn_local(hub.run());
     loop {
         tokio::select! {
             accepted = connections.recv() => match accepted {
-                Some(accepted) => {
-                    open.spawn_local(connection::serve(worker.clone(), accepted));
-                }
+                Some(accepted) => door.enter(Arrival::Fresh(accepted)),
                 None => break,
             },
-            Some(moved) = next_moving(&mut moving) => {
-                open.spawn_local(connection::resume(worker.clone(), moved));
+            Some(moved) = next_moving(&mut moving) => door.enter(Arrival::Moved(moved)),
+            ended = &mut hub => {
+                tracing::error!(?ended, worker = worker.index, "the worker serves connections no longer");
+                break;
             }
-            Some(_) = open.join_next() => {}
             () = shutdown.wait() => break,
         }
     }
@@ -217,8 +184,10 @@ async fn serve(
     post.abort();
     expiry.abort();
     connections.close();
-    let drain = async { while open.join_next().await.is_some() {} };
-    let _ = tokio::time::timeout(DRAIN_TIME, drain).await;
+    door.close();
+    if !hub.is_finished() {
+        let _ = tokio::time::timeout(DRAIN_TIME, hub).await;
+    }
 }
 
 /// The next connection from another worker; none ever comes to a worker that is alone.

@@ -107,7 +107,7 @@ pub struct Now {
     pub boottime_ns: u64,
 }
 
-/// A batch of requests of one connection; holds the gate shared.
+/// A batch of requests, of one connection or several; holds the gate shared.
 pub struct Batch<'n, 'e> {
     node: &'n Node,
     exec: &'e mut Executor,
@@ -117,7 +117,7 @@ pub struct Batch<'n, 'e> {
     term: u64,
     view: arc_swap::Guard<Arc<Option<View>>>,
     growth: isize,
-    /// The last command that a request named.
+    /// The last command that a request has named.
     last: Option<Command>,
     /// Nanoseconds of commands that were timed by themselves.
     timed_ns: u64,
@@ -221,9 +221,14 @@ impl<'n, 'e> Batch<'n, 'e> {
         self.node.shard.put_down(self.exec.worker, &mut self.exec.records);
     }
 
-    /// The last command that a request of the batch named.
-    pub fn last_command(&self) -> Option<Command> {
-        self.last
+    /// The last command that a request named since this was asked.
+    pub fn take_last_command(&mut self) -> Option<Command> {
+        self.last.take()
+    }
+
+    /// Nanoseconds that commands which are timed by themselves have taken so far.
+    pub fn timed_ns(&self) -> u64 {
+        self.timed_ns
     }
 
     /// The term of the lease that replies depend on until they are flushed; `None` where there is no lease

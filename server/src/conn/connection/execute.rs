@@ -3,8 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use torc_runtime::clock;
-
+use super::super::ahead::Ahead;
 use super::super::buffers::BUFFER_BYTES;
 use super::super::dialect::Step;
 use super::super::output::{Mark, Output};
@@ -15,11 +14,11 @@ use crate::clients::Client;
 use crate::exec::{Batch, Done, Flow, ReplyKind};
 use crate::node::Node;
 
-/// Requests of one batch: they share the clock, the gate and one write.
-const BATCH_REQUESTS: usize = 128;
+/// Requests of one connection in one batch: they share one write.
+const TURN_REQUESTS: usize = 128;
 
-/// Bytes of replies after which a batch ends.
-const BATCH_REPLY_BYTES: usize = 64 * 1024;
+/// Bytes of replies after which others of the batch get their turn.
+const TURN_REPLY_BYTES: usize = 64 * 1024;
 
 /// Room that is made at once for an announced argument; beyond it the buffer grows as bytes arrive.
 const RESERVE_BYTES: usize = 4 << 20;
@@ -34,16 +33,22 @@ impl Connection {
         }
     }
 
-    /// Executes one batch; true when there may be more whole requests in the buffer.
-    pub(super) fn execute(&mut self) -> bool {
-        if self.parked.is_some() || self.held.is_some() || self.closing || self.at == self.input.len() {
-            return false;
+    /// Executes what has come, up to a bound, as part of a batch; answers how many requests that were. Notes whether
+    /// there may be more whole ones in the buffer.
+    pub fn execute(&mut self, batch: &mut Batch<'_, '_>, ahead: &mut Ahead) -> usize {
+        self.more = false;
+        if self.at == self.input.len() || self.parked.is_some() || self.held.is_some() || self.closing {
+            return 0;
+        }
+        if self.unread_bound_reached() {
+            self.more = true;
+            return 0;
+        }
+        if self.stranger && self.turn_away() {
+            return 0;
         }
         let worker = self.worker.clone();
         let node = &*worker.node;
-        if self.stranger && self.turn_away() {
-            return false;
-        }
         let version = node.settings_version();
         if version != self.configured {
             self.configured = version;
@@ -58,22 +63,19 @@ impl Connection {
         }
         // What came before these requests is sent before their replies.
         self.deliver();
-        let now = worker.now();
-        let mut exec = worker.exec.borrow_mut();
-        let mut ahead = worker.ahead.borrow_mut();
-        let mut batch = Batch::begin(node, &mut exec, now);
-        let reply_limit = self.output.bytes.len() + BATCH_REPLY_BYTES;
+        let now = batch.now();
+        let reply_limit = self.output.bytes.len() + TURN_REPLY_BYTES;
         let mut more = true;
         let mut served = 0;
         // Each request of a stranger is looked at by itself.
-        let most = if self.stranger { 1 } else { BATCH_REQUESTS };
+        let most = if self.stranger { 1 } else { TURN_REQUESTS };
         while served < most && self.output.bytes.len() < reply_limit {
             let pause = node.clients.paused(now.unix_ms);
             let start = self.output.bytes.len();
             let rest = &self.input[self.at..];
             let kind = pause.map(|(kind, _)| kind);
             let out = &mut self.output.bytes;
-            match self.dialect.step(&mut batch, &mut ahead, &mut self.session, kind, rest, out) {
+            match self.dialect.step(batch, ahead, &mut self.session, kind, rest, out) {
                 Step::More { hint } => {
                     let spare = self.input.capacity() - self.input.len();
                     if hint > spare {
@@ -86,6 +88,7 @@ impl Connection {
                     let wait_ms = pause.map_or(0, |(_, until)| until.saturating_sub(now.unix_ms));
                     node.clients.blocked.fetch_add(1, Ordering::Relaxed);
                     self.held = Some(Box::pin(tokio::time::sleep(Duration::from_millis(wait_ms))));
+                    self.stirred = true;
                     more = false;
                     break;
                 }
@@ -122,6 +125,7 @@ impl Connection {
                         Flow::Park(park) => {
                             let (version, term) = (self.session.version, batch.lease_term());
                             self.parked = Some(Parked::new(&worker, park, version, term));
+                            self.stirred = true;
                             self.client.begin_waiting();
                             node.clients.blocked.fetch_add(1, Ordering::Relaxed);
                             more = false;
@@ -131,17 +135,13 @@ impl Connection {
                 }
             }
         }
+        self.more = more;
         self.served += served as u64;
         Client::count(&self.client.commands, served as u64);
-        let last = batch.last_command();
-        let ended_ns = clock::boottime_ns();
-        batch.end_at(ended_ns);
-        node.stamp_progress(worker.index, ended_ns);
-        drop((exec, ahead));
-        self.session.publish(now.unix_ms, last);
+        self.session.publish(now.unix_ms, batch.take_last_command());
         self.client.input_bytes.store(self.input.len() - self.at, Ordering::Relaxed);
         self.drop_consumed();
-        more
+        served
     }
 
     /// Drops the bytes of executed requests.

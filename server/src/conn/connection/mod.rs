@@ -1,10 +1,12 @@
-//! One connection: a task that reads, executes batches and writes.
+//! One connection: it reads, executes as part of its worker's batches, and writes.
 //!
 //! ```text
-//! wait (readable | writable | mark | end of waiting | asked to) → read once → batch, write, batch, write …
+//! begin: what ended that it waited for → read once → parse ahead
+//! execute: requests of the buffer, up to a bound
+//! finish: messages, write, give buffers back → anything left to do?
 //! ```
 //!
-//! The task is the only one that touches the socket and the buffers. While its client takes no replies it goes
+//! Only its hub calls it, and nothing else touches the socket and the buffers. While its client takes no replies it goes
 //! on reading up to a bound of unread bytes; while a request waits (parked, held back) it keeps what arrives, up
 //! to a bound, and executes nothing.
 
@@ -15,25 +17,25 @@ mod stranger;
 #[cfg(test)]
 mod tests;
 
-use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
 use tokio::time::Sleep;
 use torc_runtime::clock;
 use torc_runtime::listen::acceptor::{Accepted, Permit};
-use torc_runtime::listen::{PeerAddr, SocketOptions, Stream};
+use torc_runtime::listen::{PeerAddr, Readiness, SocketOptions, StdStream};
 
 use super::Protocol;
 use super::balance::Rate;
+use super::buffers::BUFFER_BYTES;
 use super::dialect::Dialect;
+use super::hub::Call;
 use super::output::{Output, Wait};
 use super::park::Parked;
 use super::worker::Worker;
@@ -41,14 +43,8 @@ use crate::blocked::Answer;
 use crate::clients::{Client, flag};
 use crate::exec::Session;
 use crate::settings::Settings;
-pub use moving::{Moving, resume};
+pub use moving::Moving;
 use stranger::DENIED;
-
-/// Batches of one connection before others of the worker get their turn.
-const BATCHES_PER_TURN: usize = 4;
-
-/// Bytes of replies of one connection before others of the worker get their turn.
-const TURN_REPLY_BYTES: usize = 256 * 1024;
 
 /// Bytes that may arrive while a request waits.
 const WAITING_INPUT_BYTES: usize = 1 << 20;
@@ -63,7 +59,8 @@ const NODE_UNREAD_BYTES: usize = 1 << 30;
 const SHARE_BYTES: usize = 64 * 1024;
 
 /// Why a connection ends here.
-enum End {
+#[derive(Debug)]
+pub enum End {
     /// The peer is gone, or somebody asked.
     Quiet,
     /// It goes on with another worker.
@@ -77,17 +74,10 @@ impl From<io::Error> for End {
     }
 }
 
-/// What [`Connection::wait`] saw.
-enum Event {
-    /// There may be bytes to read.
-    Readable,
-    /// Something moved: execute and flush.
-    Progress,
-}
-
-struct Connection {
+/// See the module's text. Owned by its hub.
+pub struct Connection {
     worker: Rc<Worker>,
-    stream: Stream,
+    stream: StdStream,
     client: Arc<Client>,
     session: Session,
     dialect: Dialect,
@@ -108,7 +98,18 @@ struct Connection {
     socket_full: bool,
     /// No more requests; close when the output is empty.
     closing: bool,
-    waker_set: bool,
+    /// The hub has it in its queue.
+    queued: bool,
+    /// The socket may have more to read.
+    readable: bool,
+    /// The peer has sent its last byte: reads go on up to the end.
+    ended: bool,
+    /// There may be whole requests in the buffer.
+    more: bool,
+    /// Something that is waited for beside the socket may have come, or was not asked yet.
+    stirred: bool,
+    /// How those are woken that wait for such things; `None` before the hub has given it a seat.
+    call: Option<(Arc<Call>, Waker)>,
     /// The version of the settings that the dialect and the session go by; 0: none yet.
     configured: u64,
     /// Came from elsewhere to a node without a password: only the handshake is heard.
@@ -121,36 +122,34 @@ struct Connection {
     permit: Option<Permit>,
 }
 
-/// Serves a connection until it ends.
-pub async fn serve(worker: Rc<Worker>, accepted: Accepted<Protocol>) {
-    let Accepted { stream, peer, tag, permit } = accepted;
-    let settings = worker.node.settings.load_full();
-    let stranger = settings.protected_mode && tag.is_open(&settings) && !peer.is_local();
-    // With a cluster secret a stranger may be another part of Torc: it is let in as far as the handshake.
-    if stranger && (worker.node.secret.is_none() || tag == Protocol::Memcached) {
-        let word: &[u8] = match tag {
-            Protocol::Resp => DENIED,
-            Protocol::Memcached => {
-                b"SERVER_ERROR protected mode: set a password or connect from this host\r\n"
-            }
-        };
-        stream.write_last_word(word);
-        return;
-    }
-    let keepalive = (settings.tcp_keepalive_s > 0).then(|| Duration::from_secs(settings.tcp_keepalive_s));
-    SocketOptions { keepalive, ..SocketOptions::default() }.apply(&stream);
-    let Ok(stream) = stream.into_async() else { return };
-    worker.stats().connections.add(1);
-    let mut connection = Connection::new(worker, stream, &peer, tag, &settings, permit);
-    drop(settings);
-    connection.stranger = stranger;
-    connection.see_through().await;
-}
-
 impl Connection {
+    /// Somebody has connected; `None`: was turned away.
+    pub fn admit(worker: Rc<Worker>, accepted: Accepted<Protocol>) -> Option<Connection> {
+        let Accepted { stream, peer, tag, permit } = accepted;
+        let settings = worker.node.settings.load_full();
+        let stranger = settings.protected_mode && tag.is_open(&settings) && !peer.is_local();
+        // With a cluster secret a stranger may be another part of Torc: it is let in as far as the handshake.
+        if stranger && (worker.node.secret.is_none() || tag == Protocol::Memcached) {
+            let word: &[u8] = match tag {
+                Protocol::Resp => DENIED,
+                Protocol::Memcached => {
+                    b"SERVER_ERROR protected mode: set a password or connect from this host\r\n"
+                }
+            };
+            stream.write_last_word(word);
+            return None;
+        }
+        let keepalive = (settings.tcp_keepalive_s > 0).then(|| Duration::from_secs(settings.tcp_keepalive_s));
+        SocketOptions { keepalive, ..SocketOptions::default() }.apply(&stream);
+        worker.stats().connections.add(1);
+        let mut connection = Connection::new(worker, stream, &peer, tag, &settings, permit);
+        connection.stranger = stranger;
+        Some(connection)
+    }
+
     fn new(
         worker: Rc<Worker>,
-        stream: Stream,
+        stream: StdStream,
         peer: &PeerAddr,
         protocol: Protocol,
         settings: &Settings,
@@ -177,7 +176,7 @@ impl Connection {
     /// A connection that nothing has happened to yet.
     fn of_parts(
         worker: Rc<Worker>,
-        stream: Stream,
+        stream: StdStream,
         client: Arc<Client>,
         session: Session,
         dialect: Dialect,
@@ -200,7 +199,12 @@ impl Connection {
             accounted: 0,
             socket_full: false,
             closing: false,
-            waker_set: false,
+            queued: true,
+            readable: true,
+            ended: false,
+            more: false,
+            stirred: false,
+            call: None,
             configured: 0,
             stranger: false,
             rate: Rate::default(),
@@ -209,80 +213,87 @@ impl Connection {
         }
     }
 
-    async fn run(&mut self) -> Result<(), End> {
-        loop {
-            if let Event::Readable = self.wait().await? {
-                self.read().await?;
-                self.look_ahead();
-                // Others that have something to read do so first: what all of them look up is fetched together,
-                // and the replies leave close together, so that fewer of them wake a client that sleeps already.
-                self.worker.give_way().await;
-            }
-            let (mut batches, mut replied) = (0, 0);
-            loop {
-                let before = self.output.bytes.len();
-                let more = self.execute();
-                replied += self.output.bytes.len().saturating_sub(before);
-                self.deliver();
-                if batches == 0 {
-                    self.worker.give_way().await;
-                }
-                self.flush()?;
-                if self.closing && self.output.unsent() == 0 {
-                    return Ok(());
-                }
-                if !more || self.unread_bound_reached() {
-                    break;
-                }
-                batches += 1;
-                if batches % BATCHES_PER_TURN == 0 || replied >= TURN_REPLY_BYTES {
-                    replied = 0;
-                    tokio::task::yield_now().await;
-                    if self.client.must_close() {
-                        return Err(End::Quiet);
-                    }
-                }
-            }
-            self.rest();
-            if let Some(to) = self.where_to() {
-                return Err(End::Move(to));
-            }
+    /// The socket, for whom watches it.
+    pub fn stream(&self) -> &StdStream {
+        &self.stream
+    }
+
+    /// Has what it waits for call the hub so.
+    pub fn call_by(&mut self, call: Arc<Call>) {
+        let waker = Waker::from(call.clone());
+        self.client.set_waker(&waker);
+        self.call = Some((call, waker));
+        // Somebody may have called while there was no seat.
+        self.stirred = true;
+    }
+
+    /// The socket is ready for something; true when the hub is to queue the connection.
+    #[inline]
+    pub fn is_ready(&mut self, ready: &Readiness) -> bool {
+        self.readable |= ready.readable;
+        self.ended |= ready.ended;
+        let goes_on = ready.writable && std::mem::take(&mut self.socket_full);
+        let wanted = goes_on || (self.readable && self.wants_input());
+        wanted && !std::mem::replace(&mut self.queued, true)
+    }
+
+    /// It was called; true when the hub is to queue the connection.
+    pub fn is_stirred(&mut self) -> bool {
+        self.stirred = true;
+        !std::mem::replace(&mut self.queued, true)
+    }
+
+    /// Whether there are no replies to come.
+    pub fn is_all_sent(&self) -> bool {
+        self.output.unsent() == 0
+    }
+
+    /// Its turn begins: sees what has ended that it waited for, and reads once.
+    pub fn begin(&mut self) -> Result<(), End> {
+        self.queued = false;
+        if self.stirred {
+            self.see_calls()?;
+        }
+        // What is there already goes first: the end of what the peer sends is seen behind the last request.
+        if self.readable && !self.more && self.wants_input() {
+            self.read()?;
+        }
+        self.look_ahead();
+        Ok(())
+    }
+
+    /// Its turn ends: replies leave. True when there is more to do at once.
+    pub fn finish(&mut self) -> Result<bool, End> {
+        self.deliver();
+        self.flush()?;
+        if self.closing && self.output.unsent() == 0 {
+            return Err(End::Quiet);
+        }
+        self.rest();
+        let goes_on = (self.more && !self.unread_bound_reached())
+            || self.stirred
+            || (self.readable && self.wants_input());
+        if goes_on {
+            self.queued = true;
+            return Ok(true);
+        }
+        match self.where_to() {
+            Some(to) => Err(End::Move(to)),
+            None => Ok(false),
         }
     }
 
-    /// Waits until there is something to do.
-    async fn wait(&mut self) -> Result<Event, End> {
-        poll_fn(|cx| self.poll_event(cx)).await
-    }
-
-    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, End>> {
-        if !self.waker_set {
-            self.client.set_waker(cx.waker());
-            self.waker_set = true;
-        }
+    /// Looks after what has called, or was not asked yet.
+    #[cold]
+    fn see_calls(&mut self) -> Result<(), End> {
+        let Some((call, waker)) = self.call.clone() else { return Ok(()) };
+        call.answered();
         if self.client.must_close() {
-            return Poll::Ready(Err(End::Quiet));
+            return Err(End::Quiet);
         }
-        if self.poll_waiting(cx) {
-            return Poll::Ready(Ok(Event::Progress));
-        }
-        if self.session.subscriptions.as_ref().is_some_and(|s| s.mailbox().is_waiting()) {
-            return Poll::Ready(Ok(Event::Progress));
-        }
-        if self.socket_full
-            && let Poll::Ready(ready) = self.stream.poll_write_ready(cx)
-        {
-            ready?;
-            self.socket_full = false;
-            return Poll::Ready(Ok(Event::Progress));
-        }
-        if self.wants_input()
-            && let Poll::Ready(ready) = self.stream.poll_read_ready(cx)
-        {
-            ready?;
-            return Poll::Ready(Ok(Event::Readable));
-        }
-        Poll::Pending
+        // What ended may be followed by something else that waits: it is asked in the next turn.
+        self.stirred = self.poll_waiting(&mut Context::from_waker(&waker));
+        Ok(())
     }
 
     /// Looks after what the connection waits for beside its socket; true when something ended.
@@ -348,27 +359,28 @@ impl Connection {
     }
 
     /// Reads once, what is there.
-    async fn read(&mut self) -> Result<(), End> {
+    fn read(&mut self) -> Result<(), End> {
         if self.input.capacity() == 0 {
             self.input = self.worker.buffers.take();
+        } else if self.input.len() == self.input.capacity() {
+            self.input.reserve(BUFFER_BYTES);
         }
-        let (stream, input) = (&mut self.stream, &mut self.input);
-        let mut reading = pin!(stream.read_buf(input));
-        // Polled once: the readiness may have been a false alarm, and other things are waited for too. Reading by
-        // `poll_read` spares a second `read` that finds nothing.
-        let read = poll_fn(|cx| match reading.as_mut().poll(cx) {
-            Poll::Ready(read) => Poll::Ready(Some(read)),
-            Poll::Pending => Poll::Ready(None),
-        });
-        match read.await {
-            Some(Ok(0)) => Err(End::Quiet),
-            Some(Ok(count)) => {
+        let room = self.input.capacity() - self.input.len();
+        match self.stream.recv(&mut self.input) {
+            Ok(0) => Err(End::Quiet),
+            Ok(count) => {
+                // Less than there was room for: the rest comes with another edge, unless that was the end's.
+                self.readable = count == room || self.ended;
                 self.worker.stats().bytes_in.add(count as u64);
                 Client::count(&self.client.net_in, count as u64);
                 Ok(())
             }
-            Some(Err(error)) => Err(error.into()),
-            None => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.readable = false;
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use torc_runtime::listen::StdStream;
 use torc_runtime::listen::acceptor::Permit;
 
-use super::{Connection, End, Session};
+use super::{Connection, Session};
 use crate::clients::Client;
 use crate::conn::dialect::Dialect;
 use crate::conn::worker::Worker;
@@ -24,23 +24,6 @@ pub struct Moving {
 }
 
 impl Connection {
-    /// Serves the connection until it ends or goes to another worker.
-    pub(super) async fn see_through(mut self) {
-        loop {
-            // Every other end is a quiet one: who hangs up is not worth a line.
-            let Err(End::Move(to)) = self.run().await else { return };
-            let worker = self.worker.clone();
-            let Some(moving) = self.depart() else { return };
-            match worker.node.balance.send(to, moving) {
-                Ok(()) => return,
-                Err(back) => match Connection::arrive(worker, back) {
-                    Some(connection) => self = connection,
-                    None => return,
-                },
-            }
-        }
-    }
-
     /// The worker that should go on with the connection, if another should and it can be moved now.
     pub(super) fn where_to(&mut self) -> Option<usize> {
         let balance = &self.worker.node.balance;
@@ -55,9 +38,10 @@ impl Connection {
         if still { balance.asks(self.worker.index, rate) } else { None }
     }
 
-    /// Takes the connection apart; `None` (and it ends) when the system gives no second handle on the socket.
-    fn depart(&mut self) -> Option<Box<Moving>> {
-        let stream = self.stream.to_std().ok()?;
+    /// Takes the connection apart, which its hub must have stopped watching; `None` (and it ends) when the system gives
+    /// no second handle on the socket.
+    pub fn depart(mut self) -> Option<Box<Moving>> {
+        let stream = self.stream.try_clone().ok()?;
         let permit = self.permit.take()?;
         let version = self.session.version;
         Some(Box::new(Moving {
@@ -71,25 +55,11 @@ impl Connection {
     }
 
     /// Puts it together again.
-    fn arrive(worker: Rc<Worker>, moving: Box<Moving>) -> Option<Connection> {
-        let Moving { stream, client, session, dialect, stranger, permit } = *moving;
-        let stream = match stream.into_async() {
-            Ok(stream) => stream,
-            Err(_) => {
-                worker.node.clients.remove(client.id);
-                return None;
-            }
-        };
+    pub fn arrive(worker: Rc<Worker>, moving: Moving) -> Connection {
+        let Moving { stream, client, session, dialect, stranger, permit } = moving;
         client.set_fd(stream.as_fd().as_raw_fd());
         let mut connection = Connection::of_parts(worker, stream, client, session, dialect, permit);
         connection.stranger = stranger;
-        Some(connection)
-    }
-}
-
-/// Goes on with a connection that comes from another worker.
-pub async fn resume(worker: Rc<Worker>, moving: Box<Moving>) {
-    if let Some(connection) = Connection::arrive(worker, moving) {
-        connection.see_through().await;
+        connection
     }
 }

@@ -31,7 +31,7 @@ impl Connection {
                 }
                 continue;
             }
-            match self.stream.try_write(bytes) {
+            match self.stream.send(bytes) {
                 Ok(0) => return Err(End::Quiet),
                 Ok(count) => {
                     self.worker.stats().bytes_out.add(count as u64);
@@ -62,6 +62,7 @@ impl Connection {
             self.unbar();
             let left = Duration::from_nanos(wait.deadline_ns.saturating_sub(check.now_ns));
             self.barred = Some((wait, Box::pin(tokio::time::sleep(left))));
+            self.stirred = true;
         }
         true
     }

@@ -9,6 +9,7 @@ use torc_runtime::listen::{PeerAddr, StdStream};
 
 use super::stranger::DENIED;
 use super::*;
+use crate::conn::hub::{Arrival, Hub};
 use crate::node::Node;
 use crate::store::KeyHasher;
 
@@ -26,8 +27,10 @@ async fn heard(secret: Option<Secret>, settings: Settings, peer: &str, request: 
         tag: Protocol::Resp,
         permit: ConnectionLimit::new(1).try_take().expect("a place"),
     };
+    let hub = Hub::new(worker).expect("a hub");
+    hub.door().enter(Arrival::Fresh(accepted));
     let tasks = LocalSet::new();
-    tasks.spawn_local(serve(worker, accepted));
+    tasks.spawn_local(hub.run());
     let talk = async move {
         client.write_all(request.as_bytes()).await.expect("sent");
         client.shutdown().await.expect("half closed");
