@@ -95,7 +95,7 @@ impl Batch<'_, '_> {
             }
             if command == Command::Internal(InternalCommand::Ctx) {
                 let bytes = request.args.get(1).unwrap_or_default();
-                let context = Context::decode(bytes).map_err(|e| CommandError::from(format!("ERR {e}")))?;
+                let context = Context::decode(bytes).map_err(|e| CommandError::from(e.to_string()))?;
                 let args = request.args.tail(2);
                 request = Request { key: request.key, ..Request::in_context(&context, args) };
                 command = find(&request.args)?;
