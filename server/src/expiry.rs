@@ -46,6 +46,11 @@ pub async fn run(node: Arc<Node>, worker: usize) {
     }
 }
 
+/// Visits all stripes of a node with one worker, without an end to the time it may take.
+pub(crate) fn sweep_all(node: &Node, now_ms: u64) {
+    round(node, 0, &mut 0, now_ms, || 0);
+}
+
 /// Visits the worker's stripes once, beginning at `next`; true when time ran out before the end.
 fn round(node: &Node, worker: usize, next: &mut usize, now_ms: u64, clock_ns: fn() -> u64) -> bool {
     let _shared = node.shard.gate.enter(worker);

@@ -131,6 +131,11 @@ impl Harness {
         self.now.boottime_ns += ms * 1_000_000;
     }
 
+    /// Removes what is due, as the worker does in the background.
+    pub fn sweep(&mut self) {
+        crate::expiry::sweep_all(&self.node, self.now.unix_ms);
+    }
+
     /// From now on what may be slow is timed by this clock (nanoseconds).
     pub fn timed_by(mut self, clock_ns: fn() -> u64) -> Harness {
         self.exec = self.exec.with_clock(clock_ns);

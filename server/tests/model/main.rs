@@ -1,0 +1,174 @@
+//! Random commands of every type against the simplest store that could be right, and against a replica.
+//!
+//! Compared are each reply and the whole state with a map of maps ([`map::Model`]); the memory account with a recount
+//! of everything; and the state that a replica has after it applied the records, by themselves or on top of a full
+//! copy, with the primary's, down to expiry, flags and version. Once with room for all, once with keys being evicted.
+//! Fields that expire have a model of their own, in `field_expiry.rs`, trims that stop at nodes one in `streams.rs`.
+
+mod counters;
+mod generic;
+mod hashes;
+mod lists;
+mod map;
+mod nodes;
+mod reply;
+mod sets;
+mod sorted_sets;
+mod step;
+mod stream_state;
+mod streams;
+mod strings;
+mod words;
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use torc_protocol::command::{Flags, resolve};
+use torc_protocol::resp::OwnedArgs;
+use torc_server::exec::testing::{Harness, START_MS};
+use torc_server::node::Node;
+use torc_server::settings::{EvictionPolicy, Settings};
+
+use self::map::{Model, Run, Value};
+use self::nodes::{apply_records, check_account, copy_all, dump, execute, is_counter, primary, settings};
+use self::reply::agrees;
+use self::step::{Step, steps};
+use self::words::{Bytes, key};
+
+/// Room for data in the runs with evictions.
+const ROOM_BYTES: u64 = 12_000;
+
+/// Attempts to make room, each of which looks at random stripes, before a store counts as full.
+const ATTEMPTS: usize = 40;
+
+/// What a store or a model holds, as far as both know it: value and expiry.
+fn held(
+    rows: impl IntoIterator<Item = ((u8, Bytes), (Value, Option<u64>))>,
+) -> BTreeMap<(u8, Bytes), (Value, Option<u64>)> {
+    let known = |value| match value {
+        Value::Text(text) if is_counter(&text) => Value::Counter(Default::default()),
+        Value::Counter(_) => Value::Counter(Default::default()),
+        other => other,
+    };
+    rows.into_iter().map(|(place, (value, at))| (place, (known(value), at))).collect()
+}
+
+/// What a node holds that is not due.
+fn live(node: &Node, now_ms: u64) -> BTreeMap<(u8, Bytes), (Value, Option<u64>)> {
+    let rows = dump(node).into_iter().map(|(place, (value, at, ..))| (place, (value, at)));
+    held(rows.filter(|(_, (_, at))| at.is_none_or(|at| at > now_ms)))
+}
+
+/// Runs a step in both; says what is wrong.
+fn run_both(t: &mut Harness, model: &mut Model, step: &Step) -> Result<(), String> {
+    if step.is_open(model) {
+        return Ok(());
+    }
+    let expected = step.run(model).unwrap_or_else(|error| error);
+    let got = execute(t, step);
+    if let Step::Set(step) = step {
+        step.popped(model, &got);
+    }
+    let shown = String::from_utf8_lossy(&got);
+    agrees(&got, &expected)
+        .then_some(())
+        .ok_or_else(|| format!("{step:?}: {shown:?} instead of {expected:?}"))
+}
+
+/// Has the store evict until there is room; false when it is full and nothing may go.
+fn make_room(t: &mut Harness) -> bool {
+    let limit = t.node.settings.load().maxmemory;
+    for _ in 0..ATTEMPTS {
+        if t.node.used_bytes() < limit {
+            return true;
+        }
+        // Needs room, and changes nothing.
+        t.run_args([&b"SETRANGE"[..], &key(3), b"0", b""]);
+    }
+    t.node.used_bytes() < limit
+}
+
+/// Forgets what has been evicted; says which of it may not go.
+fn forget_evicted(model: &mut Model, node: &Node, policy: EvictionPolicy) -> Vec<Bytes> {
+    model.expire();
+    let there = dump(node);
+    let gone: Vec<_> = model.keys.extract_if(|place, _| !there.contains_key(place)).collect();
+    let only_volatile = policy.name().starts_with("volatile");
+    gone.into_iter().filter(|(_, (_, at))| only_volatile && at.is_none()).map(|((_, key), _)| key).collect()
+}
+
+/// Whether a step is refused by a full store.
+fn needs_room(step: &Step) -> bool {
+    let request = OwnedArgs::new(step.request());
+    resolve(&request.view()).is_ok_and(|command| command.spec().flags.contains(Flags::DENYOOM))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_store_is_a_map_of_maps(steps in steps(250)) {
+        let mut t = Harness::with_settings(settings());
+        let mut model = Model { now_ms: START_MS, ..Model::default() };
+        for step in &steps {
+            run_both(&mut t, &mut model, step).map_err(TestCaseError::fail)?;
+        }
+        model.expire();
+        prop_assert_eq!(live(&t.node, t.now.unix_ms), held(model.keys));
+        check_account(&t.node);
+    }
+
+    #[test]
+    fn evicted_keys_go_whole(
+        steps in steps(250),
+        policy in prop::sample::select(EvictionPolicy::NAMES.map(|(_, policy)| policy).to_vec()),
+    ) {
+        let mut t = primary(settings());
+        let old = t.node.settings.load_full();
+        let maxmemory = t.node.used_bytes() + ROOM_BYTES;
+        let limited = Settings { maxmemory, maxmemory_policy: policy, ..settings() };
+        prop_assert!(t.node.replace_settings(&old, limited));
+        let follower = Harness::with_settings(settings());
+        let mut model = Model { now_ms: START_MS, ..Model::default() };
+        for step in &steps {
+            let has_room = make_room(&mut t);
+            let wrong = forget_evicted(&mut model, &t.node, policy);
+            prop_assert!(wrong.is_empty(), "{wrong:?} went under {policy:?}");
+            if has_room || !needs_room(step) {
+                run_both(&mut t, &mut model, step).map_err(TestCaseError::fail)?;
+            }
+            apply_records(&follower.node, &t.records());
+        }
+        model.expire();
+        prop_assert_eq!(live(&t.node, t.now.unix_ms), held(model.keys));
+        prop_assert_eq!(dump(&t.node), dump(&follower.node));
+        check_account(&t.node);
+        check_account(&follower.node);
+    }
+
+    #[test]
+    fn a_replica_follows(steps in steps(250), copied_at in 0usize..250) {
+        let mut t = primary(settings());
+        let (follower, late) = (Harness::with_settings(settings()), Harness::with_settings(settings()));
+        for (n, step) in steps.iter().enumerate() {
+            if n == copied_at {
+                apply_records(&follower.node, &t.records());
+                copy_all(&t.node, &late.node);
+            }
+            execute(&mut t, step);
+            let records = t.records();
+            apply_records(&follower.node, &records);
+            if n >= copied_at {
+                apply_records(&late.node, &records);
+            }
+        }
+        let rows = dump(&t.node);
+        prop_assert_eq!(&rows, &dump(&follower.node));
+        if copied_at < steps.len() {
+            prop_assert_eq!(&rows, &dump(&late.node));
+        }
+        for node in [&t.node, &follower.node, &late.node] {
+            check_account(node);
+        }
+    }
+}
