@@ -47,9 +47,9 @@ tcl path *units:
     cargo build -p torc
     tests/valkey-suite {{ path }} {{ units }}
 
-# Random commands against redis-server from another seed, e.g. `just differential 7 100000`.
-differential seed="1" commands="20000":
-    TORC_DIFF_SEED={{ seed }} TORC_DIFF_COMMANDS={{ commands }} cargo test -p torc-tests --test differential_redis random_
+# Sequences of random commands of each family against redis-server from another seed, e.g. `just differential 7 10000`.
+differential seed="1" sequences="2000":
+    TORC_DIFF_SEED={{ seed }} TORC_DIFF_SEQUENCES={{ sequences }} cargo test -p torc-tests --test differential_redis random_
 
 # The simulation of the cluster over more seeds; a violation prints how to repeat it.
 sim seeds="5000":

@@ -32,8 +32,8 @@ fn random_requests() {
     let Some(peer) = Peer::memcached() else { return };
     let server = Server::start();
     let pair = Pair::new(Endpoint::Tcp(server.memcached()), peer.endpoint().clone());
-    let (seed, count) = random::settings();
-    memcached::run_random(&pair, seed, count).finish("random requests");
+    let (seed, sequences) = random::settings();
+    memcached::run_random(&pair, seed, sequences * memcached::REQUESTS).finish("random requests");
 }
 
 #[test]

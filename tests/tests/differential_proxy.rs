@@ -65,8 +65,8 @@ fn memcached_lists() {
     let Some(peer) = Peer::memcached() else { return };
     let cluster = cluster();
     let pair = Pair::proxy(Endpoint::Tcp(cluster.proxy().memcached()), peer.endpoint().clone());
-    let (seed, count) = random::settings();
-    let mut report = memcached::run_random(&pair, seed, count);
+    let (seed, sequences) = random::settings();
+    let mut report = memcached::run_random(&pair, seed, sequences * memcached::REQUESTS);
     for file in files(&folder("memcached"), "cmds") {
         report.merge(memcached::run(&pair, &file));
     }

@@ -64,6 +64,7 @@ file_tests! { RAW, "redis", raw_bytes:
 
 file_tests! { RANDOM, "random", random_commands:
     random_strings = "strings.gen",
+    random_expiry = "expiry.gen",
     random_bitmaps = "bitmaps.gen",
     random_generic = "generic.gen",
     random_geo = "geo.gen",

@@ -4,13 +4,15 @@
 //! - [`list`]: the text files under `differential/redis/*.cmds`, and what their directives mean;
 //! - [`compare`]: how two replies are compared;
 //! - [`redis`]: runs a list against two servers;
-//! - [`random`]: makes commands from a seed, in pipelined batches, and compares the keyspace at the end;
+//! - [`random`]: makes sequences of commands from a seed, in pipelined batches, and compares the [`keyspace`] at the
+//!   end of each;
 //! - [`raw`]: byte streams (`*.raw`), for protocol errors;
 //! - [`memcached`]: lists for the memcached text protocol.
 //!
 //! A run owns its connections; the servers belong to the test.
 
 pub mod compare;
+pub mod keyspace;
 pub mod list;
 pub mod memcached;
 pub mod random;
@@ -82,6 +84,8 @@ pub fn tagged(args: &[Vec<u8>]) -> Vec<Vec<u8>> {
 /// What a run found.
 #[derive(Debug, Default)]
 pub struct Report {
+    /// Sequences of commands: a list in one protocol is one, a random sequence is one.
+    pub sequences: usize,
     /// Comparisons made.
     pub compared: usize,
     /// Each difference, readable, with its place.
@@ -93,6 +97,7 @@ pub struct Report {
 impl Report {
     /// Adds what another run found.
     pub fn merge(&mut self, other: Self) {
+        self.sequences += other.sequences;
         self.compared += other.compared;
         self.gaps += other.gaps;
         self.differences.extend(other.differences);
@@ -116,7 +121,8 @@ impl Report {
             self.compared,
             self.differences.join("\n\n")
         );
-        println!("{what}: {} comparisons agree, {} known gaps", self.compared, self.gaps);
+        let Self { sequences, compared, gaps, .. } = self;
+        println!("{what}: {compared} comparisons in {sequences} sequences agree, {gaps} known gaps");
     }
 }
 

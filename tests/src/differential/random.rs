@@ -1,38 +1,47 @@
-//! Random commands from a seed, sent in pipelined batches to two servers, and the whole keyspace
-//! compared at the end.
+//! Sequences of random commands from a seed, each on empty servers: sent in pipelined batches to two of them, and the
+//! whole keyspace compared at the end.
 //!
 //! A family is a file `differential/random/*.gen`: a list (see [`super::list`]) of commands up to the
 //! first `#! reset`, which make the first state, then templates. A template holds places to fill such as
 //! `{key}` or a choice `{NX|XX|}` (an argument that comes out empty from a choice is left out).
 //! Few keys of every type make wrong types common; besides, some commands lose an argument, gain one, or
-//! get one replaced.
+//! get one replaced. Behind a command with a `{soon}` the sequence waits until that time is over.
 //!
-//! On a difference the commands so far are written as a list to `target/differential/`, which
-//! `TORC_DIFF_FILE=<file>` runs again. `TORC_DIFF_SEED` and `TORC_DIFF_COMMANDS` change the defaults.
+//! On a difference the commands of the sequence are written as a list to `target/differential/`, which
+//! `TORC_DIFF_FILE=<file>` runs again. `TORC_DIFF_SEED` and `TORC_DIFF_SEQUENCES` change the defaults.
 
-use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
 use super::compare::{self, Check};
+use super::keyspace;
 use super::list::{Action, List};
 use super::{Pair, Report, SHOWN_ARG_BYTES};
 use crate::client::{self, Connection};
-use crate::frame::Node;
 use crate::quote;
 
-/// Commands of one family when `TORC_DIFF_COMMANDS` does not say otherwise.
-pub const DEFAULT_COMMANDS: usize = 4_000;
+/// Sequences of one family when `TORC_DIFF_SEQUENCES` does not say otherwise.
+pub const DEFAULT_SEQUENCES: usize = 300;
+/// Commands of a sequence, at most.
+const MAX_COMMANDS: usize = 24;
+/// Every so many sequences one is this many times longer: collections grow beyond their packed forms.
+const LONG_EVERY: usize = 10;
+const LONG_TIMES: usize = 10;
 /// Commands sent before their replies are read.
 const MAX_BATCH: usize = 24;
-/// A new state after each difference, at most this often.
-const MAX_RESTARTS: usize = 12;
-/// Expiry times of two servers may differ by this, milliseconds.
-const EXPIRY_SLACK_MS: u64 = 20_000;
+/// Sequences that may differ before the run is given up.
+const MAX_DIFFERING: usize = 12;
+/// A `{soon}` is less than this away, milliseconds.
+const SOON_MS: u64 = 15;
+/// The time, in seconds, that blocking commands wait.
+const SHORT_WAIT: &str = "0.01";
+/// How long both servers have, behind a `{soon}`.
+const SOON_PAUSE: Duration = Duration::from_millis(2 * SOON_MS + 10);
 
 /// A family of commands to draw from.
 #[derive(Debug)]
@@ -76,47 +85,49 @@ impl Family {
     }
 }
 
-/// Seed and number of commands, from the environment or the defaults.
+/// Seed and number of sequences of a family, from the environment or the defaults.
 pub fn settings() -> (u64, usize) {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let commands = number("TORC_DIFF_COMMANDS").and_then(|n| usize::try_from(n).ok());
-    (number("TORC_DIFF_SEED").unwrap_or(1), commands.unwrap_or(DEFAULT_COMMANDS))
+    let sequences = number("TORC_DIFF_SEQUENCES").and_then(|n| usize::try_from(n).ok());
+    (number("TORC_DIFF_SEED").unwrap_or(1), sequences.unwrap_or(DEFAULT_SEQUENCES))
 }
 
-/// Runs `count` commands of a family.
+/// Runs `count` sequences of a family.
 pub fn run(pair: &Pair, family: &Family, seed: u64, count: usize) -> Report {
     let mut report = Report::default();
     let mut rng = StdRng::seed_from_u64(seed);
-    let mut done = 0;
     let version = super::redis::version(&pair.theirs).unwrap_or_default();
-    let rules = Run { pair, family, version, count };
-    for restart in 0..MAX_RESTARTS {
+    let rules = Run { pair, family, version };
+    let mut differing = 0;
+    for number in 0..count {
         let mut log = Vec::new();
         let before = report.differences.len();
-        let result = round(&rules, &mut rng, &mut done, &mut log, &mut report);
-        if let Err(error) = result {
+        let times = if number % LONG_EVERY == LONG_EVERY - 1 { LONG_TIMES } else { 1 };
+        let length = rng.random_range(1..=MAX_COMMANDS) * times;
+        if let Err(error) = sequence(&rules, &mut rng, length, &mut log, &mut report) {
             report.differences.push(format!("{} seed {seed}: {error}", family.name));
         }
+        report.sequences += 1;
         if report.differences.len() > before {
-            let file = save(&family.name, seed, restart, &log);
+            differing += 1;
+            let file = save(&family.name, seed, number, &log);
             report
                 .differences
                 .push(format!("    run again: TORC_DIFF_FILE={} (seed {seed})", file.display()));
         }
-        if done >= count || report.is_full() {
+        if differing >= MAX_DIFFERING || report.is_full() {
             break;
         }
     }
     report
 }
 
-/// What all rounds of a run share.
+/// What all sequences of a run share.
 struct Run<'a> {
     pair: &'a Pair,
     family: &'a Family,
     /// Of the peer.
     version: (u32, u32),
-    count: usize,
 }
 
 /// Whether the command is MULTI or WATCH inside of MULTI, which aborts in Valkey 8 and in Torc, and not in Redis 7.
@@ -128,21 +139,21 @@ fn aborts_here(args: &[Vec<u8>], multi: &mut bool) -> bool {
     aborts
 }
 
-/// Draws and compares until the count is reached or a difference is found.
-fn round(
+/// Draws and compares `length` commands, or up to the first difference.
+fn sequence(
     run: &Run<'_>,
     rng: &mut StdRng,
-    done: &mut usize,
+    length: usize,
     log: &mut Vec<Vec<Vec<u8>>>,
     report: &mut Report,
 ) -> io::Result<()> {
-    let Run { pair, family, version, count } = *run;
+    let Run { pair, family, version } = *run;
     let mut ours = Connection::open(&pair.ours)?;
     let mut theirs = Connection::open(&pair.theirs)?;
     let mut batch: Vec<(Vec<Vec<u8>>, Check)> = vec![(vec![b"FLUSHALL".to_vec()], Check::Exact)];
     let placed = |args: Vec<Vec<u8>>| if pair.through_proxy { super::tagged(&args) } else { args };
     batch.extend(family.setup.iter().map(|args| (placed(args.clone()), Check::Exact)));
-    let mut multi = false;
+    let (mut multi, mut left, mut soon) = (false, length, false);
     loop {
         let bytes: Vec<u8> = batch.iter().flat_map(|(args, _)| client::encode(args)).collect();
         theirs.send(&bytes)?;
@@ -167,14 +178,18 @@ fn round(
         if differs {
             return Ok(());
         }
-        if *done >= count {
+        if std::mem::take(&mut soon) {
+            // What was about to expire has expired in both.
+            std::thread::sleep(SOON_PAUSE);
+        }
+        if left == 0 {
             break;
         }
         batch.clear();
-        for _ in 0..rng.random_range(1..=MAX_BATCH.min(count - *done).max(1)) {
+        for _ in 0..rng.random_range(1..=MAX_BATCH.min(left)) {
             let Template { parts, check, direct } =
                 family.templates.choose(rng).unwrap_or(&family.templates[0]);
-            *done += 1;
+            left -= 1;
             if *direct && pair.through_proxy {
                 continue;
             }
@@ -184,19 +199,16 @@ fn round(
             if !aborts_here(&args, &mut multi) {
                 batch.push((placed(args), check.clone()));
             }
+            soon = parts.iter().any(|part| part.contains("{soon}"));
+            if soon {
+                break;
+            }
         }
     }
     report.compared += 1;
-    let (ours, theirs) = (keyspace(&mut ours)?, keyspace(&mut theirs)?);
-    if ours != theirs {
-        let mut text = format!("{}: the keyspaces differ at the end", family.name);
-        for line in ours.iter().filter(|line| !theirs.contains(line)).take(10) {
-            let _ = write!(text, "\n    only ours:   {line}");
-        }
-        for line in theirs.iter().filter(|line| !ours.contains(line)).take(10) {
-            let _ = write!(text, "\n    only theirs: {line}");
-        }
-        report.differences.push(text);
+    let (ours, theirs) = (keyspace::of(&pair.ours)?, keyspace::of(&pair.theirs)?);
+    if let Some(difference) = keyspace::difference(&ours, &theirs) {
+        report.differences.push(format!("{}: the keyspaces differ at the end{difference}", family.name));
     }
     Ok(())
 }
@@ -211,52 +223,6 @@ fn save(name: &str, seed: u64, restart: usize, log: &[Vec<Vec<u8>>]) -> PathBuf 
     file
 }
 
-/// Each key with type, value, encoding-independent, and rounded expiry time, as sorted lines of text.
-///
-/// # Errors
-/// Those of the connection; a type that has no reader here.
-pub fn keyspace(connection: &mut Connection) -> io::Result<Vec<String>> {
-    let keys = connection.call(&["KEYS", "*"])?;
-    let mut lines = Vec::new();
-    for key in keys.children().unwrap_or_default().iter().filter_map(Node::bytes) {
-        let kind = connection.call(&[b"TYPE", key])?.text().unwrap_or_default();
-        let read: &[&[u8]] = match kind.as_str() {
-            "string" => &[b"GET", key],
-            "hash" => &[b"HGETALL", key],
-            "list" => &[b"LRANGE", key, b"0", b"-1"],
-            "set" => &[b"SMEMBERS", key],
-            "zset" => &[b"ZRANGE", key, b"0", b"-1", b"WITHSCORES"],
-            "stream" => &[b"XRANGE", key, b"-", b"+"],
-            other => return Err(io::Error::other(format!("a key of type {other:?}"))),
-        };
-        let value = connection.call(read)?;
-        let group = if kind == "hash" { 2 } else { 1 };
-        let value = match value {
-            Node::Aggregate(kind_byte, list) if kind == "hash" || kind == "set" => {
-                let mut groups: Vec<_> = list.chunks(group).map(<[Node]>::to_vec).collect();
-                groups.sort();
-                Node::Aggregate(kind_byte, groups.concat())
-            }
-            other if kind == "zset" => compare::as_doubles(other),
-            other => other,
-        };
-        let expires = connection.call(&[b"PEXPIRETIME", key])?.integer().unwrap_or(-3);
-        let expires =
-            if expires > 0 { expires / i64::try_from(EXPIRY_SLACK_MS * 10).unwrap_or(1) } else { expires };
-        lines.push(format!("{} {kind} expires {expires} {}", quote::show(key, 100), shown(&value)));
-    }
-    lines.sort();
-    Ok(lines)
-}
-
-fn shown(node: &Node) -> String {
-    match node {
-        Node::Scalar(_, bytes) => quote::show(bytes, 10_000),
-        Node::Null(_) => "(null)".into(),
-        Node::Aggregate(_, list) => format!("[{}]", list.iter().map(shown).collect::<Vec<_>>().join(" ")),
-    }
-}
-
 fn command(template: &[String], may_damage: bool, rng: &mut StdRng) -> Vec<Vec<u8>> {
     let mut args: Vec<Vec<u8>> = Vec::with_capacity(template.len());
     for part in template {
@@ -265,8 +231,10 @@ fn command(template: &[String], may_damage: bool, rng: &mut StdRng) -> Vec<Vec<u
         }
     }
     // An expiry time must not come out short by accident: then the moment of the next command decides.
-    let fixed = template.iter().any(|part| part.contains("ttl}") || part.contains("at}"));
-    if !may_damage {
+    let fixed = template.iter().any(|part| ["ttl}", "at}", "{soon}"].iter().any(|time| part.contains(time)));
+    // Nor may a command wait for long: any argument could become its time.
+    let waits = template.iter().any(|part| part == SHORT_WAIT);
+    if !may_damage || waits {
         return args;
     }
     match rng.random_range(0..100) {
@@ -286,21 +254,27 @@ fn command(template: &[String], may_damage: bool, rng: &mut StdRng) -> Vec<Vec<u
 
 /// One argument of a template; `None` when a choice came out empty.
 fn fill(part: &str, rng: &mut StdRng) -> Option<Vec<u8>> {
-    let (Some(start), Some(end)) = (part.find('{'), part.find('}')) else {
-        return Some(part.as_bytes().to_vec());
-    };
-    let inner = &part[start + 1..end];
-    let filled = if inner.contains('|') {
-        let choices: Vec<_> = inner.split('|').collect();
-        let choice = choices.choose(rng).copied().unwrap_or_default();
-        if choice.is_empty() && start == 0 && end + 1 == part.len() {
-            return None;
+    let mut filled = Vec::new();
+    let mut rest = part;
+    while let Some((before, inner, after)) = rest
+        .split_once('{')
+        .and_then(|(before, rest)| rest.split_once('}').map(|(inner, after)| (before, inner, after)))
+    {
+        filled.extend_from_slice(before.as_bytes());
+        if inner.contains('|') {
+            let choices: Vec<_> = inner.split('|').collect();
+            let choice = choices.choose(rng).copied().unwrap_or_default();
+            if choice.is_empty() && part.len() == inner.len() + 2 {
+                return None;
+            }
+            filled.extend_from_slice(choice.as_bytes());
+        } else {
+            filled.extend(place(inner, rng));
         }
-        choice.as_bytes().to_vec()
-    } else {
-        place(inner, rng)
-    };
-    Some([&part.as_bytes()[..start], &filled, &part.as_bytes()[end + 1..]].concat())
+        rest = after;
+    }
+    filled.extend_from_slice(rest.as_bytes());
+    Some(filled)
 }
 
 fn pick(rng: &mut StdRng, choices: &[&str]) -> Vec<u8> {
@@ -360,12 +334,18 @@ fn place(name: &str, rng: &mut StdRng) -> Vec<u8> {
             _ => pick(rng, &FLOATS),
         },
         "count" => pick(rng, &["0", "1", "2", "5", "10", "-3", "100", "x"]),
-        "ttl" => {
-            pick(rng, &["100000", "90000", "2000000", "0", "-1", "-100", "9223372036854775807", "x", "1.5"])
-        }
-        "pttl" => pick(rng, &["170000000", "70000000", "0", "-1", "9223372036854775807", "x"]),
+        // Hardly ever twice the same time: whether it is later than itself is decided by the moment of the request.
+        "ttl" => match rng.random_range(0..9) {
+            0..4 => rng.random_range(50_000..2_000_000).to_string().into_bytes(),
+            _ => pick(rng, &["0", "-1", "-100", "9223372036854775807", "x", "1.5"]),
+        },
+        "pttl" => match rng.random_range(0..6) {
+            0..3 => rng.random_range(70_000_000..200_000_000).to_string().into_bytes(),
+            _ => pick(rng, &["0", "-1", "9223372036854775807", "x"]),
+        },
         "at" => pick(rng, &["4000000000", "5000000000", "1", "0", "-1", "9223372036854775807", "x"]),
         "pat" => pick(rng, &["4000000000000", "5000000000000", "1", "0", "-1", "9223372036854775807", "x"]),
+        "soon" => rng.random_range(1..SOON_MS).to_string().into_bytes(),
         "pattern" => pick(rng, &PATTERNS),
         "type" => pick(rng, &["u8", "i8", "u63", "i64", "u1", "i5", "u64", "i0", "i65", "x", "u", "u16"]),
         other => panic!("no place called {{{other}}}"),

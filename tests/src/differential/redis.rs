@@ -34,7 +34,7 @@ pub fn run_in(pair: &Pair, list: &List, protocol: u8) -> Report {
         their_version: (0, 0),
         lines: BTreeMap::new(),
         current: String::from("main"),
-        report: Report::default(),
+        report: Report { sequences: 1, ..Report::default() },
         broken: 0,
     };
     match version(&pair.theirs) {

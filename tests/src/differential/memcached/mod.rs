@@ -235,6 +235,9 @@ pub fn run(pair: &Pair, file: &Path) -> Report {
     run_steps(pair, &name, parse(&name, &text))
 }
 
+/// Random requests for each sequence that the families of Redis commands are asked for.
+pub const REQUESTS: usize = 14;
+
 /// Runs `count` random requests in small pipelined batches.
 pub fn run_random(pair: &Pair, seed: u64, count: usize) -> Report {
     let mut rng = StdRng::seed_from_u64(seed);
