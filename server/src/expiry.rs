@@ -142,6 +142,7 @@ fn sweep(
     }
     if removed + fields > 0 {
         node.stats[worker].expired.add(removed as u64);
+        node.stats[worker].expired_fields.add(fields as u64);
         stripe.nudge_ready();
         let growth = stripe.take_growth();
         node.store.report_growth(growth);

@@ -80,6 +80,8 @@ pub struct WorkerStats {
     pub changes: Counter,
     /// Keys removed because their time had come.
     pub expired: Counter,
+    /// Fields of hashes removed because their time had come.
+    pub expired_fields: Counter,
     /// Keys removed for room.
     pub evicted: Counter,
     /// Connections accepted.
@@ -116,6 +118,7 @@ impl Default for WorkerStats {
             misses: Counter::default(),
             changes: Counter::default(),
             expired: Counter::default(),
+            expired_fields: Counter::default(),
             evicted: Counter::default(),
             connections: Counter::default(),
             bytes_in: Counter::default(),
@@ -171,6 +174,7 @@ impl WorkerStats {
             &*self.hits,
             &self.misses,
             &self.expired,
+            &self.expired_fields,
             &self.evicted,
             &self.connections,
             &self.bytes_in,

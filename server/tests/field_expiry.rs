@@ -20,7 +20,24 @@ enum Step {
     Incr(u8, u8),
     Delete(u8, Vec<u8>),
     GetDelete(u8, u8),
-    Expire { key: u8, ms: u64, condition: u8, fields: Vec<u8> },
+    /// HSETEX: what becomes of the expiry, and which fields must (not) exist.
+    SetEx {
+        key: u8,
+        expiry: Expiry,
+        when: u8,
+        fields: Vec<u8>,
+    },
+    GetEx {
+        key: u8,
+        expiry: Expiry,
+        fields: Vec<u8>,
+    },
+    Expire {
+        key: u8,
+        ms: u64,
+        condition: u8,
+        fields: Vec<u8>,
+    },
     Persist(u8, u8),
     All(u8),
     Times(u8),
@@ -29,9 +46,20 @@ enum Step {
     Forget(u8),
 }
 
+/// What HSETEX and HGETEX say of the expiry.
+#[derive(Clone, Copy, Debug)]
+enum Expiry {
+    Unsaid,
+    /// KEEPTTL, PERSIST.
+    Word,
+    After(u64),
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let key = || 0u8..3;
     let fields = || prop::collection::vec(0u8..12, 1..6);
+    let expiry =
+        || prop_oneof![Just(Expiry::Unsaid), Just(Expiry::Word), (0u64..100).prop_map(Expiry::After)];
     prop_oneof![
         3 => (0u64..40).prop_map(Step::Advance),
         4 => (key(), fields()).prop_map(|(k, f)| Step::Set(k, f)),
@@ -40,6 +68,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (key(), 0u8..12).prop_map(|(k, f)| Step::GetDelete(k, f)),
         5 => (key(), 0u64..100, 0u8..5, fields())
             .prop_map(|(key, ms, condition, fields)| Step::Expire { key, ms, condition, fields }),
+        2 => (key(), expiry(), 0u8..4, fields())
+            .prop_map(|(key, expiry, when, fields)| Step::SetEx { key, expiry, when, fields }),
+        2 => (key(), expiry(), fields()).prop_map(|(key, expiry, fields)| Step::GetEx { key, expiry, fields }),
         1 => (key(), 0u8..12).prop_map(|(k, f)| Step::Persist(k, f)),
         2 => key().prop_map(Step::All),
         2 => key().prop_map(Step::Times),
@@ -47,6 +78,16 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (key(), key()).prop_map(|(a, b)| Step::Copy(a, b)),
         1 => key().prop_map(Step::Forget),
     ]
+}
+
+impl Expiry {
+    fn words(self, word: &str) -> String {
+        match self {
+            Expiry::Unsaid => String::new(),
+            Expiry::Word => format!("{word} "),
+            Expiry::After(ms) => format!("PX {ms} "),
+        }
+    }
 }
 
 type Hash = BTreeMap<u8, (i64, Option<u64>)>;
@@ -134,6 +175,48 @@ impl Model {
                 let request =
                     format!("HPEXPIRE {{t}}{key} {ms} {word}FIELDS {}{}", fields.len(), names(fields));
                 (request, list(answers.into_iter()))
+            }
+            Step::SetEx { key, expiry, when, fields } => {
+                let hash = self.keys.entry(*key).or_default();
+                let allowed = match when {
+                    0 => fields.iter().all(|f| !hash.contains_key(f)),
+                    1 => fields.iter().all(|f| hash.contains_key(f)),
+                    _ => true,
+                };
+                for field in fields.iter().filter(|_| allowed) {
+                    let old = hash.get(field).and_then(|(_, at)| *at);
+                    let at = match expiry {
+                        Expiry::Unsaid => None,
+                        Expiry::Word => old,
+                        Expiry::After(ms) => Some(now_ms + ms),
+                    };
+                    hash.insert(*field, (1, at));
+                }
+                hash.retain(|_, (_, at)| at.is_none_or(|at| at > now_ms));
+                let pairs: String = fields.iter().map(|f| format!(" f{f} 1")).collect();
+                let when = ["FNX ", "FXX "].get(usize::from(*when)).copied().unwrap_or_default();
+                let expiry = expiry.words("KEEPTTL");
+                let request = format!("HSETEX {{t}}{key} {when}{expiry}FIELDS {}{pairs}", fields.len());
+                (request, format!(":{}\r\n", u8::from(allowed)))
+            }
+            Step::GetEx { key, expiry, fields } => {
+                let mut empty = Hash::new();
+                let hash = self.keys.get_mut(key).unwrap_or(&mut empty);
+                let mut reply = format!("*{}\r\n", fields.len());
+                for field in fields {
+                    let found = hash.get_mut(field);
+                    reply +=
+                        &found.as_ref().map_or("$-1\r\n".to_owned(), |(value, _)| bulk(&value.to_string()));
+                    match (found, expiry) {
+                        (Some((_, at)), Expiry::Word) => *at = None,
+                        (Some((_, at)), Expiry::After(ms)) => *at = Some(now_ms + ms),
+                        _ => {}
+                    }
+                }
+                hash.retain(|_, (_, at)| at.is_none_or(|at| at > now_ms));
+                let expiry = expiry.words("PERSIST");
+                let request = format!("HGETEX {{t}}{key} {expiry}FIELDS {}{}", fields.len(), names(fields));
+                (request, reply)
             }
             Step::Persist(key, field) => {
                 let found = self.keys.get_mut(key).and_then(|hash| hash.get_mut(field));

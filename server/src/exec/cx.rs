@@ -285,8 +285,12 @@ impl Cx<'_, '_> {
         let (node, db, now_ms) = (self.node, self.db, self.now_ms);
         let stripe = self.access.stripe(key.slot);
         if node.may_expire() {
-            while expiry::remove_fields(node, stripe, db, key, now_ms, self.effects) == expiry::FIELDS_AT_ONCE
-            {
+            loop {
+                let count = expiry::remove_fields(node, stripe, db, key, now_ms, self.effects);
+                self.stats.expired_fields.add(count as u64);
+                if count < expiry::FIELDS_AT_ONCE {
+                    break;
+                }
             }
             node.store.report_growth(stripe.take_growth());
         } else {

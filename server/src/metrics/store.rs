@@ -15,6 +15,8 @@ const KEYS: Named = ("torc_server_keys", "Keys, by database.");
 const EXPIRES: Named = ("torc_server_keys_expiring", "Keys with an expiry, by database.");
 const HITS: Named = ("torc_server_keyspace_hits_total", "Reads that found their key.");
 const MISSES: Named = ("torc_server_keyspace_misses_total", "Reads that did not find their key.");
+const EXPIRED_FIELDS: Named =
+    ("torc_server_expired_fields_total", "Fields of hashes removed because their time had come.");
 const EXPIRED: Named = ("torc_server_expired_total", "Keys removed because their time had come.");
 const EVICTED: Named = ("torc_server_evicted_total", "Keys removed for room.");
 const USED: Named =
@@ -57,6 +59,7 @@ pub fn gather(node: &Node) -> Vec<MetricFamily> {
         counter(HITS, node.total(|s| s.hits.get())),
         counter(MISSES, node.total(|s| s.misses.get())),
         counter(EXPIRED, node.total(|s| s.expired.get())),
+        counter(EXPIRED_FIELDS, node.total(|s| s.expired_fields.get())),
         counter(EVICTED, node.total(|s| s.evicted.get())),
         gauge(USED, node.used_bytes() as f64),
         gauge(LIMIT, node.settings.load().maxmemory as f64),

@@ -79,6 +79,13 @@ impl ExpiryIndex {
         self.heap.peek().map(|Reverse(due)| (*due).into())
     }
 
+    /// About `count` moments with their databases, taken evenly from the whole index: some may be stale.
+    pub fn sample(&self, count: usize) -> impl Iterator<Item = (u8, u64)> + '_ {
+        let all = self.heap.as_slice();
+        let step = (all.len() / count.max(1)).max(1);
+        all.iter().rev().step_by(step).map(|Reverse(due)| (Due::from(*due).db, due.at_ms()))
+    }
+
     /// The next moment that is not after `now_ms`, taken out.
     pub fn pop_due(&mut self, now_ms: u64) -> Option<Due> {
         if !self.any_due(now_ms) {

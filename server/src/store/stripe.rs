@@ -452,6 +452,11 @@ impl Stripe {
         (0u8..).zip(&self.parts).filter(|(_, p)| !p.table.is_empty()).map(|(db, _)| db)
     }
 
+    /// About `count` databases and times at which something of them expires.
+    pub fn sample_expiries(&self, count: usize) -> impl Iterator<Item = (u8, u64)> + '_ {
+        self.expiry.sample(count)
+    }
+
     /// Keys with an expiry, all databases.
     pub fn expiring(&self) -> usize {
         self.parts.iter().map(|p| p.expiring).sum()

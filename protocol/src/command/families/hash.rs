@@ -29,6 +29,10 @@ family! {
     Hgetdel = row("hgetdel", -5).flags(WRITE_FAST).keys(one(1)).route(Route::Key).since("8.0.0")
         .complexity("O(N) with N the number of fields").usage("key FIELDS numfields field [field ...]")
         .summary("Gives the values of fields and deletes them.");
+    Hgetex = row("hgetex", -5).flags(WRITE_FAST).keys(one(1)).route(Route::Key).since("8.0.0")
+        .complexity("O(N) with N the number of fields")
+        .usage("key [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | PERSIST] FIELDS numfields field [field ...]")
+        .summary("Gives the values of fields and changes when they expire.");
     Hincrby = row("hincrby", 4).flags(WRITE_OOM_FAST).keys(one(1)).route(Route::Key).since("2.0.0")
         .usage("key field increment").summary("Adds a number to the integer of a field; a missing field counts as 0.");
     Hincrbyfloat = row("hincrbyfloat", 4).flags(WRITE_OOM_FAST).keys(one(1)).route(Route::Key).since("2.6.0")
@@ -72,6 +76,10 @@ family! {
     Hset = row("hset", -4).flags(WRITE_OOM_FAST).keys(one(1)).route(Route::Key).since("2.0.0")
         .complexity("O(N) with N the number of fields").usage("key field value [field value ...]")
         .summary("Sets fields and counts the new ones.");
+    Hsetex = row("hsetex", -6).flags(WRITE_OOM_FAST).keys(one(1)).route(Route::Key).since("8.0.0")
+        .complexity("O(N) with N the number of fields")
+        .usage("key [FNX | FXX] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL] FIELDS numfields field value [field value ...]")
+        .summary("Sets fields and when they expire, also only when all or none of them exist.");
     Hsetnx = row("hsetnx", 4).flags(WRITE_OOM_FAST).keys(one(1)).route(Route::Key).since("2.0.0")
         .usage("key field value").summary("Sets a field only when it does not exist.");
     Hstrlen = row("hstrlen", 3).flags(READ_FAST).keys(one(1)).route(Route::Key).since("3.2.0")

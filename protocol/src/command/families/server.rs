@@ -78,6 +78,12 @@ family! {
     DebugLoadaof = row("debug|loadaof", 2).flags(DEBUG).route(Route::AnyShard).since("1.0.0").summary("Refused: data are kept in memory only.");
     DebugObject = row("debug|object", -3).flags(EVERYWHERE_ADMIN.or(Flags::NOSCRIPT)).keys(one(2)).route(Route::Key)
         .since("1.0.0").usage("key").summary("Describes the value of a key.");
+    DebugPopulate = row("debug|populate", -3).flags(DEBUG.or(WRITE)).route(Route::Refuse(
+        "DEBUG POPULATE makes keys of every slot; connect to a node without a cluster",
+    )).since("1.0.0").complexity("O(N) with N the number of keys").usage("count [prefix] [size]")
+        .summary("Makes so many strings, of a size in bytes, as prefix:0 and so on.");
+    DebugProtocol = row("debug|protocol", 3).flags(DEBUG).route(Route::AnyShard).since("6.0.0").usage("type")
+        .summary("Answers with a reply of a type of the protocol.");
     DebugQuicklistPackedThreshold = row("debug|quicklist-packed-threshold", 3)
         .flags(EVERYWHERE_ADMIN.or(Flags::NOSCRIPT)).route(Route::AnyShard).since("7.0.0").usage("size")
         .summary("Does nothing: large elements of lists need no form of their own here.");

@@ -27,12 +27,12 @@ type Answers = SmallVec<[i64; 8]>;
 /// The fields behind `FIELDS numfields`, which stands at `at`; `number` is the error of a bad number.
 pub fn fields<'a>(args: &Args<'a>, at: usize, number: &'static str) -> Result<Args<'a>, CommandError> {
     if !args.get(at).is_some_and(|word| word.eq_ignore_ascii_case(b"FIELDS")) {
-        return Err("ERR Mandatory argument FIELDS is missing or not at the right position".into());
+        return Err(text::FIELDS_MISSING.into());
     }
     let count = args.get(at + 1).and_then(parse_i64).filter(|n| *n > 0).ok_or(CommandError::from(number))?;
     let fields = args.tail(at + 2);
     if usize::try_from(count) != Ok(fields.len()) {
-        return Err("ERR The `numfields` parameter must match the number of arguments".into());
+        return Err(text::FIELDS_MISMATCH.into());
     }
     Ok(fields)
 }
@@ -41,7 +41,7 @@ pub fn fields<'a>(args: &Args<'a>, at: usize, number: &'static str) -> Result<Ar
 pub const BAD_COUNT: &str = "ERR Number of fields must be a positive integer";
 
 /// The moment that an argument means, Unix milliseconds; `command` is named in the error.
-fn moment(arg: &[u8], unit: TimeUnit, now_ms: u64, command: &str) -> Result<u64, CommandError> {
+pub fn moment(arg: &[u8], unit: TimeUnit, now_ms: u64, command: &str) -> Result<u64, CommandError> {
     let n = integer(arg)?;
     if n < 0 {
         return Err("ERR invalid expire time, must be >= 0".into());

@@ -3,6 +3,7 @@
 mod change;
 mod expiry;
 mod read;
+mod set_get_ex;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -24,6 +25,7 @@ pub fn run(cx: &mut Cx<'_, '_>, command: HashCommand, args: &Args<'_>) -> Comman
         HashCommand::Hget => read::hget(cx, args),
         HashCommand::Hgetall => read::hgetall(cx, args),
         HashCommand::Hgetdel => expiry::hgetdel(cx, args),
+        HashCommand::Hgetex => set_get_ex::hgetex(cx, args),
         HashCommand::Hincrby => change::hincrby(cx, args),
         HashCommand::Hincrbyfloat => change::hincrbyfloat(cx, args),
         HashCommand::Hkeys => read::hkeys(cx, args),
@@ -38,6 +40,7 @@ pub fn run(cx: &mut Cx<'_, '_>, command: HashCommand, args: &Args<'_>) -> Comman
         HashCommand::Hrandfield => walk::hrandfield(cx, args),
         HashCommand::Hscan => walk::hscan(cx, args),
         HashCommand::Hset => change::hset(cx, args),
+        HashCommand::Hsetex => set_get_ex::hsetex(cx, args),
         HashCommand::Hsetnx => change::hsetnx(cx, args),
         HashCommand::Hstrlen => read::hstrlen(cx, args),
         HashCommand::Httl => expiry::httl(cx, args, TimeUnit::EX),

@@ -5,25 +5,30 @@ use std::sync::atomic::Ordering;
 use torc_protocol::error as text;
 use torc_protocol::glob;
 use torc_protocol::resp::{Args, parse_i64};
+use torc_protocol::slot::key_slot;
 
 use crate::digest::Digest;
 use crate::exec::families::generic::encoding_of;
 use crate::exec::{CommandError, CommandResult, Cx, Depth, Flow, Park};
 use crate::rdb;
+use crate::shard::Role;
 use crate::store::value::Kind;
-use crate::store::{LooseEntry, Meta};
+use crate::store::{LooseEntry, Meta, stripe_of};
 
 /// The longest DEBUG SLEEP, seconds.
 const MAX_SLEEP_S: f64 = 3600.0;
 
-/// The longest text of DEBUG STRINGMATCH-LEN.
+/// The most keys of DEBUG POPULATE.
+const MAX_POPULATED: i64 = 100_000_000;
+
+/// The longest text of DEBUG STRINGMATCH-LEN, and value of DEBUG POPULATE.
 const MAX_MATCHED_BYTES: usize = 16 << 20;
 
 const NOT_ALLOWED: &str = "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you \
      can run it from a local connection, otherwise you need to set this option in the configuration file, and then \
      restart the server.";
 
-fn check_allowed(cx: &Cx<'_, '_>) -> CommandResult {
+pub fn check_allowed(cx: &Cx<'_, '_>) -> CommandResult {
     if cx.node.settings.load().enable_debug { Ok(()) } else { Err(NOT_ALLOWED.into()) }
 }
 
@@ -106,6 +111,40 @@ pub fn object(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
         ),
     };
     cx.reply().simple(&line);
+    Ok(())
+}
+
+/// `DEBUG POPULATE count [prefix] [size]`: keys that are there stay as they are.
+pub fn populate(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
+    check_allowed(cx)?;
+    if cx.node.shard.role() != Role::Plain || cx.depth != Depth::Command {
+        return Err("ERR DEBUG POPULATE works on a node without a cluster, by itself".into());
+    }
+    let number = |at: usize| match args.get(at) {
+        None => Ok(None),
+        Some(arg) => parse_i64(arg).filter(|n| *n >= 0).map(Some).ok_or(CommandError::NotInteger),
+    };
+    let count = number(2)?.filter(|n| *n <= MAX_POPULATED).ok_or(CommandError::NotInteger)?;
+    let prefix = args.get(3).unwrap_or(b"key");
+    let size = number(4)?.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+    if size.is_some_and(|size| size > MAX_MATCHED_BYTES) {
+        return Err(CommandError::NotInteger);
+    }
+    for n in 0..count {
+        let name = [prefix, format!(":{n}").as_bytes()].concat();
+        let mut value = format!("value:{n}").into_bytes();
+        if let Some(size) = size {
+            value.resize(size, 0);
+        }
+        let slot = key_slot(&name);
+        cx.with_stripe(stripe_of(slot), |cx| {
+            let key = cx.key(&name);
+            if cx.peek(&key).is_none() {
+                cx.put_string(&key, &value, None, 0);
+            }
+        })?;
+    }
+    cx.reply().ok();
     Ok(())
 }
 

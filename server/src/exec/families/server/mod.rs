@@ -2,6 +2,7 @@
 
 mod config;
 mod debug;
+mod debug_protocol;
 mod info;
 mod latency;
 mod memory;
@@ -64,6 +65,8 @@ pub fn run(cx: &mut Cx<'_, '_>, command: ServerCommand, args: &Args<'_>) -> Comm
         ServerCommand::DebugLoadaof => return debug::loadaof(cx),
         ServerCommand::DebugStringmatchLen => return debug::stringmatch_len(cx, args),
         ServerCommand::DebugObject => return debug::object(cx, args),
+        ServerCommand::DebugPopulate => return debug::populate(cx, args),
+        ServerCommand::DebugProtocol => return debug_protocol::protocol(cx, args),
         ServerCommand::DebugQuicklistPackedThreshold => return debug::packed_threshold(cx),
         ServerCommand::DebugReload => return debug::reload(cx),
         ServerCommand::DebugSetActiveExpire => return debug::set_active_expire(cx, args),

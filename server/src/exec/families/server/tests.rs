@@ -99,7 +99,7 @@ fn info_has_what_tools_look_for() {
         "used_cpu_sys:",
         "# Errorstats\r\nerrorstat_ERR:count=1\r\nerrorstat_WRONGTYPE:count=1\r\n",
         "# Cluster\r\ncluster_enabled:0\r\n",
-        "# Keyspace\r\ndb0:keys=2,expires=1,avg_ttl=0\r\n",
+        "# Keyspace\r\ndb0:keys=2,expires=1,avg_ttl=100000\r\n",
         "torc_role:plain\r\n",
     ] {
         assert!(text.contains(wanted), "{wanted:?} is not in\n{text}");

@@ -93,17 +93,40 @@ pub struct Database {
     pub keys: u64,
     /// Those of them that expire.
     pub expires: u64,
+    /// Milliseconds that the sampled ones have left, together.
+    ttl_sum_ms: u128,
+    sampled: u64,
 }
+
+impl Database {
+    /// How long its keys that expire have, in milliseconds, by a sample.
+    pub fn mean_ttl_ms(&self) -> u64 {
+        if self.expires == 0 {
+            return 0;
+        }
+        u64::try_from(self.ttl_sum_ms.checked_div(u128::from(self.sampled)).unwrap_or(0)).unwrap_or(u64::MAX)
+    }
+}
+
+/// Expiry times that are looked at in each stripe.
+const SAMPLED_PER_STRIPE: usize = 8;
 
 /// All databases that hold something. Stripes that a script holds are left out: a look must not wait.
 pub fn databases(cx: &mut Cx<'_, '_>) -> Vec<Database> {
     let mut found = [Database::default(); DATABASES];
+    let now_ms = cx.now_ms;
     for index in 0..STRIPES as u16 {
         let mut count = |stripe: &crate::store::Stripe| {
             for db in stripe.databases() {
                 if let Some(database) = found.get_mut(usize::from(db)) {
                     database.keys += stripe.len(db) as u64;
                     database.expires += stripe.expiring_in(db) as u64;
+                }
+            }
+            for (db, at_ms) in stripe.sample_expiries(SAMPLED_PER_STRIPE) {
+                if let Some(database) = found.get_mut(usize::from(db)) {
+                    database.ttl_sum_ms += u128::from(at_ms.saturating_sub(now_ms));
+                    database.sampled += 1;
                 }
             }
         };

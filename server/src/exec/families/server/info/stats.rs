@@ -57,6 +57,7 @@ pub fn stats(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
     lines.line("sync_partial_ok", 0);
     lines.line("sync_partial_err", 0);
     lines.line("expired_keys", total(|s| s.expired.get()));
+    lines.line("expired_subkeys", total(|s| s.expired_fields.get()));
     lines.line("expired_stale_perc", "0.00");
     lines.line("expired_time_cap_reached_count", 0);
     lines.line("expire_cycle_cpu_milliseconds", 0);

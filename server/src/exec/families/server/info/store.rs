@@ -97,7 +97,7 @@ pub fn keyspace(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
     for db in databases(cx) {
         lines.line(
             format_args!("db{}", db.index),
-            format_args!("keys={},expires={},avg_ttl=0", db.keys, db.expires),
+            format_args!("keys={},expires={},avg_ttl={}", db.keys, db.expires, db.mean_ttl_ms()),
         );
     }
 }

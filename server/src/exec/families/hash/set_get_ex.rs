@@ -1,0 +1,198 @@
+//! HSETEX and HGETEX: fields and when they expire in one command.
+
+use torc_protocol::error as text;
+use torc_protocol::resp::Args;
+
+use super::expiry::{BAD_COUNT, fields, moment};
+use crate::exec::parse::TimeUnit;
+use crate::exec::{CommandError, CommandResult, Cx};
+use crate::notify::Class;
+use crate::store::Key;
+use crate::store::value::{HashChange, HashValue};
+
+/// What becomes of the expiry of fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expiry {
+    /// Nothing was said.
+    Unsaid,
+    /// KEEPTTL
+    Keep,
+    /// PERSIST
+    None,
+    /// Unix milliseconds.
+    At(u64),
+}
+
+/// What stands in front of FIELDS.
+struct Options {
+    /// FNX: true, FXX: false.
+    missing: Option<bool>,
+    expiry: Expiry,
+    /// Where FIELDS stands.
+    fields_at: usize,
+}
+
+impl Options {
+    /// `sets`: of HSETEX, else of HGETEX.
+    fn read(args: &Args<'_>, now_ms: u64, sets: bool) -> Result<Options, CommandError> {
+        let (name, several) = if sets {
+            ("hsetex", "ERR Only one of EX, PX, EXAT, PXAT or KEEPTTL arguments can be specified")
+        } else {
+            ("hgetex", "ERR Only one of EX, PX, EXAT, PXAT or PERSIST arguments can be specified")
+        };
+        let mut found = Options { missing: None, expiry: Expiry::Unsaid, fields_at: 2 };
+        while let Some(word) = args.get(found.fields_at) {
+            let is = |name: &[u8]| word.eq_ignore_ascii_case(name);
+            let expiry = match TimeUnit::of_option(word) {
+                Some(unit) => {
+                    let time = args.get(found.fields_at + 1).ok_or(CommandError::Syntax)?;
+                    found.fields_at += 1;
+                    Some(Expiry::At(moment(time, unit, now_ms, name)?))
+                }
+                None if sets && is(b"KEEPTTL") => Some(Expiry::Keep),
+                None if !sets && is(b"PERSIST") => Some(Expiry::None),
+                None => None,
+            };
+            match expiry {
+                Some(expiry) if found.expiry == Expiry::Unsaid => found.expiry = expiry,
+                Some(_) => return Err(several.into()),
+                None if sets && (is(b"FNX") || is(b"FXX")) => {
+                    if found.missing.is_some() {
+                        return Err("ERR Only one of FXX or FNX arguments can be specified".into());
+                    }
+                    found.missing = Some(is(b"FNX"));
+                }
+                None => break,
+            }
+            found.fields_at += 1;
+        }
+        Ok(found)
+    }
+}
+
+/// HSETEX key \[FNX | FXX\] \[EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds |
+/// KEEPTTL\] FIELDS numfields field value \[field value …\]
+pub fn hsetex(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
+    let key = cx.key(&args[1]);
+    let options = Options::read(args, cx.now_ms, true)?;
+    let pairs = pairs(args, options.fields_at)?;
+    let found = cx.peek_as::<HashValue>(&key)?;
+    let mut names = pairs.iter().step_by(2);
+    let has = |field: &[u8]| found.is_some_and(|hash| hash.get(field).is_some());
+    let may = match options.missing {
+        None => true,
+        Some(true) => !names.any(has),
+        Some(false) => names.all(has),
+    };
+    if !may {
+        cx.reply().integer(0);
+        return Ok(());
+    }
+    match options.expiry {
+        Expiry::At(at_ms) if at_ms <= cx.now_ms => {
+            // Set and gone in one moment.
+            if cx.hash_delete(&key, pairs.iter().step_by(2))? > 0 {
+                cx.notify_removal(Class::HASH, "hdel", &key);
+            }
+        }
+        Expiry::Keep => {
+            let mut items = pairs.iter();
+            while let (Some(field), Some(value)) = (items.next(), items.next()) {
+                cx.hash_set_value(&key, field, value)?;
+            }
+            cx.notify(Class::HASH, "hset", key.bytes);
+        }
+        expiry => {
+            cx.hash_set(&key, pairs.iter())?;
+            cx.notify(Class::HASH, "hset", key.bytes);
+            if let Expiry::At(at_ms) = expiry {
+                let names: Vec<&[u8]> = pairs.iter().step_by(2).collect();
+                expire(cx, &key, &names, at_ms)?;
+            }
+        }
+    }
+    cx.reply().integer(1);
+    Ok(())
+}
+
+/// HGETEX key \[EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | PERSIST\]
+/// FIELDS numfields field \[field …\]
+pub fn hgetex(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
+    let key = cx.key(&args[1]);
+    let options = Options::read(args, cx.now_ms, false)?;
+    let fields = fields(args, options.fields_at, BAD_COUNT)?;
+    let found = cx.read_as::<HashValue>(&key)?;
+    let values: Vec<Option<Box<[u8]>>> =
+        fields.into_iter().map(|field| found.and_then(|hash| hash.get(field)).map(Box::from)).collect();
+    let known = fields.into_iter().zip(&values).filter(|(_, value)| value.is_some());
+    let known: Vec<&[u8]> = known.map(|(field, _)| field).collect();
+    if !known.is_empty() {
+        match options.expiry {
+            Expiry::Unsaid | Expiry::Keep => {}
+            Expiry::None => persist(cx, &key, &known)?,
+            Expiry::At(at_ms) if at_ms <= cx.now_ms => {
+                cx.hash_delete(&key, known.iter().copied())?;
+                cx.notify_removal(Class::HASH, "hdel", &key);
+            }
+            Expiry::At(at_ms) => expire(cx, &key, &known, at_ms)?,
+        }
+    }
+    let mut reply = cx.reply();
+    reply.array(values.len());
+    for value in &values {
+        match value {
+            Some(bytes) => reply.bulk(bytes),
+            None => reply.null(),
+        }
+    }
+    Ok(())
+}
+
+/// The fields and values, in turn, behind `FIELDS numfields`.
+fn pairs<'a>(args: &Args<'a>, at: usize) -> Result<Args<'a>, CommandError> {
+    if !args.get(at).is_some_and(|word| word.eq_ignore_ascii_case(b"FIELDS")) {
+        return Err(text::FIELDS_MISSING.into());
+    }
+    let count = args.get(at + 1).and_then(torc_protocol::resp::parse_i64).filter(|n| *n > 0);
+    let count = count.and_then(|n| usize::try_from(n).ok()).ok_or(CommandError::from(BAD_COUNT))?;
+    let items = args.tail(at + 2);
+    // The product is checked: a huge number agrees with nothing.
+    if count.checked_mul(2) != Some(items.len()) {
+        return Err(text::FIELDS_MISMATCH.into());
+    }
+    Ok(items)
+}
+
+/// Fields that are there expire at a time that is to come.
+fn expire(cx: &mut Cx<'_, '_>, key: &Key<'_>, fields: &[&[u8]], at_ms: u64) -> CommandResult {
+    let hasher = cx.env().hasher;
+    cx.modify(
+        key,
+        |hash: &mut HashValue| {
+            for field in fields {
+                hash.set_expiry(field, at_ms, hasher);
+            }
+            ((), true)
+        },
+        |out, ()| HashChange::put_expire(out, at_ms, fields.iter().copied()),
+    )?;
+    cx.notify(Class::HASH, "hexpire", key.bytes);
+    Ok(())
+}
+
+/// Fields expire no more.
+fn persist(cx: &mut Cx<'_, '_>, key: &Key<'_>, fields: &[&[u8]]) -> CommandResult {
+    let done = cx.modify(
+        key,
+        |hash: &mut HashValue| {
+            let done: Vec<&[u8]> = fields.iter().copied().filter(|field| hash.persist(field)).collect();
+            let changed = !done.is_empty();
+            (done, changed)
+        },
+        |out, done| HashChange::put_persist(out, done.iter().copied()),
+    )?;
+    if !done.is_empty() {
+        cx.notify(Class::HASH, "hpersist", key.bytes);
+    }
+    Ok(())
+}
