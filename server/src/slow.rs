@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
-use torc_protocol::command::{Command, Flags, StringCommand};
+use torc_protocol::command::{Command, Flags, HyperloglogCommand, StringCommand};
 use torc_protocol::resp::Args;
 
 use crate::exec::{Session, redact};
@@ -28,10 +28,16 @@ const MAX_SAMPLES: usize = 160;
 /// With a threshold below this even the quickest commands are timed by themselves.
 const TIME_ALL_BELOW_NS: u64 = 1_000_000;
 
-/// Whether a command is timed by itself: anything but what takes constant time, and SET.
+/// Whether a request is timed by itself: anything but what takes constant time, SET, and PFCOUNT of one key, which
+/// looks at 16,384 registers at most.
 #[inline]
-pub fn may_be_slow(command: Command) -> bool {
-    !command.spec().flags.contains(Flags::FAST) && command != Command::String(StringCommand::Set)
+pub fn may_be_slow(command: Command, args: &Args<'_>) -> bool {
+    let is_short = match command {
+        Command::String(StringCommand::Set) => true,
+        Command::Hyperloglog(HyperloglogCommand::Pfcount) => args.len() == 2,
+        _ => false,
+    };
+    !command.spec().flags.contains(Flags::FAST) && !is_short
 }
 
 /// An entry of the slow log.

@@ -180,7 +180,7 @@ impl<'n, 'e> Batch<'n, 'e> {
                     session.version = version;
                 }
                 self.last = Some(command);
-                let timed = self.time_all || slow::may_be_slow(command);
+                let timed = self.time_all || slow::may_be_slow(command, &request.args);
                 match self.exec.clock_ns.filter(|_| timed) {
                     None => self.admit(session, command, request, out, start),
                     Some(clock) => self.admit_timed(session, command, request, out, start, clock),
@@ -309,7 +309,7 @@ impl<'n, 'e> Batch<'n, 'e> {
         } else if command == Command::Internal(InternalCommand::Mc) {
             self.run_mc(session, request, out)
         } else {
-            match place::slots(command, spec, &request.args) {
+            match place::slots_of(command, spec, &request) {
                 Ok(slots) => {
                     let home = slots.first().copied();
                     let home = home.filter(|_| request.id.is_some() && reply_may_be_repeated(command));
@@ -358,10 +358,7 @@ impl<'n, 'e> Batch<'n, 'e> {
         spec: &CommandSpec,
         request: &Request<'_>,
     ) -> Result<Access<'n>, CommandError> {
-        let slots = match request.key {
-            Some(key) if spec.keys.is_single() => Slots::from_slice(&[key.slot]),
-            _ => place::slots(command, spec, &request.args)?,
-        };
+        let slots = place::slots_of(command, spec, request)?;
         self.check_slots(session, command, spec, request, &slots)
     }
 

@@ -73,6 +73,16 @@ pub fn slots(command: Command, spec: &CommandSpec, args: &Args<'_>) -> Result<Sl
     Ok(keys.iter().filter_map(|&i| args.get(i)).map(key_slot).collect())
 }
 
+/// The slots of a request's keys; the slot of a first key that was looked at before is taken from there.
+#[inline]
+pub fn slots_of(command: Command, spec: &CommandSpec, request: &Request<'_>) -> Result<Slots, CommandError> {
+    match request.key {
+        // Behind the name there is room for one key.
+        Some(key) if spec.keys.is_single() || request.args.len() == 2 => Ok(Slots::from_slice(&[key.slot])),
+        _ => slots(command, spec, &request.args),
+    }
+}
+
 impl Batch<'_, '_> {
     /// Whether this node serves these slots to this session now (cluster mode only).
     pub(super) fn check_place(

@@ -61,7 +61,7 @@ pub fn dispatch(cx: &mut Cx<'_, '_>, command: Command, args: &Args<'_>) -> Comma
 
 /// As [`dispatch`], for a command of a transaction or a script: it has an entry of its own in the slow log.
 pub fn dispatch_inside(cx: &mut Cx<'_, '_>, command: Command, args: &Args<'_>) -> CommandResult {
-    let timed = cx.node.slow.times_all() || slow::may_be_slow(command);
+    let timed = cx.node.slow.times_all() || slow::may_be_slow(command, args);
     let Some(clock) = cx.clock_ns.filter(|_| timed) else { return dispatch(cx, command, args) };
     let began = clock();
     let result = dispatch(cx, command, args);
