@@ -26,5 +26,8 @@ pub const NO_SHARD: &str =
 pub const NOT_IN_TRANSACTION: &str = "is not supported inside a transaction through the proxy";
 /// A WATCH on another slot than the ones before.
 pub const WATCH_SLOT: &str = "CROSSSLOT all watched keys must hash to the same slot";
+/// memcached's `watch`: begins as memcached does where it was started without.
+pub const WATCH_NODES: &str =
+    "CLIENT_ERROR watch commands not allowed: a proxy has no log of items, watch the nodes";
 /// More commands than a transaction may queue.
 pub const TOO_MANY_QUEUED: &str = "ERR too many commands in one transaction";

@@ -18,9 +18,11 @@ use std::task::Waker;
 use parking_lot::Mutex;
 use torc_protocol::command::Command;
 use torc_protocol::resp::Version;
+use torc_runtime::clock;
 use torc_runtime::listen::acceptor::ConnectionLimit;
 
-use crate::pubsub::Kind;
+use crate::memcached::watch::{self, CloseReason};
+use crate::pubsub::{Kind, PubSub};
 
 /// Connections that may be open at a time unless CONFIG SET maxclients says otherwise.
 pub const DEFAULT_MAX_CLIENTS: usize = 10_000;
@@ -121,6 +123,7 @@ pub struct Client {
     pub authenticated: AtomicBool,
     names: Mutex<Names>,
     close: AtomicBool,
+    close_reason: AtomicU8,
     unblock: AtomicU8,
     waker: Mutex<Option<Waker>>,
 }
@@ -157,6 +160,7 @@ impl Client {
             authenticated: AtomicBool::new(false),
             names: Mutex::default(),
             close: AtomicBool::new(false),
+            close_reason: AtomicU8::new(CloseReason::Normal as u8),
             unblock: AtomicU8::new(UNBLOCK_NONE),
             waker: Mutex::new(None),
         }
@@ -269,7 +273,21 @@ impl Client {
         self.subscriptions.iter().any(|count| count.load(Ordering::Relaxed) > 0)
     }
 
-    /// Whether it watches all requests.
+    /// Whether it speaks memcached.
+    pub fn is_memcached(&self) -> bool {
+        self.resp.load(Ordering::Relaxed) == 0
+    }
+
+    /// Why its connection will have ended.
+    pub fn ends_by(&self, reason: CloseReason) {
+        self.close_reason.store(reason as u8, Ordering::Relaxed);
+    }
+
+    fn close_reason(&self) -> CloseReason {
+        CloseReason::of_number(self.close_reason.load(Ordering::Relaxed))
+    }
+
+    /// Whether it watches all requests, or the log.
     pub fn is_monitor(&self) -> bool {
         self.has(flag::MONITOR)
     }
@@ -385,6 +403,8 @@ pub enum Pause {
 pub struct Clients {
     next_id: AtomicU64,
     open: Mutex<BTreeMap<u64, Arc<Client>>>,
+    /// Whose log tells of them; `None` in tests.
+    registry: Option<Arc<PubSub>>,
     /// The bound on open connections, shared with the acceptors.
     pub limit: ConnectionLimit,
     /// Clients that wait in a blocking command.
@@ -400,6 +420,7 @@ impl Default for Clients {
     fn default() -> Self {
         Clients {
             next_id: AtomicU64::new(0),
+            registry: None,
             open: Mutex::default(),
             limit: ConnectionLimit::new(DEFAULT_MAX_CLIENTS),
             blocked: AtomicUsize::new(0),
@@ -416,16 +437,27 @@ impl Clients {
         self.next_id.fetch_add(1, Ordering::Relaxed) + 1
     }
 
+    /// The connections of a node: they are told of in its log.
+    pub fn of_node(registry: Arc<PubSub>) -> Clients {
+        Clients { registry: Some(registry), ..Clients::default() }
+    }
+
     /// Adds a connection.
     pub fn add(&self, client: Client) -> Arc<Client> {
         let client = Arc::new(client);
+        if let Some(registry) = &self.registry {
+            watch::connection(registry, &client, None, client.connected_ms);
+        }
         self.open.lock().insert(client.id, client.clone());
         client
     }
 
     /// Takes a connection out.
     pub fn remove(&self, id: u64) {
-        self.open.lock().remove(&id);
+        let gone = self.open.lock().remove(&id);
+        if let (Some(registry), Some(client)) = (&self.registry, gone) {
+            watch::connection(registry, &client, Some(client.close_reason()), clock::unix_ms());
+        }
     }
 
     /// The connection of that number.
@@ -450,7 +482,10 @@ impl Clients {
 
     /// Asks all connections to end: the node stops.
     pub fn finish_all(&self) {
-        self.open.lock().values().for_each(|client| client.close());
+        for client in self.open.lock().values() {
+            client.ends_by(CloseReason::Shutdown);
+            client.close();
+        }
     }
 
     /// Starts a pause, or makes the one under way longer or stricter.

@@ -162,7 +162,7 @@ impl Node {
         let slow = SlowLog::new(&settings);
         let store = Store::new(hasher);
         store.set_lock_timeout(Duration::from_millis(settings.busy_reply_ms));
-        let pubsub = PubSub::new(workers);
+        let pubsub = Arc::new(PubSub::new(workers));
         pubsub.set_limit(settings.pubsub_hard_bytes);
         let quick = Quick::default();
         quick.follow(&settings);
@@ -171,9 +171,9 @@ impl Node {
             shard: Shard::new(workers, cluster),
             settings: ArcSwap::from_pointee(settings),
             stats: (0..workers).map(|_| Arc::new(WorkerStats::default())).collect(),
-            clients: Clients::default(),
+            clients: Clients::of_node(pubsub.clone()),
             balance: Balance::default(),
-            pubsub: Arc::new(pubsub),
+            pubsub,
             rates: Rates::default(),
             allocator: OnceLock::new(),
             slow,

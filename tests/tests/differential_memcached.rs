@@ -37,6 +37,15 @@ fn random_requests() {
 }
 
 #[test]
+fn what_watchers_see() {
+    let Some(peer) = Peer::memcached() else { return };
+    let server = Server::start();
+    let pair = Pair::new(Endpoint::Tcp(server.memcached()), peer.endpoint().clone());
+    let (seed, count) = random::settings();
+    memcached::run_watched(&pair, seed, count).finish("lines of the log");
+}
+
+#[test]
 fn every_file_is_a_test() {
     for file in files(&folder("memcached"), "cmds") {
         let name = file.file_name().and_then(|n| n.to_str()).expect("a text name");

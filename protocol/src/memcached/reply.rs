@@ -26,6 +26,8 @@ pub mod text {
     pub const TOO_LARGE: &str = "SERVER_ERROR object too large for cache";
     pub const OUT_OF_MEMORY: &str = "SERVER_ERROR out of memory storing object";
     pub const SHUTDOWN_DISABLED: &str = "ERROR: shutdown not enabled";
+    /// memcached's own words where it was started without `watch`.
+    pub const NO_WATCH: &str = "CLIENT_ERROR watch commands not allowed";
     pub const MEMLIMIT_TOO_SMALL: &str = "MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m";
     /// Torc's own: the key holds something that is no string.
     pub const WRONG_TYPE: &str = "SERVER_ERROR the key holds a value that is not a string";

@@ -163,7 +163,7 @@ impl Door<'_> {
                 self.all(request, How::First, scratch)
             }
             Verb::LruCrawler => self.all(request, How::Dump, scratch),
-            Verb::Watch => self.answer(request, "CLIENT_ERROR watch commands not allowed"),
+            Verb::Watch => self.answer(request, text::WATCH_NODES),
             Verb::Stats => self.statistics(request, scratch),
             Verb::Version => self.answer(request, &format!("VERSION 1.6.18-torc-{TORC_VERSION}")),
             Verb::Verbosity => self.answer(request, words::OK),

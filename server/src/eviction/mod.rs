@@ -26,8 +26,10 @@ use self::ghost::Ghosts;
 use self::pool::{Candidate, Pool};
 use crate::effect::EffectWriter;
 use crate::exec::CommandError;
+use crate::memcached::watch;
 use crate::node::Node;
 use crate::notify::Class;
+use crate::pubsub::Lines;
 use crate::settings::{EvictionClock, EvictionPolicy, Settings};
 use crate::shard::Role;
 use crate::stats::WorkerStats;
@@ -185,9 +187,14 @@ impl Node {
                 // Who holds a stripe for long (a script) must not hold up all who need room: the next one goes instead.
                 let Some(mut stripe) = self.store.try_stripe(victim.stripe) else { continue };
                 let key = self.store.key(&victim.key);
-                if self.may_go(&victim, &key, &mut stripe, policy, now_ms, rng)
-                    && let Some(old) = stripe.evict(victim.db, &key)
+                let may_go = self.may_go(&victim, &key, &mut stripe, policy, now_ms, rng);
+                if may_go
+                    && self.pubsub.log().wants(Lines::EVICTIONS)
+                    && let Some(entry) = stripe.peek(victim.db, &key)
                 {
+                    watch::evicted(self, key.bytes, entry, now_ms);
+                }
+                if may_go && let Some(old) = stripe.evict(victim.db, &key) {
                     stripe.changed(victim.db, key.bytes);
                     stripe.nudge_ready();
                     effects.delete(victim.db, key.bytes);

@@ -168,6 +168,7 @@ impl<'n> Batch<'n, '_> {
         let access = match self.check_slots(session, command, spec, &envelope, &slots) {
             Err(error) if !envelope.repeated && error == CommandError::from(torc_protocol::error::OOM) => {
                 self.exec.stats.memcached.store_no_memory.add(1);
+                memcached::watch::store_is_full(self.node, session, self.now.unix_ms, request);
                 if !bulk {
                     return Err((error, false));
                 }

@@ -15,6 +15,7 @@ use torc_protocol::memcached::{
 use torc_protocol::slot::Slot;
 
 use super::dump::Dump;
+use super::watch::{self, CloseReason};
 use super::write_error;
 use crate::exec::{Batch, Done, Flow, Session};
 use crate::settings::Settings;
@@ -52,6 +53,8 @@ pub struct Connection {
     parser: RequestParser,
     /// Of the request at the front of the buffer, which stays there until it is over.
     dump: Option<Dump>,
+    /// Nothing that its client sends is looked at any more.
+    watches: bool,
 }
 
 impl Default for Connection {
@@ -63,7 +66,7 @@ impl Default for Connection {
 impl Connection {
     /// A fresh connection.
     pub fn new() -> Connection {
-        Connection { parser: RequestParser::new(Limits::default()), dump: None }
+        Connection { parser: RequestParser::new(Limits::default()), dump: None, watches: false }
     }
 
     /// Executes the first request of `buf` and appends its reply to `out`. Call it until it asks for more.
@@ -75,6 +78,12 @@ impl Connection {
         out: &mut Vec<u8>,
         foreseen: Option<Foreseen>,
     ) -> Step {
+        if self.watches {
+            return match buf.len() {
+                0 => Step::More { hint: 0 },
+                consumed => Step::Done { consumed, done: Done::local() },
+            };
+        }
         let frame = match self.parser.next(buf) {
             Ok(Some(frame)) => frame,
             Ok(None) => return Step::More { hint: self.parser.need_hint() },
@@ -82,12 +91,21 @@ impl Connection {
                 if let Some(line) = error.reply() {
                     write_line(out, &line);
                 }
+                if let Some(client) = &session.client {
+                    client.ends_by(CloseReason::Error);
+                }
                 return Step::Done { consumed: buf.len(), done: Done { flow: Flow::Close, ..Done::local() } };
             }
         };
         let done = match frame.item {
             Item::Swallowed => Done::local(),
             Item::Request(request) if session.authenticated => {
+                if request.verb == Verb::Watch {
+                    self.watches = watch::start(batch.node(), session, &request, out);
+                    // What follows is not looked at any more.
+                    let consumed = if self.watches { buf.len() } else { frame.len };
+                    return Step::Done { consumed, done: Done::local() };
+                }
                 if let Some(dump) = Dump::of(&request, session.db) {
                     let dump = self.dump.get_or_insert(dump);
                     match dump.step(batch.node(), batch.now().unix_ms, out) {
@@ -108,9 +126,9 @@ impl Connection {
         Step::Done { consumed: frame.len, done }
     }
 
-    /// Whether a request has begun that is not whole yet.
+    /// Whether what comes next is no request: one has begun that is not whole yet, or the connection watches.
     pub fn is_partial(&self) -> bool {
-        self.parser.is_partial()
+        self.parser.is_partial() || self.watches
     }
 
     /// Takes over what the settings say about requests; answers it.
@@ -172,6 +190,7 @@ fn reject(
     if let Some(gone) = rejection.unlink {
         let line = gone.line();
         if let Ok(request) = Request::from_parts(&line, &[]) {
+            watch::too_large(batch.node(), session, batch.now().unix_ms, &request);
             let start = out.len();
             done = batch.run_memcached(session, &request, None, out);
             out.truncate(start);

@@ -7,6 +7,7 @@ use torc_protocol::memcached::{Request, Verb, encode_base64, text, write_line};
 
 use super::admin::are_classes;
 use super::meta::item_bytes;
+use super::uri::UriEncoded;
 use crate::node::Node;
 use crate::store::{Busy, Entry, SLOTS_PER_STRIPE, STRIPES};
 
@@ -66,19 +67,12 @@ impl Dump {
 
 /// `key=… exp=… la=… cas=… fetch=… cls=… size=…`, ended by a line feed alone.
 fn describe(entry: Entry<'_>, used_s: u64, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"key=");
-    for byte in entry.key() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(byte) {
-            out.push(*byte);
-        } else {
-            out.extend_from_slice(format!("%{byte:02X}").as_bytes());
-        }
-    }
     let expiry = entry.expire_ms().map_or_else(|| "-1".to_owned(), |at| (at / 1000).to_string());
     let fetched = if entry.marks().is_fetched() { "yes" } else { "no" };
     let (cas, size) = (entry.cas(), item_bytes(entry));
-    let rest = format!(" exp={expiry} la={used_s} cas={cas} fetch={fetched} cls=1 size={size}\n");
-    out.extend_from_slice(rest.as_bytes());
+    let key = UriEncoded(entry.key());
+    let line = format!("key={key} exp={expiry} la={used_s} cas={cas} fetch={fetched} cls=1 size={size}\n");
+    out.extend_from_slice(line.as_bytes());
 }
 
 /// The request that reads the item.

@@ -3,9 +3,10 @@
 use smallvec::SmallVec;
 use torc_protocol::memcached::{Expiry, Request, Verb, exptime_ms, parse_u64, text, write_line, write_value};
 
-use super::{VERSION, admin, meta, stats};
+use super::{VERSION, admin, meta, stats, watch};
 use crate::exec::{CommandError, CommandResult, Cx, Flow, keyspace};
 use crate::notify::Class;
+use crate::pubsub::Lines;
 use crate::store::{Entry, Key, ValueRef};
 
 /// Digits of a counter, for which no memory is asked.
@@ -22,12 +23,16 @@ const MIN_MEMLIMIT_MB: u64 = 8;
 pub fn execute(cx: &mut Cx<'_, '_>, request: &Request<'_>, end: bool) -> CommandResult {
     // The reply is written while entries are borrowed from the context.
     let mut out = std::mem::take(cx.out);
-    let result = run(cx, request, end, &mut out);
+    let result = if cx.node.pubsub.log().wants(Lines::OF_ITEMS) {
+        watch::traced(cx, request, end, &mut out)
+    } else {
+        run(cx, request, end, &mut out)
+    };
     *cx.out = out;
     result
 }
 
-fn run(cx: &mut Cx<'_, '_>, request: &Request<'_>, end: bool, out: &mut Vec<u8>) -> CommandResult {
+pub(super) fn run(cx: &mut Cx<'_, '_>, request: &Request<'_>, end: bool, out: &mut Vec<u8>) -> CommandResult {
     if request.verb.is_meta() {
         cx.stats.memcached.cmd_meta.add(1);
     }
@@ -61,7 +66,8 @@ fn run(cx: &mut Cx<'_, '_>, request: &Request<'_>, end: bool, out: &mut Vec<u8>)
         Verb::LruCrawler => return admin::lru_crawler(cx, request, out),
         Verb::Lru => admin::lru(request),
         Verb::Slabs => admin::slabs(request),
-        Verb::Watch => "CLIENT_ERROR watch commands not allowed",
+        // A connection answers it by itself: a request of a proxy cannot become a watcher.
+        Verb::Watch => text::NO_WATCH,
         Verb::Shutdown => match admin::shutdown(cx, request) {
             Some(answer) => answer,
             None => return Ok(()),
@@ -77,6 +83,9 @@ fn run(cx: &mut Cx<'_, '_>, request: &Request<'_>, end: bool, out: &mut Vec<u8>)
 
 /// `get` of one key.
 pub fn get_one(cx: &mut Cx<'_, '_>, key: &Key<'_>) -> CommandResult {
+    if cx.node.pubsub.log().wants(Lines::FETCHERS) {
+        watch::before_get(cx, key);
+    }
     let mut out = std::mem::take(cx.out);
     let found = match cx.read(key).map(|entry| (entry.value(), entry.mc_flags())) {
         None => Ok(false),

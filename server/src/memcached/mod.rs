@@ -15,6 +15,8 @@ mod pending;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod uri;
+pub mod watch;
 
 use torc_protocol::memcached::{Request, text, write_line};
 use torc_protocol::resp::Args;

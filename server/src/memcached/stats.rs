@@ -102,7 +102,7 @@ pub fn run(cx: &mut Cx<'_, '_>, request: &Request<'_>, out: &mut Vec<u8>) -> Com
 }
 
 /// True of a store that has none of it: no slabs, no lists of items, no threads that tidy them.
-const NONE_OF_IT: [&str; 26] = [
+const NONE_OF_IT: [&str; 21] = [
     "response_obj_oom",
     "read_buf_oom",
     "get_flushed",
@@ -122,11 +122,6 @@ const NONE_OF_IT: [&str; 26] = [
     "lru_crawler_starts",
     "lru_maintainer_juggles",
     "malloc_fails",
-    "log_worker_dropped",
-    "log_worker_written",
-    "log_watcher_skipped",
-    "log_watcher_sent",
-    "log_watchers",
     "unexpected_napi_ids",
     "round_robin_fallback",
 ];
@@ -160,6 +155,12 @@ fn general(cx: &Cx<'_, '_>, lines: &mut Lines<'_>) {
     for name in NONE_OF_IT {
         lines.stat(name, 0);
     }
+    let log = node.pubsub.log();
+    lines.stat("log_worker_dropped", 0);
+    lines.stat("log_worker_written", log.written());
+    lines.stat("log_watcher_skipped", log.skipped());
+    lines.stat("log_watcher_sent", log.sent());
+    lines.stat("log_watchers", log.watchers());
 }
 
 fn settings(node: &Node, lines: &mut Lines<'_>) {

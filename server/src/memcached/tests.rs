@@ -447,7 +447,6 @@ fn what_tunes_the_insides_is_answered() {
             ("slabs reassign 1 2\n", "CLIENT_ERROR slab reassignment disabled\n"),
             ("slabs automove 1\nslabs automove x\n", "OK\nCLIENT_ERROR bad command line format\n"),
             ("lru mode flat\nlru tune 50 50 1 1\n", "OK\nERROR hot and warm pcts must not exceed 80\n"),
-            ("watch fetchers\n", "CLIENT_ERROR watch commands not allowed\n"),
             ("extstore free_memchunks 1 1\nrefresh_certs\n", "ERROR\nERROR\n"),
         ],
     );

@@ -45,6 +45,11 @@ const LEASES_GRANTED: Named =
 const LEASES_WAITED: Named =
     ("torc_server_leases_waited_total", "Clients that were told that somebody else loads the value.");
 
+const WATCHERS: Named = ("torc_server_log_watchers", "Connections that read the log by memcached's `watch`.");
+const LOG_SENT: Named = ("torc_server_log_lines_sent_total", "Lines of the log that watchers were given.");
+const LOG_SKIPPED: Named =
+    ("torc_server_log_lines_skipped_total", "Lines of the log that were dropped: a watcher read too slowly.");
+
 /// What [`gather`] yields.
 pub const FAMILIES: &[Named] = &[
     REQUESTS,
@@ -66,6 +71,9 @@ pub const FAMILIES: &[Named] = &[
     REDIRECTED,
     LEASES_GRANTED,
     LEASES_WAITED,
+    WATCHERS,
+    LOG_SENT,
+    LOG_SKIPPED,
 ];
 
 /// Upper bounds of the latency buckets but the last, which is open, in seconds.
@@ -128,5 +136,8 @@ pub fn gather(node: &Node) -> Vec<MetricFamily> {
         counter(REDIRECTED, node.total(|s| s.redirected.get())),
         counter(LEASES_GRANTED, node.total(|s| s.leases_granted.get())),
         counter(LEASES_WAITED, node.total(|s| s.leases_waited.get())),
+        gauge(WATCHERS, node.pubsub.log().watchers() as f64),
+        counter(LOG_SENT, node.pubsub.log().sent()),
+        counter(LOG_SKIPPED, node.pubsub.log().skipped()),
     ]
 }

@@ -35,6 +35,19 @@ struct Queue {
     version: Version,
     /// The client did not keep up: nothing more is kept for it.
     closed: bool,
+    /// Lines of a log that found no room since the last one that did.
+    skipped: u64,
+}
+
+/// What became of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It is kept, and the connection's task must be told.
+    AndTell,
+    /// It is kept; the task knows already.
+    Quietly,
+    /// There was no room.
+    Not,
 }
 
 impl Mailbox {
@@ -89,6 +102,25 @@ impl Mailbox {
         let version = queue.version;
         write(version, &mut queue.bytes);
         !self.waiting.swap(true, Ordering::AcqRel)
+    }
+
+    /// Adds a line of a log, behind a count of those that found no room before. It finds none when more than `limit`
+    /// bytes would be unread.
+    pub(super) fn put_line(&self, line: &[u8], limit: usize) -> Taken {
+        /// Of the count, at most.
+        const COUNT_BYTES: usize = 32;
+        let mut queue = self.queue.lock();
+        let unread = queue.bytes.len() + self.client.output_bytes.load(Ordering::Relaxed);
+        if unread + line.len() + COUNT_BYTES > limit {
+            queue.skipped += 1;
+            return Taken::Not;
+        }
+        let skipped = std::mem::take(&mut queue.skipped);
+        if skipped > 0 {
+            queue.bytes.extend_from_slice(format!("skipped={skipped}\n").as_bytes());
+        }
+        queue.bytes.extend_from_slice(line);
+        if self.waiting.swap(true, Ordering::AcqRel) { Taken::Quietly } else { Taken::AndTell }
     }
 
     /// Whether there is something to take.

@@ -1,4 +1,4 @@
-//! Channels, patterns, shard channels and MONITOR: from who speaks to who listens.
+//! Channels, patterns, shard channels, MONITOR and memcached's `watch`: from who speaks to who listens.
 //!
 //! ```text
 //! publisher's worker                                          subscriber's worker
@@ -16,6 +16,7 @@
 //!
 //! Lock order: a stripe, then a channel's lock, then the patterns', then a mailbox's, then a post's, then a client's.
 
+mod log;
 mod mailbox;
 mod message;
 mod monitor;
@@ -26,6 +27,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use log::{Lines, Log, WATCHER_BYTES};
 pub use mailbox::Mailbox;
 pub use monitor::describe_request;
 pub use registry::PubSub;

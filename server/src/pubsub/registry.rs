@@ -10,6 +10,7 @@ use torc_protocol::resp::ReplyWriter;
 use torc_protocol::slot::{Slot, key_slot};
 
 use super::Kind;
+use super::log::{Lines, Log};
 use super::mailbox::Mailbox;
 use super::message::Message;
 use super::post::Post;
@@ -34,6 +35,7 @@ pub struct PubSub {
     pattern_count: AtomicUsize,
     monitors: RwLock<Subscribers>,
     monitor_count: AtomicUsize,
+    log: Log,
     /// One for each worker.
     posts: Box<[Post]>,
     /// Bytes that a subscriber may leave unread; 0: see [`Mailbox`].
@@ -54,6 +56,7 @@ impl PubSub {
             pattern_count: AtomicUsize::new(0),
             monitors: RwLock::default(),
             monitor_count: AtomicUsize::new(0),
+            log: Log::default(),
             posts: (0..workers).map(|_| Post::default()).collect(),
             limit_bytes: AtomicUsize::new(0),
             name_bytes: AtomicUsize::new(0),
@@ -266,6 +269,17 @@ impl PubSub {
                 self.tell(mailbox);
             }
         }
+    }
+
+    /// The log that memcached's `watch` shows.
+    #[inline]
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Gives a line, its end included, to those who watch this kind.
+    pub fn write_log(&self, kind: Lines, line: &[u8]) {
+        self.log.put(kind, line, |mailbox| self.tell(mailbox));
     }
 
     pub(super) fn watch(&self, mailbox: &Arc<Mailbox>) {

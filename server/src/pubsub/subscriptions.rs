@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use torc_protocol::resp::Version;
 
 use super::mailbox::Mailbox;
-use super::{Kind, PubSub};
+use super::{Kind, Lines, PubSub};
 use crate::clients::Client;
 
 /// Channels, patterns and shard channels that one connection may listen to.
@@ -34,6 +34,7 @@ pub struct Subscriptions {
     channels: BTreeSet<Arc<[u8]>>,
     patterns: BTreeSet<Arc<[u8]>>,
     monitor: bool,
+    log: bool,
 }
 
 impl Subscriptions {
@@ -41,7 +42,7 @@ impl Subscriptions {
     pub fn new(registry: Arc<PubSub>, client: Arc<Client>, version: Version) -> Subscriptions {
         let mailbox = Arc::new(Mailbox::new(client, version));
         let (channels, patterns) = (BTreeSet::new(), BTreeSet::new());
-        Subscriptions { registry, mailbox, channels, patterns, monitor: false }
+        Subscriptions { registry, mailbox, channels, patterns, monitor: false, log: false }
     }
 
     /// Where its messages wait.
@@ -127,9 +128,15 @@ impl Subscriptions {
         self.registry.watch(&self.mailbox);
     }
 
-    /// Whether it does.
+    /// memcached's `watch`: shows these lines of the log from now on; false when too many watch already.
+    pub fn start_log(&mut self, lines: Lines) -> bool {
+        self.log = self.log || self.registry.log().add(lines, &self.mailbox);
+        self.log
+    }
+
+    /// Whether it shows all requests, or lines of the log.
     pub fn is_monitor(&self) -> bool {
-        self.monitor
+        self.monitor || self.log
     }
 
     fn publish_count(&self, kind: Kind) {
@@ -146,6 +153,9 @@ impl Drop for Subscriptions {
         }
         if self.monitor {
             self.registry.unwatch(&self.mailbox);
+        }
+        if self.log {
+            self.registry.log().remove(&self.mailbox);
         }
     }
 }

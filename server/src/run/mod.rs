@@ -30,6 +30,7 @@ use torc_runtime::{clock, http};
 use crate::agent::{Agent, AgentHandle};
 use crate::config::{ConfigError, ServerConfig};
 use crate::conn::{Protocol, worker};
+use crate::memcached::watch::CloseReason;
 use crate::node::Node;
 use crate::shard::Role;
 use crate::store::KeyHasher;
@@ -335,7 +336,9 @@ async fn keep_house(node: Arc<Node>) {
         if limit_s > 0 {
             let now_ms = clock::unix_ms();
             for client in node.clients.all() {
-                if client.idle_s(now_ms) > limit_s && !client.is_blocked() {
+                let listens = client.is_blocked() || client.is_subscriber() || client.is_monitor();
+                if client.idle_s(now_ms) > limit_s && !listens {
+                    client.ends_by(CloseReason::IdleTimeout);
                     client.close();
                 }
             }

@@ -14,6 +14,7 @@
 
 mod random;
 mod random_meta;
+mod watch;
 
 use std::collections::HashMap;
 use std::io;
@@ -27,6 +28,8 @@ use super::compare;
 use super::{Pair, Report};
 use crate::client::{Connection, Endpoint};
 use crate::quote;
+
+pub use watch::run as run_watched;
 
 /// Steps that failed in one run before it is given up.
 const MAX_BROKEN: usize = 3;
