@@ -320,18 +320,10 @@ fn dump(parts: &[&[u8]], render: Render, out: &mut Vec<u8>) -> bool {
 
 /// Whether the numbers of several nodes under this name are no sum.
 fn is_no_sum(name: &str) -> bool {
-    const SETTINGS: [&str; 8] = [
-        "item_size_max",
-        "pointer_size",
-        "slab_chunk_max",
-        "chunk_size",
-        "chunks_per_page",
-        "verbosity",
-        "udpport",
-        "oldest",
-    ];
+    const NO_SUMS: [&str; 5] =
+        ["pointer_size", "chunk_size", "chunks_per_page", "hash_power_level", "evicted_time"];
     let last = name.rsplit(':').next().unwrap_or(name);
-    SETTINGS.contains(&last) || last.starts_with("age")
+    NO_SUMS.contains(&last) || last.starts_with("age")
 }
 
 /// Adds up what are plain counters; what only one node says, or says as text, is the first node's.
@@ -446,8 +438,11 @@ mod tests {
             String::from_utf8(out).expect("text")
         };
         assert_eq!(
-            answer(["STAT pid 1\r\nSTAT n 2\r\nEND\r\n", "STAT pid 2\r\nSTAT n 3\r\nEND\r\n"]),
-            "STAT pid 7\r\nSTAT n 5\r\nEND\r\n"
+            answer([
+                "STAT pid 1\r\nSTAT n 2\r\nSTAT hash_power_level 16\r\nEND\r\n",
+                "STAT pid 2\r\nSTAT n 3\r\nSTAT hash_power_level 17\r\nEND\r\n"
+            ]),
+            "STAT pid 7\r\nSTAT n 5\r\nSTAT hash_power_level 16\r\nEND\r\n"
         );
         assert_eq!(answer(["END\r\n", "END\r\n"]), "STAT pid 7\r\nEND\r\n");
         assert_eq!(answer(["ERROR\r\n", "ERROR\r\n"]), "ERROR\r\n");

@@ -106,7 +106,7 @@ fn sweep(
     go_on: impl Fn() -> bool,
 ) -> bool {
     let Some(mut stripe) = node.store.try_stripe(index) else { return true };
-    let mut removed = 0;
+    let (mut removed, mut unfetched) = (0, 0);
     let mut done = true;
     let mut fields = 0;
     while let Some(Expired { db, key: bytes, fields_only }) = stripe.next_expired(now_ms) {
@@ -126,6 +126,7 @@ fn sweep(
             }
             continue;
         }
+        unfetched += u64::from(stripe.peek(db, &key).is_some_and(|entry| !entry.marks().is_fetched()));
         let old = stripe.remove(db, &key);
         stripe.changed(db, &bytes);
         effects.delete(db, &bytes);
@@ -143,6 +144,7 @@ fn sweep(
     if removed + fields > 0 {
         node.stats[worker].expired.add(removed as u64);
         node.stats[worker].expired_fields.add(fields as u64);
+        node.stats[worker].memcached.expired_unfetched.add(unfetched);
         stripe.nudge_ready();
         let growth = stripe.take_growth();
         node.store.report_growth(growth);

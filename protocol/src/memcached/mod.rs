@@ -31,6 +31,8 @@ pub const MAX_LINE_BYTES: usize = 2048;
 pub const MAX_MULTIGET_BYTES: usize = 1024 * 1024;
 /// The largest value that is taken unless the configuration says otherwise, in bytes.
 pub const MAX_VALUE_BYTES: usize = 1024 * 1024;
+/// The longest `user password` that is taken from a client that has not said them yet, in bytes: memcached's bound.
+pub const MAX_LOGIN_BYTES: usize = 2048;
 
 /// The bounds that a [`RequestParser`] keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,8 @@ use smallvec::SmallVec;
 use torc_protocol::command::{Command, InternalCommand};
 use torc_protocol::login::Login;
 use torc_protocol::memcached::{
-    Item, Limits, Rejection, Request, RequestError, RequestParser, Verb, text as words, write_line,
+    Item, Limits, MAX_LOGIN_BYTES, Rejection, Request, RequestError, RequestParser, Verb, text as words,
+    write_line,
 };
 use torc_protocol::resp::request_arg;
 use torc_protocol::slot::{Slot, key_slot};
@@ -34,6 +35,8 @@ const MC: Command = Command::Internal(InternalCommand::Mc);
 #[derive(Debug)]
 pub struct MemcachedSession {
     parser: RequestParser,
+    /// Whether the parser keeps the bounds of a client that has not logged in.
+    guarded: bool,
     session: Session,
     scratch: Vec<u8>,
 }
@@ -42,10 +45,9 @@ impl MemcachedSession {
     /// For a client that has just connected.
     pub fn new(worker: &Worker) -> Self {
         let tunable = worker.shared.tunable.load();
-        let limits =
-            Limits { max_value_bytes: worker.shared.config.memcached_item_bytes, ..Limits::default() };
         MemcachedSession {
-            parser: RequestParser::new(limits),
+            parser: RequestParser::new(limits(worker, false)),
+            guarded: false,
             session: Session::new(
                 tunable.requirepass.is_empty() && worker.shared.memcached_users.is_empty(),
                 tunable.request_timeout_ms,
@@ -53,6 +55,12 @@ impl MemcachedSession {
             scratch: Vec::new(),
         }
     }
+}
+
+/// The bounds on requests: who has not logged in makes nobody keep much.
+fn limits(worker: &Worker, guarded: bool) -> Limits {
+    let most = worker.shared.config.memcached_item_bytes;
+    Limits { max_value_bytes: if guarded { most.min(MAX_LOGIN_BYTES) } else { most }, ..Limits::default() }
 }
 
 impl Taker for MemcachedSession {
@@ -73,6 +81,13 @@ impl Taker for MemcachedSession {
                 client.resume_at(pending / 2);
                 return Stop::Wait;
             }
+            if !self.session.authenticated && worker.shared.memcached_users.is_empty() {
+                crate::local::enter_if_open(worker, &mut self.session);
+            }
+            if self.guarded == self.session.authenticated {
+                self.guarded = !self.session.authenticated;
+                self.parser.set_limits(limits(worker, self.guarded));
+            }
             let frame = match self.parser.next(input.unread()) {
                 Ok(Some(frame)) => frame,
                 Ok(None) => return Stop::Input(self.parser.need_hint()),
@@ -85,9 +100,6 @@ impl Taker for MemcachedSession {
                 }
             };
             let length = frame.len;
-            if !self.session.authenticated && worker.shared.memcached_users.is_empty() {
-                crate::local::enter_if_open(worker, &mut self.session);
-            }
             let mut door = Door { worker, client, session: &mut self.session, routes: &routes };
             let step = match &frame.item {
                 Item::Request(request) => door.request(request, &mut self.scratch),
@@ -356,7 +368,8 @@ impl Door<'_> {
     /// `stats`: what the nodes count, added up, under what only the proxy knows.
     fn statistics(&mut self, request: &Request<'_>, scratch: &mut Vec<u8>) -> Step {
         match request.args().next() {
-            Some(b"reset") => self.all(request, How::First, scratch),
+            // No sum of ports means anything.
+            Some(b"reset" | b"settings") => self.all(request, How::First, scratch),
             Some(b"conns") => self.connections(request),
             Some(b"cachedump") => self.all(request, How::Dump, scratch),
             Some(_) => self.all(request, How::Statistics(Vec::new()), scratch),

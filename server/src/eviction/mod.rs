@@ -16,6 +16,7 @@ mod ghost;
 mod pool;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -64,6 +65,8 @@ pub struct Eviction {
     ghosts: Ghosts,
     /// Prefixes of the map's policies, and whether their keys are kept.
     kept: ArcSwap<Vec<(Box<[u8]>, bool)>>,
+    /// How long what was evicted last had not been used, in seconds.
+    last_idle_s: AtomicU32,
 }
 
 #[derive(Debug, Default)]
@@ -108,6 +111,11 @@ fn next(rng: &mut u64) -> u64 {
 }
 
 impl Eviction {
+    /// How long the entry that was evicted last had not been used, in seconds; 0 where no such time is kept.
+    pub fn last_idle_s(&self) -> u32 {
+        self.last_idle_s.load(Ordering::Relaxed)
+    }
+
     /// Takes the policies of the map: keys with a prefix that is `no_evict`, or acknowledged `in-sync` (a lock made by a
     /// Redlock library), are never evicted.
     pub fn follow(&self, policies: &[Policy]) {
@@ -188,11 +196,11 @@ impl Node {
                 let Some(mut stripe) = self.store.try_stripe(victim.stripe) else { continue };
                 let key = self.store.key(&victim.key);
                 let may_go = self.may_go(&victim, &key, &mut stripe, policy, now_ms, rng);
-                if may_go
-                    && self.pubsub.log().wants(Lines::EVICTIONS)
-                    && let Some(entry) = stripe.peek(victim.db, &key)
-                {
-                    watch::evicted(self, key.bytes, entry, now_ms);
+                if may_go && let Some(entry) = stripe.peek(victim.db, &key) {
+                    self.count_evicted(entry, stats, now_ms);
+                    if self.pubsub.log().wants(Lines::EVICTIONS) {
+                        watch::evicted(self, key.bytes, entry, now_ms);
+                    }
                 }
                 if may_go && let Some(old) = stripe.evict(victim.db, &key) {
                     stripe.changed(victim.db, key.bytes);
@@ -215,6 +223,15 @@ impl Node {
             }
         }
         false
+    }
+
+    /// What memcached's statistics tell of an entry that is about to go.
+    fn count_evicted(&self, entry: Entry<'_>, stats: &WorkerStats, now_ms: u64) {
+        let clock = self.eviction_clock(now_ms);
+        let idle_s = if clock.keeps_history() { 0 } else { clock.idle_s(entry.access()) };
+        self.eviction.last_idle_s.store(idle_s, Ordering::Relaxed);
+        stats.memcached.evicted_unfetched.add(u64::from(!entry.marks().is_fetched()));
+        stats.memcached.evicted_nonzero.add(u64::from(entry.expire_ms().is_some()));
     }
 
     /// Looks at random entries, and keeps those that are better than what is known. Answers how many may go.

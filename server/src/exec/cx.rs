@@ -262,6 +262,7 @@ impl Cx<'_, '_> {
         }
         let passed = |at: Option<u64>| at.is_some_and(|at| at <= now_ms);
         let Some(entry) = stripe.peek(self.db, key) else { return };
+        let fetched = entry.marks().is_fetched();
         if !passed(entry.expire_ms()) {
             if passed(entry.field_ms()) {
                 self.expire_fields(key);
@@ -273,6 +274,7 @@ impl Cx<'_, '_> {
             stripe.changed(self.db, key.bytes);
             self.effects.delete(self.db, key.bytes);
             self.stats.expired.add(1);
+            self.stats.memcached.expired_unfetched.add(u64::from(!fetched));
             self.node.notify(Class::EXPIRED, self.db, "expired", key.bytes);
             // A command that only reads reports no growth at its end.
             self.node.store.report_growth(stripe.take_growth());

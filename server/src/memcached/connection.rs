@@ -9,7 +9,7 @@
 
 use torc_protocol::login::Login;
 use torc_protocol::memcached::{
-    Item, Limits, Rejection, Request, RequestError, RequestParser, Verb, text, write_line,
+    Item, Limits, MAX_LOGIN_BYTES, Rejection, Request, RequestError, RequestParser, Verb, text, write_line,
 };
 
 use torc_protocol::slot::Slot;
@@ -51,6 +51,9 @@ pub struct Foreseen {
 #[derive(Debug)]
 pub struct Connection {
     parser: RequestParser,
+    limits: Limits,
+    /// Whether the parser keeps the bounds of a client that has not logged in.
+    guarded: bool,
     /// Of the request at the front of the buffer, which stays there until it is over.
     dump: Option<Dump>,
     /// Nothing that its client sends is looked at any more.
@@ -66,7 +69,9 @@ impl Default for Connection {
 impl Connection {
     /// A fresh connection.
     pub fn new() -> Connection {
-        Connection { parser: RequestParser::new(Limits::default()), dump: None, watches: false }
+        let limits = Limits::default();
+        let parser = RequestParser::new(limits);
+        Connection { parser, limits, guarded: false, dump: None, watches: false }
     }
 
     /// Executes the first request of `buf` and appends its reply to `out`. Call it until it asks for more.
@@ -83,6 +88,10 @@ impl Connection {
                 0 => Step::More { hint: 0 },
                 consumed => Step::Done { consumed, done: Done::local() },
             };
+        }
+        if self.guarded == session.authenticated {
+            self.guarded = !session.authenticated;
+            self.bound();
         }
         let frame = match self.parser.next(buf) {
             Ok(Some(frame)) => frame,
@@ -134,9 +143,16 @@ impl Connection {
     /// Takes over what the settings say about requests; answers it.
     pub fn configure(&mut self, settings: &Settings) -> Limits {
         let max_value_bytes = usize::try_from(settings.max_item_bytes).unwrap_or(usize::MAX);
-        let limits = Limits { max_value_bytes, ..Limits::default() };
-        self.parser.set_limits(limits);
-        limits
+        self.limits = Limits { max_value_bytes, ..Limits::default() };
+        self.bound();
+        self.limits
+    }
+
+    /// Who has not logged in makes nobody keep much.
+    fn bound(&mut self) {
+        let Limits { max_value_bytes, .. } = self.limits;
+        let most = if self.guarded { max_value_bytes.min(MAX_LOGIN_BYTES) } else { max_value_bytes };
+        self.parser.set_limits(Limits { max_value_bytes: most, ..self.limits });
     }
 }
 

@@ -87,6 +87,7 @@ pub fn get_one(cx: &mut Cx<'_, '_>, key: &Key<'_>) -> CommandResult {
         watch::before_get(cx, key);
     }
     let mut out = std::mem::take(cx.out);
+    let expired = cx.stats.expired.get();
     let found = match cx.read(key).map(|entry| (entry.value(), entry.mc_flags())) {
         None => Ok(false),
         Some((ValueRef::String(value), flags)) => {
@@ -104,7 +105,8 @@ pub fn get_one(cx: &mut Cx<'_, '_>, key: &Key<'_>) -> CommandResult {
     if found? {
         stats.get_hits.add(1)
     } else {
-        stats.get_misses.add(1)
+        stats.get_misses.add(1);
+        stats.get_expired.add(cx.stats.expired.get() - expired);
     }
     Ok(())
 }
@@ -128,6 +130,7 @@ fn retrieve(cx: &mut Cx<'_, '_>, request: &Request<'_>, out: &mut Vec<u8>) -> Co
     stats.cmd_get.add(request.key_count() as u64);
     for bytes in request.keys() {
         let key = cx.key(bytes);
+        let expired = cx.stats.expired.get();
         let found = match cx.read(&key) {
             None => false,
             Some(entry) => {
@@ -141,7 +144,8 @@ fn retrieve(cx: &mut Cx<'_, '_>, request: &Request<'_>, out: &mut Vec<u8>) -> Co
         if found {
             stats.get_hits.add(1)
         } else {
-            stats.get_misses.add(1)
+            stats.get_misses.add(1);
+            stats.get_expired.add(cx.stats.expired.get() - expired);
         }
         if touches {
             if found {

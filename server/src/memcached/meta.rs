@@ -104,6 +104,16 @@ fn echo(out: &mut Vec<u8>, request: &Request<'_>) {
 
 /// `mg`
 pub(super) fn get(cx: &mut Cx<'_, '_>, request: &Request<'_>, out: &mut Vec<u8>) -> CommandResult {
+    let stats = cx.stats;
+    let (misses, expired) = (stats.memcached.get_misses.get(), stats.expired.get());
+    let result = get_item(cx, request, out);
+    if stats.memcached.get_misses.get() != misses {
+        stats.memcached.get_expired.add(stats.expired.get() - expired);
+    }
+    result
+}
+
+fn get_item(cx: &mut Cx<'_, '_>, request: &Request<'_>, out: &mut Vec<u8>) -> CommandResult {
     let meta = &request.meta;
     let key = cx.key(request.key());
     let touches = meta.has(b'T');

@@ -303,6 +303,19 @@ fn the_password_comes_first() {
 }
 
 #[test]
+fn a_stranger_makes_nobody_keep_much() {
+    let mut t = Harness::with_settings(Settings { requirepass: "secret".into(), ..Settings::default() });
+    t.session.authenticated = false;
+    let long = format!("set x 0 0 2049\r\n{}\r\n", "x".repeat(2049));
+    assert_eq!(t.memcached(&long), "CLIENT_ERROR unauthenticated\r\n");
+    // Nothing of a value that is announced is kept; behind it the connection goes on.
+    assert_eq!(
+        t.memcached(format!("{long}set x 0 0 8\r\na secret\r\n{long}get k\r\n")),
+        "CLIENT_ERROR unauthenticated\r\nSTORED\r\nSTORED\r\nEND\r\n"
+    );
+}
+
+#[test]
 fn users_of_a_file_come_in() {
     let users = Arc::new(MemcachedUsers::parse(b"user:secret\nother:word\n").expect("sound"));
     let settings = Settings { requirepass: "default".into(), memcached_users: users, ..Settings::default() };
@@ -329,6 +342,17 @@ fn statistics() {
         assert!(stats.contains(&format!("{line}\r\n")), "{line} in {stats}");
     }
     assert!(stats.ends_with("END\r\n"));
+    talk(&mut t, &[("set e 0 1 1\na\nset f 0 1 1\na\nget f\n", "STORED\nSTORED\nVALUE f 0 1\na\nEND\n")]);
+    t.advance(1_000);
+    talk(&mut t, &[("get e f\nmg e v\nget e\n", "END\nEN\nEND\n")]);
+    let stats = t.memcached("stats\r\n");
+    for line in ["STAT get_expired 2", "STAT expired_unfetched 1", "STAT evicted_unfetched 0"] {
+        assert!(stats.contains(&format!("{line}\r\n")), "{line} in {stats}");
+    }
+    talk(&mut t, &[("set e 0 1 1\na\n", "STORED\n")]);
+    t.advance(1_000);
+    talk(&mut t, &[("mg e v\n", "EN\n")]);
+    assert!(t.memcached("stats\r\n").contains("STAT get_expired 3\r\n"));
     talk(&mut t, &[("stats reset\n", "RESET\n"), ("stats nosuch\n", "ERROR\n")]);
     assert!(t.memcached("stats\r\n").contains("STAT cmd_get 0\r\n"));
     for kind in ["settings", "items", "slabs", "sizes", "conns"] {

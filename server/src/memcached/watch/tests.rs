@@ -142,6 +142,10 @@ fn evictions_and_connections() {
     t.advance(7_000);
     t.run("CONFIG SET maxmemory 1");
     t.memcached("set other 0 0 1\r\nx\r\n");
+    let stats = t.memcached("stats items\r\n");
+    for stat in ["evicted_nonzero 1", "evicted_time 7", "evicted_unfetched 0"] {
+        assert!(stats.contains(&format!("STAT items:1:{stat}\r\n")), "{stat}: {stats}");
+    }
     let evicted = lines(&seen);
     assert_eq!(
         evicted.first().map(String::as_str),

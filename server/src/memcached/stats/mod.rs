@@ -1,7 +1,10 @@
 //! What memcached's users ask for with `stats`: memcached's names with Torc's numbers.
 //!
-//! Fields that speak of memcached's own insides (slab automover, LRU crawler) are left out, or are there once with
-//! the whole store as their only class, where tools divide by them.
+//! All names of memcached 1.6.18 are there, whatever tool looks for them. Those that speak of memcached's own insides (slab
+//! automover, LRU crawler) are 0, or have the whole store as their only class.
+
+mod classes;
+mod settings;
 
 use std::fmt::Display;
 
@@ -12,7 +15,6 @@ use torc_runtime::process;
 use super::VERSION;
 use crate::exec::{CommandResult, Cx};
 use crate::node::Node;
-use crate::settings::EvictionPolicy;
 use crate::stats::Counter;
 use crate::store::{SLOTS_PER_STRIPE, STRIPES};
 
@@ -22,12 +24,15 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub struct Counters {
             $(#[doc = concat!("memcached's `", stringify!($name), "`.")] pub $name: Counter,)*
+            /// Evicted items that would have expired at some time.
+            pub evicted_nonzero: Counter,
         }
 
         impl Counters {
             /// `stats reset`.
             fn reset(&self) {
                 $(self.$name.reset();)*
+                self.evicted_nonzero.reset();
             }
         }
 
@@ -40,7 +45,7 @@ macro_rules! counters {
 counters! {
     cmd_get cmd_set cmd_flush cmd_touch cmd_meta get_hits get_misses delete_misses delete_hits incr_misses incr_hits
     decr_misses decr_hits cas_misses cas_hits cas_badval touch_hits touch_misses store_too_large store_no_memory
-    auth_cmds auth_errors total_items
+    auth_cmds auth_errors total_items get_expired expired_unfetched evicted_unfetched
 }
 
 /// Writes `STAT name value` lines.
@@ -63,9 +68,9 @@ pub fn run(cx: &mut Cx<'_, '_>, request: &Request<'_>, out: &mut Vec<u8>) -> Com
     let mut lines = Lines(out);
     match kind {
         b"" => general(cx, &mut lines),
-        b"settings" => settings(node, &mut lines),
-        b"items" => items(node, &mut lines),
-        b"slabs" => slabs(node, &mut lines),
+        b"settings" => settings::write(node, &mut lines),
+        b"items" => classes::items(node, &mut lines),
+        b"slabs" => classes::slabs(node, &mut lines),
         b"sizes" => lines.stat("sizes_status", "disabled"),
         b"sizes_enable" | b"sizes_disable" => {
             // As memcached: no END.
@@ -102,7 +107,7 @@ pub fn run(cx: &mut Cx<'_, '_>, request: &Request<'_>, out: &mut Vec<u8>) -> Com
 }
 
 /// True of a store that has none of it: no slabs, no lists of items, no threads that tidy them.
-const NONE_OF_IT: [&str; 21] = [
+const NONE_OF_IT: [&str; 36] = [
     "response_obj_oom",
     "read_buf_oom",
     "get_flushed",
@@ -122,6 +127,21 @@ const NONE_OF_IT: [&str; 21] = [
     "lru_crawler_starts",
     "lru_maintainer_juggles",
     "malloc_fails",
+    "response_obj_count",
+    "response_obj_bytes",
+    "read_buf_count",
+    "read_buf_bytes",
+    "read_buf_bytes_free",
+    "slab_global_page_pool",
+    "evicted_active",
+    "crawler_reclaimed",
+    "crawler_items_checked",
+    "lrutail_reflocked",
+    "moves_to_cold",
+    "moves_to_warm",
+    "moves_within_lru",
+    "direct_reclaims",
+    "lru_bumps_dropped",
     "unexpected_napi_ids",
     "round_robin_fallback",
 ];
@@ -134,6 +154,7 @@ fn general(cx: &Cx<'_, '_>, lines: &mut Lines<'_>) {
     lines.stat("time", cx.now_ms / 1000);
     lines.stat("version", VERSION);
     lines.stat("pointer_size", usize::BITS);
+    lines.stat("libevent", concat!("none, torc-", env!("CARGO_PKG_VERSION")));
     let (system_s, user_s) = process::cpu_seconds();
     lines.stat("rusage_user", format_args!("{user_s:.6}"));
     lines.stat("rusage_system", format_args!("{system_s:.6}"));
@@ -142,6 +163,10 @@ fn general(cx: &Cx<'_, '_>, lines: &mut Lines<'_>) {
     lines.stat("total_connections", node.total(|s| s.connections.get()));
     lines.stat("rejected_connections", node.clients.limit.refused());
     lines.stat("connection_structures", node.clients.len());
+    lines.stat("reserved_fds", 0);
+    lines.stat("hash_power_level", held_items(node).checked_ilog2().unwrap_or(0));
+    // Not told apart from the items.
+    lines.stat("hash_bytes", 0);
     counted(node, lines);
     lines.stat("bytes_read", node.total(|s| s.bytes_in.get()));
     lines.stat("bytes_written", node.total(|s| s.bytes_out.get()));
@@ -161,103 +186,6 @@ fn general(cx: &Cx<'_, '_>, lines: &mut Lines<'_>) {
     lines.stat("log_watcher_skipped", log.skipped());
     lines.stat("log_watcher_sent", log.sent());
     lines.stat("log_watchers", log.watchers());
-}
-
-fn settings(node: &Node, lines: &mut Lines<'_>) {
-    let settings = node.settings.load();
-    let yes_no = |on| if on { "yes" } else { "no" };
-    lines.stat("maxbytes", settings.maxmemory);
-    lines.stat("maxconns", settings.max_clients);
-    lines.stat("tcpport", settings.fixed.get("memcached-port").map_or("0", String::as_str));
-    lines.stat("udpport", 0);
-    lines.stat(
-        "inter",
-        settings.fixed.get("bind").filter(|bind| !bind.is_empty()).map_or("NULL", String::as_str),
-    );
-    lines.stat("verbosity", 0);
-    lines.stat("oldest", 0);
-    let evicts = settings.maxmemory_policy != EvictionPolicy::NoEviction;
-    lines.stat("evictions", if evicts { "on" } else { "off" });
-    lines.stat("domain_socket", "NULL");
-    lines.stat("shutdown_command", yes_no(settings.memcached_shutdown));
-    lines.stat("num_threads", node.stats.len());
-    lines.stat("stat_key_prefix", ':');
-    lines.stat("detail_enabled", "no");
-    lines.stat("cas_enabled", "yes");
-    lines.stat("binding_protocol", "ascii");
-    lines.stat("auth_enabled_sasl", "no");
-    lines.stat("auth_enabled_ascii", yes_no(!settings.memcached_is_open()));
-    lines.stat("item_size_max", settings.max_item_bytes);
-    lines.stat("maxconns_fast", "yes");
-    lines.stat("slab_reassign", "no");
-    lines.stat("slab_automove", 0);
-    lines.stat("lru_crawler", "no");
-    lines.stat("lru_maintainer_thread", "no");
-    lines.stat("lru_segmented", "no");
-    lines.stat("flush_enabled", "yes");
-    lines.stat("dump_enabled", "yes");
-    lines.stat("hash_algorithm", "xxh3");
-    lines.stat("idle_timeout", settings.timeout_s);
-    lines.stat("track_sizes", "no");
-    lines.stat("ssl_enabled", "no");
-}
-
-/// Of lists of items, which a store without them never moves, repairs or crawls.
-const NO_LISTS: [&str; 11] = [
-    "tailrepairs",
-    "crawler_reclaimed",
-    "crawler_items_checked",
-    "lrutail_reflocked",
-    "moves_to_cold",
-    "moves_to_warm",
-    "moves_within_lru",
-    "direct_reclaims",
-    "hits_to_warm",
-    "hits_to_cold",
-    "hits_to_temp",
-];
-
-/// The whole store is memcached's class 1.
-fn items(node: &Node, lines: &mut Lines<'_>) {
-    let number = held_items(node);
-    if number == 0 {
-        return;
-    }
-    lines.stat("items:1:number", number);
-    lines.stat("items:1:number_hot", number);
-    lines.stat("items:1:number_warm", 0);
-    lines.stat("items:1:number_cold", 0);
-    lines.stat("items:1:mem_requested", node.store.used_bytes());
-    lines.stat("items:1:evicted", node.total(|s| s.evicted.get()));
-    lines.stat("items:1:outofmemory", node.total(|s| s.memcached.store_no_memory.get()));
-    lines.stat("items:1:reclaimed", node.total(|s| s.expired.get()));
-    lines.stat("items:1:hits_to_hot", node.total(|s| s.memcached.get_hits.get()));
-    for name in NO_LISTS {
-        lines.stat(format_args!("items:1:{name}"), 0);
-    }
-}
-
-fn slabs(node: &Node, lines: &mut Lines<'_>) {
-    let (number, bytes) = (held_items(node), node.store.used_bytes());
-    let mean = bytes.checked_div(number).unwrap_or(0);
-    lines.stat("1:chunk_size", mean);
-    lines.stat("1:chunks_per_page", number);
-    lines.stat("1:total_pages", 1);
-    lines.stat("1:total_chunks", number);
-    lines.stat("1:used_chunks", number);
-    lines.stat("1:free_chunks", 0);
-    lines.stat("1:free_chunks_end", 0);
-    lines.stat("1:mem_requested", bytes);
-    lines.stat("1:get_hits", node.total(|s| s.memcached.get_hits.get()));
-    lines.stat("1:cmd_set", node.total(|s| s.memcached.cmd_set.get()));
-    lines.stat("1:delete_hits", node.total(|s| s.memcached.delete_hits.get()));
-    lines.stat("1:incr_hits", node.total(|s| s.memcached.incr_hits.get()));
-    lines.stat("1:decr_hits", node.total(|s| s.memcached.decr_hits.get()));
-    lines.stat("1:cas_hits", node.total(|s| s.memcached.cas_hits.get()));
-    lines.stat("1:cas_badval", node.total(|s| s.memcached.cas_badval.get()));
-    lines.stat("1:touch_hits", node.total(|s| s.memcached.touch_hits.get()));
-    lines.stat("active_slabs", 1);
-    lines.stat("total_malloced", bytes);
 }
 
 /// `stats cachedump <class> <limit>`: the keys of the only class, as many as go into memcached's own bound.
@@ -315,7 +243,13 @@ fn conns(cx: &Cx<'_, '_>, lines: &mut Lines<'_>) {
         let kind = if client.unix { "unix" } else { "tcp" };
         lines.stat(format_args!("{fd}:addr"), format_args!("{kind}:{}", client.addr));
         lines.stat(format_args!("{fd}:listen_addr"), format_args!("{kind}:{}", client.laddr));
-        let state = if client.is_blocked() { "conn_waiting" } else { "conn_parse_cmd" };
+        let state = if client.is_monitor() {
+            "conn_watch"
+        } else if client.is_blocked() {
+            "conn_waiting"
+        } else {
+            "conn_parse_cmd"
+        };
         lines.stat(format_args!("{fd}:state"), state);
         lines.stat(format_args!("{fd}:secs_since_last_cmd"), client.idle_s(cx.now_ms));
     }
