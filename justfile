@@ -71,9 +71,11 @@ docker:
 try-compose *args:
     deploy/try-compose {{ args }}
 
-# One fuzz target of protocol/fuzz or server/fuzz (needs a nightly toolchain and cargo-fuzz), e.g. `just fuzz restore 60 server`.
+# One fuzz target of protocol/fuzz, proxy/fuzz or server/fuzz (needs cargo-fuzz), e.g. `just fuzz memcached 60 proxy`.
 fuzz target seconds="60" crate="protocol":
-    cd {{ crate }} && cargo +nightly fuzz run {{ target }} -- -max_total_time={{ seconds }}
+    cd {{ crate }} && mkdir -p fuzz/corpus/{{ target }} fuzz/seeds/{{ target }} && \
+        RUSTC_BOOTSTRAP=1 cargo fuzz run {{ target }} fuzz/corpus/{{ target }} fuzz/seeds/{{ target }} -- \
+        -max_total_time={{ seconds }}
 
 # Licences, duplicates and sources of the dependencies (needs cargo-deny).
 deny:
