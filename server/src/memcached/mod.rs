@@ -8,6 +8,8 @@
 
 mod admin;
 mod connection;
+#[cfg(test)]
+mod differences;
 mod dump;
 mod execute;
 mod meta;

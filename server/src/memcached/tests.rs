@@ -13,7 +13,7 @@ use crate::settings::Settings;
 use crate::store::STRIPES;
 
 #[track_caller]
-fn talk(t: &mut Harness, dialogue: &[(&str, &str)]) {
+pub(super) fn talk(t: &mut Harness, dialogue: &[(&str, &str)]) {
     for (request, reply) in dialogue {
         let crlf = |text: &str| text.replace('\n', "\r\n");
         assert_eq!(t.memcached(crlf(request)), crlf(reply), "reply to {request:?}");
@@ -167,7 +167,7 @@ fn a_lease_is_given_to_one() {
 }
 
 /// Another node, which has what `bytes`, whole records, say.
-fn replica_of(bytes: &[u8]) -> Harness {
+pub(super) fn replica_of(bytes: &[u8]) -> Harness {
     let replica = Harness::new();
     let mut rest = bytes;
     while let Some((record, len)) = effect::record(rest).expect("sound") {

@@ -102,6 +102,16 @@ fn requests_of_items() {
 }
 
 #[test]
+fn what_has_expired_is_not_found() {
+    let mut t = Harness::new();
+    t.memcached("set k 0 1 1\r\nx\r\n");
+    let seen = watcher(&mut t, "");
+    t.advance(1_000);
+    t.memcached("get k\r\n");
+    assert_eq!(lines(&seen), ["item_get key=k status=not_found clsid=0 cfd=3 size=0"]);
+}
+
+#[test]
 fn what_is_not_taken() {
     let mut t = Harness::new();
     let seen = watcher(&mut t, "mutations");
