@@ -30,13 +30,13 @@ const REPLIES: [&str; 16] = [
     "-UNCERTAIN who knows\r\n",
 ];
 
-/// Answers to memcached requests; `%` stands for the first key.
+/// Answers to memcached requests, all of whole lines as a node's are; `%` stands for the first key.
 const TEXTS: [&str; 12] = [
     "",
     "STORED\r\n",
     "VALUE % 0 1\r\nx\r\n",
     "VALUE % 0 3\r\n\r\n\r\r\n",
-    "VALUE",
+    "VALUE\r\n",
     "VALUE x 0 99999999999999999999\r\n",
     "HD\r\n",
     "VA 1 c1\r\nx\r\n",
