@@ -25,9 +25,6 @@ use crate::shared::{Addresses, RUN_ID_BYTES, Shared};
 use crate::table::RouteTable;
 use crate::worker::{self, Accepted, MAX_ORDERS, Protocol};
 
-/// Nodes that are asked for the map at a time.
-const WATCHES: usize = 2;
-
 /// Bound listeners.
 #[derive(Debug, Default)]
 pub struct Listeners {
@@ -195,24 +192,19 @@ impl Control {
         for listener in http {
             self.http(listener);
         }
-        let sources = match (maps, &self.shared.secret) {
-            (MapSource::Given(maps), _) => vec![maps],
+        let maps = match (maps, &self.shared.secret) {
+            (MapSource::Given(maps), _) => maps,
             (MapSource::Watch(seeds), Some(secret)) => {
                 let name = self.shared.config.name.clone();
                 let identity = BusIdentity { secret: secret.clone(), role: Role::Proxy, name };
-                // So that a node which hangs hides the map that replaces it from one of them only.
-                (0..WATCHES)
-                    .map(|_| MapWatcher::new(identity.clone(), seeds.clone()).start(self.shutdown.clone()))
-                    .collect()
+                MapWatcher::new(identity, seeds).start(self.shutdown.clone())
             }
             // `start` has refused this.
             (MapSource::Watch(_), None) => return,
         };
         let this = Arc::new(self);
-        for maps in sources {
-            let control = Arc::clone(&this);
-            tokio::spawn(async move { control.follow(maps).await });
-        }
+        let control = Arc::clone(&this);
+        tokio::spawn(async move { control.follow(maps).await });
         this.shutdown.wait().await;
     }
 
