@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::ids::{Incarnation, NodeId, SetVersion};
-use crate::map::{MapCommand, MapReply, NodeInfo, Settings};
+use crate::map::{MapCommand, MapReply, NodeInfo, PromotionCost, Settings};
 use std::collections::BTreeSet;
 
 const S: ShardId = ShardId(0);
@@ -115,6 +115,7 @@ fn a_promoted_replica_keeps_what_it_has() {
         primary: id(2),
         in_sync: BTreeSet::from([id(2)]),
         handed_back: false,
+        cost: PromotionCost::default(),
         reign: 0,
     };
     assert_eq!(map.apply(promote), MapReply::Done);

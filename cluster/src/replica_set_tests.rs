@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::ids::{Incarnation, Position};
-use crate::map::{NodeInfo, Settings};
+use crate::map::{NodeInfo, PromotionCost, Settings};
 
 const S: ShardId = ShardId(0);
 const MS: u64 = 1_000_000;
@@ -201,6 +201,7 @@ fn a_deposed_primary_counts_nothing() {
         primary: member(2),
         in_sync: BTreeSet::from([member(2)]),
         handed_back: false,
+        cost: PromotionCost::default(),
         reign: 0,
     };
     assert_eq!(bench.map.apply(promote), MapReply::Done);

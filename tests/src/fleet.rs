@@ -60,6 +60,7 @@ pub struct Node {
     log: PathBuf,
     resp: SocketAddr,
     bus: SocketAddr,
+    http: SocketAddr,
     relays: Vec<Relay>,
     asleep: bool,
 }
@@ -153,6 +154,7 @@ impl Fleet {
                 // The test itself goes past the relays.
                 resp: SocketAddr::new(bind, of_node[0]),
                 bus: SocketAddr::new(bind, of_node[1]),
+                http: SocketAddr::new(bind, of_node[2]),
                 relays,
                 asleep: false,
             });
@@ -386,6 +388,11 @@ impl Node {
     /// Where it speaks RESP, past any relay.
     pub fn resp(&self) -> SocketAddr {
         self.resp
+    }
+
+    /// Where it speaks HTTP.
+    pub fn http(&self) -> SocketAddr {
+        self.http
     }
 
     /// What is in front of it: RESP, then the bus; nothing unless [`Place::Relayed`].

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
-use torc_cluster::ids::{Member, NodeId};
-use torc_cluster::map::{ClusterMap, NodeInfo, ShardState};
-use torc_server::agent::admin::{Local, Status};
+use torc_cluster::ids::{Member, NodeId, Term};
+use torc_cluster::map::{ClusterMap, NodeInfo, PromotionReason, ShardState};
+use torc_server::agent::admin::{Local, SeenPromotion, Status};
 
 use super::tool::{ClusterArgs, block_on};
 
@@ -21,10 +22,18 @@ pub struct StatusArgs {
     json: bool,
 }
 
+/// How long a node may take to answer: one that stands still must not hold up what the others say.
+const NODE_TIME: Duration = Duration::from_secs(1);
+
+/// Changes of primaries that are shown.
+const SHOWN_PROMOTIONS: usize = 8;
+
 /// What all nodes said.
 struct View {
     status: Status,
     locals: BTreeMap<NodeId, Local>,
+    /// Changes of primaries, oldest first.
+    promotions: Vec<SeenPromotion>,
 }
 
 /// Prints the status.
@@ -37,16 +46,22 @@ pub fn run(args: StatusArgs) -> Result<(), Box<dyn Error>> {
         let mut asked = tokio::task::JoinSet::new();
         for node in status.map.nodes.values() {
             let (tool, id, address) = (tool.clone(), node.id, node.bus_address());
-            asked.spawn(async move { tool.status_of(&address).await.map(|status| (id, status.local)) });
+            asked.spawn(async move {
+                let status = tokio::time::timeout(NODE_TIME, tool.status_of(&address)).await.ok()?.ok()?;
+                Some((id, status))
+            });
         }
-        let locals = asked.join_all().await.into_iter().flatten().collect();
-        let view = View { status, locals };
+        let said: Vec<(NodeId, Status)> = asked.join_all().await.into_iter().flatten().collect();
+        let promotions = merge(said.iter().flat_map(|(_, status)| &status.promotions));
+        let locals = said.into_iter().map(|(id, status)| (id, status.local)).collect();
+        let view = View { status, locals, promotions };
         if args.json {
             let json = serde_json::json!({
                 "map": view.status.map,
                 "leader": view.status.leader.then_some(view.status.node),
                 "reports": view.status.reports,
                 "nodes": view.locals,
+                "promotions": view.promotions,
             });
             println!("{}", serde_json::to_string_pretty(&json)?);
         } else {
@@ -75,6 +90,57 @@ fn print(view: &View) {
         println!();
         print_shard(view, map, shard);
     }
+    if !view.promotions.is_empty() {
+        println!();
+        println!("last changes of primaries:");
+    }
+    let now_ms = torc_runtime::clock::unix_ms();
+    for seen in view.promotions.iter().rev().take(SHOWN_PROMOTIONS) {
+        let address =
+            |member: Member| map.node(member.node).map_or_else(|| member.to_string(), NodeInfo::address);
+        println!("  {}", told(seen, now_ms, address));
+    }
+}
+
+/// One line for each change of primary, whoever saw it; the earliest sight of it counts. Oldest first.
+fn merge<'a>(seen: impl Iterator<Item = &'a SeenPromotion>) -> Vec<SeenPromotion> {
+    let mut first: BTreeMap<Term, &SeenPromotion> = BTreeMap::new();
+    for one in seen {
+        // Terms are of the whole cluster: one names one change.
+        let known = first.entry(one.promotion.term).or_insert(one);
+        if one.at_unix_ms < known.at_unix_ms {
+            *known = one;
+        }
+    }
+    first.into_values().cloned().collect()
+}
+
+/// A change of primary in words.
+fn told(seen: &SeenPromotion, now_ms: u64, address: impl Fn(Member) -> String) -> String {
+    let promotion = &seen.promotion;
+    let ago_s = now_ms.saturating_sub(seen.at_unix_ms) / 1000;
+    let from = promotion.from.map_or_else(|| "nobody".to_owned(), &address);
+    let why = match promotion.reason {
+        PromotionReason::First => "the first primary".to_owned(),
+        PromotionReason::LeaseExpired => {
+            format!("the lease was over; silent for {} ms", promotion.cost.silent_ms)
+        }
+        PromotionReason::HandedBack => {
+            format!("the lease was handed back {} ms before", promotion.cost.silent_ms)
+        }
+        PromotionReason::Reset => "NOBODY REMEMBERED: the shard started empty".to_owned(),
+        PromotionReason::Unclean => "UNCLEAN, asked for by a person: writes are lost".to_owned(),
+    };
+    let lost = match promotion.cost.lost_records {
+        0 => String::new(),
+        lost => format!("; {lost} records acknowledged 'primary' at most are lost"),
+    };
+    format!(
+        "{ago_s} s ago  shard {}  term {}  {from} -> {}: {why}{lost}",
+        seen.shard.0,
+        promotion.term,
+        address(promotion.to)
+    )
 }
 
 fn print_shard(view: &View, map: &ClusterMap, shard: &ShardState) {
@@ -126,7 +192,23 @@ fn detail(shard: &ShardState, member: Member, local: &Local) -> String {
             "NO LEASE".to_owned()
         };
     }
-    if !local.whole { "full sync under way".to_owned() } else { String::new() }
+    let why = match (local.whole, local.streaming, local.primary_silent_ms) {
+        (false, ..) => "full sync under way".to_owned(),
+        (true, true, _) => String::new(),
+        (true, false, Some(ms)) => format!("not connected to its primary, heard of it {ms} ms ago"),
+        (true, false, None) => "not connected to its primary".to_owned(),
+    };
+    match local.last_dropped {
+        Some(dropped) => format!(
+            "{why}{}dropped {} records in all, the last at offsets {} to {} of term {}",
+            if why.is_empty() { "" } else { "; " },
+            local.dropped_records,
+            dropped.first.0,
+            dropped.last.0,
+            dropped.term
+        ),
+        None => why,
+    }
 }
 
 fn bytes(n: u64) -> String {
@@ -135,5 +217,36 @@ fn bytes(n: u64) -> String {
         1024..1_048_576 => format!("{:.1} KiB", n as f64 / 1024.0),
         1_048_576..1_073_741_824 => format!("{:.1} MiB", n as f64 / 1_048_576.0),
         _ => format!("{:.2} GiB", n as f64 / 1_073_741_824.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use torc_cluster::ids::{Incarnation, ShardId};
+    use torc_cluster::map::{Promotion, PromotionCost};
+
+    fn seen(term: u64, at_unix_ms: u64, reason: PromotionReason, cost: PromotionCost) -> SeenPromotion {
+        let member = |id| Member::new(NodeId(id), Incarnation(7));
+        let promotion = Promotion { from: Some(member(1)), to: member(2), term: Term(term), reason, cost };
+        SeenPromotion { shard: ShardId(3), at_unix_ms, promotion }
+    }
+
+    #[test]
+    fn a_change_of_primary_is_one_line_whoever_saw_it() {
+        let cost = PromotionCost { silent_ms: 512, lost_records: 4 };
+        let lease = PromotionReason::LeaseExpired;
+        let said = [seen(9, 5000, lease, cost), seen(8, 2000, lease, cost), seen(9, 4000, lease, cost)];
+        let merged = merge(said.iter());
+        assert_eq!(merged.iter().map(|s| s.at_unix_ms).collect::<Vec<_>>(), [2000, 4000]);
+        let line = told(&merged[1], 10_000, |member| format!("host-{}", member.node.0));
+        assert_eq!(
+            line,
+            "6 s ago  shard 3  term t9  host-1 -> host-2: the lease was over; silent for 512 ms; \
+             4 records acknowledged 'primary' at most are lost"
+        );
+        let handed =
+            seen(10, 0, PromotionReason::HandedBack, PromotionCost { silent_ms: 12, lost_records: 0 });
+        assert!(told(&handed, 0, |m| m.to_string()).ends_with("the lease was handed back 12 ms before"));
     }
 }

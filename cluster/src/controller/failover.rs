@@ -10,7 +10,7 @@ use super::choose::{self, Wishes};
 use super::step::{Controller, Decision};
 use crate::bugs::{Bug, planted};
 use crate::ids::{Member, NodeId, Position, ShardId, Term};
-use crate::map::{MapCommand, MapReply, Refusal, ShardState};
+use crate::map::{MapCommand, MapReply, PromotionCost, Refusal, ShardState};
 use crate::message::{SealReply, SealRequest};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -71,14 +71,21 @@ impl Controller {
         if let Some(failover) = reign.failovers.get(&shard) {
             if failover.old_term != state.term {
                 let took_ms = now_ns.saturating_sub(failover.began_ns) / NS_PER_MS;
+                let cost = state.last_promotion.as_ref().map(|promotion| promotion.cost).unwrap_or_default();
                 reign.failovers.remove(&shard);
                 // The new primary gets the time of one lease to ask for its first one: without it the next tick
                 // would find a shard without a lease and begin all over.
                 reign.leases.promoted(shard, state.term, now_ns, map.settings.lease_bound_ns());
                 if let Some(primary) = state.primary {
+                    let lost = match cost.lost_records {
+                        0 => "nothing that was reported is lost".to_owned(),
+                        lost => {
+                            format!("{lost} records that were reported are lost (none acknowledged in-sync)")
+                        }
+                    };
                     self.story(
                         shard,
-                        format!("{primary} is primary of term {}, after {took_ms} ms", state.term),
+                        format!("{primary} is primary of term {}, after {took_ms} ms; {lost}", state.term),
                     );
                 }
                 return;
@@ -147,7 +154,16 @@ impl Controller {
                 format!("{primary} handed term {} back, looking for another", state.term)
             }
             Some(primary) => {
-                format!("the lease of {primary} for term {} is over, looking for another", state.term)
+                let last = match reign.roster.last_words(primary, state.id, state.term) {
+                    Some((heard_ns, last)) => format!(
+                        "heard of {} ms ago{}",
+                        now_ns.saturating_sub(heard_ns) / NS_PER_MS,
+                        last.map_or_else(String::new, |last| format!(" at {last}"))
+                    ),
+                    None => "not heard of in this reign".to_owned(),
+                };
+                let term = state.term;
+                format!("the lease of {primary} ({last}) for term {term} is over, looking for another")
             }
         };
         self.story(state.id, text);
@@ -221,11 +237,24 @@ impl Controller {
         let Some(primary) = choose::primary(&failover.sealed, &wishes) else { return };
         let in_sync = choose::in_sync(&failover.sealed, primary, &fit);
         let position = failover.sealed.get(&primary).copied().unwrap_or_default();
+        let places: Vec<String> =
+            failover.sealed.iter().map(|(member, last)| format!("{member} at {last}")).collect();
         let text = format!(
-            "{} of {} candidates sealed term {new_term}, {primary} is at {position}",
+            "{} of {} candidates sealed term {new_term}: {}; {primary} is chosen",
             failover.sealed.len(),
-            candidates.len()
+            candidates.len(),
+            places.join(", ")
         );
+        let words = state.primary.and_then(|old| reign.roster.last_words(old, shard, state.term));
+        let since_ns = match words {
+            Some((heard_ns, _)) if !failover.handed_back => heard_ns,
+            _ => failover.began_ns,
+        };
+        let reported = words.and_then(|(_, last)| last).filter(|last| last.term >= position.term);
+        let cost = PromotionCost {
+            silent_ms: now_ns.saturating_sub(since_ns) / NS_PER_MS,
+            lost_records: reported.map_or(0, |last| last.offset.0.saturating_sub(position.offset.0)),
+        };
         let command = MapCommand::Promote {
             shard,
             expected_term: state.term,
@@ -234,6 +263,7 @@ impl Controller {
             primary,
             in_sync,
             handed_back: failover.handed_back,
+            cost,
             reign: number,
         };
         self.story(shard, text);

@@ -1,6 +1,6 @@
 //! Whom the controller has heard from, and what they said last.
 
-use crate::ids::{Member, NodeId};
+use crate::ids::{Member, NodeId, Position, ShardId, Term};
 use crate::map::ClusterMap;
 use crate::message::{Heartbeat, ShardReport};
 use std::collections::BTreeMap;
@@ -49,6 +49,19 @@ impl Roster {
         self.nodes
             .get(&member.node)
             .filter(|seen| seen.member == member && now_ns.saturating_sub(seen.heard_ns) <= within_ns)
+    }
+
+    /// When a member was heard of last, and the last record of the shard that it spoke of then, if it wrote or
+    /// followed in that term.
+    pub(super) fn last_words(
+        &self,
+        member: Member,
+        shard: ShardId,
+        term: Term,
+    ) -> Option<(u64, Option<Position>)> {
+        let seen = self.nodes.get(&member.node).filter(|seen| seen.member == member)?;
+        let report = seen.shards.iter().find(|report| report.shard == shard && report.term == term);
+        Some((seen.heard_ns, report.map(|report| report.last)))
     }
 
     /// What was said last of each shard, and how long ago, in ns.

@@ -4,7 +4,8 @@
 use super::assign::{self, Loads};
 use super::{
     ClusterMap, MAX_NAME_BYTES, MAX_NODES, MAX_POLICIES, MAX_REPLICAS, MAX_SHARDS, MAX_USERS, MapCommand,
-    MapReply, NodeInfo, Policy, Promotion, PromotionReason, Refusal, Settings, ShardState, User,
+    MapReply, NodeInfo, Policy, Promotion, PromotionCost, PromotionReason, Refusal, Settings, ShardState,
+    User,
 };
 use crate::bugs::{Bug, planted};
 use crate::ids::{Member, NodeId, SetVersion, ShardId, Term};
@@ -51,12 +52,19 @@ impl ClusterMap {
                 primary,
                 in_sync,
                 handed_back,
+                cost,
                 reign,
             } => {
                 self.check_reign(reign)?;
                 let reason =
                     if handed_back { PromotionReason::HandedBack } else { PromotionReason::LeaseExpired };
-                self.promote(shard, expected_term, expected_set_version, new_term, primary, in_sync, reason)
+                let set = expected_set_version;
+                let applied = self.promote(shard, expected_term, set, new_term, primary, in_sync, reason)?;
+                let state = self.shards.get_mut(&shard);
+                if let Some(promotion) = state.and_then(|state| state.last_promotion.as_mut()) {
+                    promotion.cost = cost;
+                }
+                Ok(applied)
             }
             C::PromoteUnclean { shard, expected_term, new_term, primary, reign } => {
                 self.check_reign(reign)?;
@@ -296,7 +304,13 @@ impl ClusterMap {
         reason: PromotionReason,
     ) {
         let Some(state) = self.shards.get_mut(&shard) else { return };
-        state.last_promotion = Some(Promotion { from: state.primary, to: primary, term, reason });
+        state.last_promotion = Some(Promotion {
+            from: state.primary,
+            to: primary,
+            term,
+            reason,
+            cost: PromotionCost::default(),
+        });
         state.term = term;
         state.pending_term = None;
         state.primary = Some(primary);

@@ -1,6 +1,6 @@
 //! The commands that consensus orders, and their answers.
 
-use super::{NodeInfo, Policy, Settings, User};
+use super::{NodeInfo, Policy, PromotionCost, Settings, User};
 use crate::Slot;
 use crate::ids::{Incarnation, Member, NodeId, SetVersion, ShardId, Term};
 use serde::{Deserialize, Serialize};
@@ -51,6 +51,8 @@ pub enum MapCommand {
         primary: Member,
         in_sync: BTreeSet<Member>,
         handed_back: bool,
+        #[serde(default)]
+        cost: PromotionCost,
         reign: u64,
     },
     /// Asked for by a person: promotes a member from outside the sets, whatever is lost.

@@ -19,7 +19,7 @@ pub use command::{MapCommand, MapReply, Refusal};
 pub use node::{ControlAddress, NodeInfo};
 pub use policy::{Ack, Policy, ReadLevel, User};
 pub use settings::Settings;
-pub use shard::{Promotion, PromotionReason, ShardState};
+pub use shard::{Promotion, PromotionCost, PromotionReason, ShardState};
 pub use slots::SlotTable;
 pub use summary::{MapSummary, NodeSummary, ShardSummary};
 

@@ -20,6 +20,30 @@ pub enum PromotionReason {
     Unclean,
 }
 
+impl PromotionReason {
+    /// As in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::LeaseExpired => "lease-expired",
+            Self::HandedBack => "handed-back",
+            Self::Reset => "reset",
+            Self::Unclean => "unclean",
+        }
+    }
+}
+
+/// What a change of primary cost, as far as its controller could tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PromotionCost {
+    /// From when the primary before was heard of last, or gave its lease back, until the promotion was proposed (ms). A
+    /// controller that took over and never heard of it counts from when it began to look for another.
+    pub silent_ms: u64,
+    /// Records that the primary before had reported and the new one does not hold: acknowledged `primary` at most, and
+    /// lost. What it had no time to report is not counted here; it counts that itself when it comes back.
+    pub lost_records: u64,
+}
+
 /// The last change of primary.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Promotion {
@@ -27,6 +51,8 @@ pub struct Promotion {
     pub to: Member,
     pub term: Term,
     pub reason: PromotionReason,
+    #[serde(default)]
+    pub cost: PromotionCost,
 }
 
 /// A replica group.

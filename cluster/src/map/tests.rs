@@ -177,6 +177,7 @@ fn promotion_is_a_compare_and_set_from_the_candidates() {
         primary,
         in_sync: BTreeSet::from([primary]),
         handed_back: false,
+        cost: PromotionCost::default(),
         reign: 0,
     };
     assert_eq!(map.apply(promote(c, version, new_term)), MapReply::Refused(Refusal::NotCandidate(c)));

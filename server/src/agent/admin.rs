@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use torc_cluster::ids::{Member, NodeId, Offset, Position, ShardId, Term};
-use torc_cluster::map::{ClusterMap, MapCommand, MapReply, NodeInfo};
+use torc_cluster::map::{ClusterMap, MapCommand, MapReply, NodeInfo, Promotion};
+
+use crate::replication::Dropped;
 
 /// A tool's request.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -98,6 +100,20 @@ pub struct Status {
     pub reports: Vec<Report>,
     /// The node's own state.
     pub local: Local,
+    /// The last changes of primaries that this node has seen, oldest first.
+    #[serde(default)]
+    pub promotions: Vec<SeenPromotion>,
+}
+
+/// A change of primary, as a node saw it happen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenPromotion {
+    /// The shard.
+    pub shard: ShardId,
+    /// When this node learnt of it (ms since 1970, by its wall clock).
+    pub at_unix_ms: u64,
+    /// Who, why, and what it cost.
+    pub promotion: Promotion,
 }
 
 /// What a member said last of one of its shards.
@@ -138,4 +154,13 @@ pub struct Local {
     pub whole: bool,
     /// Records dropped because a later primary never had them.
     pub dropped_records: u64,
+    /// The last of them.
+    #[serde(default)]
+    pub last_dropped: Option<Dropped>,
+    /// Whether it follows its primary's stream (replica only).
+    #[serde(default)]
+    pub streaming: bool,
+    /// When it heard of its primary last, milliseconds ago; `None`: never (replica only).
+    #[serde(default)]
+    pub primary_silent_ms: Option<u64>,
 }

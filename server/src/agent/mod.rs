@@ -16,6 +16,7 @@ mod bus;
 mod controller;
 mod heartbeat;
 mod peers;
+mod promotions;
 mod role;
 mod start;
 mod status;
@@ -76,6 +77,8 @@ pub struct Agent {
     controller: Mutex<Option<String>>,
     beat_now: Notify,
     leaving: AtomicBool,
+    /// Changes of primaries; written by whoever offers a map.
+    promotions: promotions::Promotions,
     heartbeats: AtomicU64,
     replicas: mpsc::Sender<(DetachedConn, ReplicaHello)>,
 }
@@ -96,6 +99,7 @@ impl Agent {
         self.maps.send_if_modified(|known| {
             let newer = map.epoch > known.epoch;
             if newer {
+                self.promotions.note(known, &map, torc_runtime::clock::unix_ms());
                 *known = map;
             }
             newer

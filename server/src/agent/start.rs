@@ -121,6 +121,7 @@ pub fn start(
         controller: Mutex::new(None),
         beat_now: Notify::new(),
         leaving: AtomicBool::new(false),
+        promotions: super::promotions::Promotions::default(),
         heartbeats: AtomicU64::new(0),
         replicas,
     });

@@ -21,6 +21,7 @@ impl Agent {
             leader_address: self.leader_address(),
             reports,
             local: self.local(),
+            promotions: self.promotions.list(),
         }
     }
 
@@ -44,6 +45,12 @@ impl Agent {
             used_bytes: node.store.used_bytes() as u64,
             whole: summary.whole,
             dropped_records: summary.dropped_records,
+            last_dropped: summary.last_dropped,
+            streaming: summary.streaming,
+            primary_silent_ms: match summary.heard_ns {
+                0 => None,
+                heard_ns => Some(boottime_ns().saturating_sub(heard_ns) / 1_000_000),
+            },
         }
     }
 }

@@ -24,7 +24,7 @@ use torc_runtime::shutdown::Shutdown;
 use crate::node::Node;
 use crate::shard::Call;
 pub use state::{DEFAULT_BACKLOG_BYTES, Replication};
-pub use summary::{ReplicaSummary, Summary};
+pub use summary::{Dropped, ReplicaSummary, Summary};
 
 /// Records are collected this often even if nobody announces them: a safety net, workers do so at the end of a turn or
 /// after some batches.

@@ -25,7 +25,7 @@ use torc_cluster::replica_set::{Proposal, ReplicaSet};
 use super::apply::{self, Filter};
 use super::backlog::{Backlog, Place, Read};
 use super::sequencer::Sequencer;
-use super::summary::{ReplicaSummary, Summary};
+use super::summary::{Dropped, ReplicaSummary, Summary};
 use crate::effect::{self, DecodeError, Record};
 use crate::node::Node;
 use crate::shard::Role;
@@ -75,6 +75,7 @@ struct State {
     sync: Option<Sync>,
     /// Records that this node held and its primary did not, dropped in a full sync.
     dropped_records: u64,
+    last_dropped: Option<Dropped>,
     /// Full syncs that this node has finished as a replica.
     full_syncs: u64,
     /// Replicas to which a full sync is being sent.
@@ -101,6 +102,7 @@ impl Replication {
                 backlog: Backlog::new(backlog_bytes),
                 sync: None,
                 dropped_records: 0,
+                last_dropped: None,
                 full_syncs: 0,
                 feeding: Vec::new(),
                 heard_ns: 0,
@@ -157,6 +159,7 @@ impl Replication {
             syncing: state.sync.is_some(),
             heard_ns: state.heard_ns,
             dropped_records: state.dropped_records,
+            last_dropped: state.last_dropped,
             full_syncs: state.full_syncs,
         }
     }
@@ -392,7 +395,7 @@ impl Replication {
         let mut state = self.lock();
         let state = &mut *state;
         let Some(member) = &mut state.member else { return Next::Ignore };
-        let held = member.last().offset;
+        let held = member.last();
         let next = member.on_hello_reply(from_term, reply);
         match next {
             Next::Stream { after, clear } => {
@@ -409,7 +412,21 @@ impl Replication {
                     member.disconnected();
                     return Next::Retry;
                 }
-                state.dropped_records += held.0.saturating_sub(common.0);
+                if held.offset > common {
+                    let dropped =
+                        Dropped { term: held.term, first: common.next(), last: held.offset, by: from_term };
+                    let records = held.offset.0 - common.0;
+                    state.dropped_records += records;
+                    state.last_dropped = Some(dropped);
+                    tracing::warn!(
+                        records,
+                        first = dropped.first.0,
+                        last = dropped.last.0,
+                        "writes of term {} that the primary of term {from_term} never had are dropped: acknowledged \
+                         'primary' at most, they are lost",
+                        held.term
+                    );
+                }
                 node.clear_store();
                 let after = history.last().offset.0;
                 state.backlog.restart(after);

@@ -1,5 +1,6 @@
 //! What of a node's replication is shown: in INFO, on status pages, as metrics.
 
+use serde::{Deserialize, Serialize};
 use torc_cluster::ids::{Member, Offset, Position, Term};
 
 /// A replica as its primary knows it.
@@ -13,6 +14,26 @@ pub struct ReplicaSummary {
     pub heard_ns: u64,
     /// A full sync is being sent to it.
     pub syncing: bool,
+}
+
+/// Records that a node held and a later primary did not: acknowledged `primary` at most, and lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dropped {
+    /// The term of the last of them: that which the node led when it wrote them.
+    pub term: Term,
+    /// The first offset.
+    pub first: Offset,
+    /// The last offset.
+    pub last: Offset,
+    /// The term of the primary that goes on without them.
+    pub by: Term,
+}
+
+impl std::fmt::Display for Dropped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Dropped { term, first, last, by } = self;
+        write!(f, "term={},first={},last={},by={}", term.0, first.0, last.0, by.0)
+    }
 }
 
 /// What the outside may know without the lock's details.
@@ -44,6 +65,8 @@ pub struct Summary {
     pub heard_ns: u64,
     /// Records dropped because the primary never had them.
     pub dropped_records: u64,
+    /// The last of them.
+    pub last_dropped: Option<Dropped>,
     /// Full syncs finished as a replica.
     pub full_syncs: u64,
 }

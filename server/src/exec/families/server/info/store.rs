@@ -75,6 +75,7 @@ pub fn replication(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
             );
         }
     }
+    members(cx, lines);
     lines.line("master_failover_state", "no-failover");
     lines.line("master_replid", &cx.node.run_id);
     lines.line("master_replid2", "0".repeat(40));
@@ -85,6 +86,67 @@ pub fn replication(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
     lines.line("repl_backlog_size", summary.backlog_limit_bytes);
     lines.line("repl_backlog_first_byte_offset", summary.backlog_first);
     lines.line("repl_backlog_histlen", summary.backlog_bytes);
+}
+
+/// Beside Redis's fields: who is in which set and how far behind, what was lost, the last change of primary.
+fn members(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
+    let (view, summary) = (cx.node.shard.view(), cx.node.shard.replication());
+    let Some(view) = view.as_ref() else { return };
+    let Some(state) = view.shard.and_then(|shard| view.map.shard(shard)) else { return };
+    let leads = state.primary == Some(view.me);
+    lines.line("torc_shard_term", state.term.0);
+    lines.line("torc_failover_pending", u8::from(state.pending_term.is_some()));
+    lines.line("torc_shard_failovers", state.failovers);
+    for (index, id) in state.members.iter().enumerate() {
+        let Some(node) = view.map.node(*id) else { continue };
+        let member = node.member();
+        let standing =
+            match (state.primary, state.in_sync.contains(&member), state.eligible.contains(&member)) {
+                (Some(primary), ..) if primary == member => "primary",
+                (_, true, _) => "in-sync",
+                (_, _, true) => "eligible",
+                _ => "behind",
+            };
+        let known = summary.replicas.iter().find(|replica| replica.member == member);
+        // Only the primary knows how far the others are.
+        let progress = match known.filter(|_| leads) {
+            _ if !leads || member == view.me => String::new(),
+            Some(replica) => {
+                let silent_ms = cx.now.boottime_ns.saturating_sub(replica.heard_ns) / 1_000_000;
+                match replica.acked {
+                    Some(acked) => {
+                        let behind = summary.last.offset.0.saturating_sub(acked.0);
+                        format!(",link=up,lag_records={behind},heard_ms_ago={silent_ms}")
+                    }
+                    None if replica.syncing => format!(",link=full-sync,heard_ms_ago={silent_ms}"),
+                    None => format!(",link=down,heard_ms_ago={silent_ms}"),
+                }
+            }
+            None => ",link=never".to_owned(),
+        };
+        lines.line(
+            format_args!("torc_member{index}"),
+            format_args!("node={},addr={},standing={standing}{progress}", id.0, node.address()),
+        );
+    }
+    if let Some(last) = &state.last_promotion {
+        lines.line(
+            "torc_last_promotion",
+            format_args!(
+                "term={},from={},to={},reason={},silent_ms={},lost_records={}",
+                last.term.0,
+                last.from.map_or(0, |member| member.node.0),
+                last.to.node.0,
+                last.reason.name(),
+                last.cost.silent_ms,
+                last.cost.lost_records
+            ),
+        );
+    }
+    lines.line("torc_dropped_records", summary.dropped_records);
+    if let Some(dropped) = summary.last_dropped {
+        lines.line("torc_last_dropped", dropped);
+    }
 }
 
 /// `# Cluster`
