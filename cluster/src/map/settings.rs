@@ -39,9 +39,9 @@ impl Default for Settings {
             max_lock_ttl_ms: 60_000,
             replica_timeout_ms: 500,
             seal_wait_ms: 100,
-            election_min_ms: 150,
-            election_max_ms: 250,
-            raft_heartbeat_ms: 50,
+            election_min_ms: 90,
+            election_max_ms: 150,
+            raft_heartbeat_ms: 30,
             worker_stall_ms: 10_000,
         }
     }

@@ -42,9 +42,9 @@ impl Default for ConsensusConfig {
     fn default() -> Self {
         Self {
             cluster_name: "torc".to_owned(),
-            heartbeat_ms: 50,
-            election_min_ms: 150,
-            election_max_ms: 250,
+            heartbeat_ms: 30,
+            election_min_ms: 90,
+            election_max_ms: 150,
             propose_timeout_ms: 2000,
             snapshot_entries: 1000,
             keep_entries: 200,
@@ -53,13 +53,14 @@ impl Default for ConsensusConfig {
 }
 
 impl ConsensusConfig {
-    /// The defaults with heartbeat and election scaled to a lease: a tenth, three tenths and half
-    /// of it.
+    /// The defaults with heartbeat and election scaled to a lease: 6, 18 and 30 hundredths of it.
+    /// An election then ends while the leases that primaries hold still run: shards whose primary
+    /// lives do not notice that the leader of the control plane is gone.
     pub fn for_lease_ms(lease_ms: u64) -> Self {
         Self {
-            heartbeat_ms: (lease_ms / 10).max(1),
-            election_min_ms: (lease_ms * 3 / 10).max(3),
-            election_max_ms: (lease_ms / 2).max(5),
+            heartbeat_ms: (lease_ms * 6 / 100).max(1),
+            election_min_ms: (lease_ms * 18 / 100).max(3),
+            election_max_ms: (lease_ms * 30 / 100).max(5),
             ..Self::default()
         }
     }

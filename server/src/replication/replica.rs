@@ -68,14 +68,19 @@ pub async fn follow(
         if let Some(address) = address {
             let ended = tokio::select! {
                 ended = follow_one(&node, &repl, &identity, &address, primary, hello) => ended,
-                () = superseded(&repl, primary, term) => Ok(()),
+                // In-sync writes to the next primary wait for this node: no pause.
+                () = superseded(&repl, primary, term) => continue,
                 () = shutdown.wait() => return,
             };
             if let Err(error) = ended {
                 tracing::debug!(%primary, %term, %error, "not following now");
             }
         }
-        tokio::time::sleep(RETRY).await;
+        tokio::select! {
+            () = tokio::time::sleep(RETRY) => {}
+            () = superseded(&repl, primary, term) => {}
+            () = shutdown.wait() => return,
+        }
     }
 }
 
