@@ -242,7 +242,7 @@ mod tests {
         let line = told(&merged[1], 10_000, |member| format!("host-{}", member.node.0));
         assert_eq!(
             line,
-            "6 s ago  shard 3  term t9  host-1 -> host-2: the lease was over; silent for 512 ms; \
+            "6 s ago  shard 3  term 9  host-1 -> host-2: the lease was over; silent for 512 ms; \
              4 records acknowledged 'primary' at most are lost"
         );
         let handed =
