@@ -6,6 +6,10 @@ use std::time::Duration;
 use openraft::SnapshotPolicy;
 
 use super::error::OpenError;
+use super::types::VoterId;
+
+/// Parts of the range of election time-outs.
+const THIRDS: u64 = 3;
 
 /// Entries of one append request at most.
 const ENTRIES_PER_APPEND: u64 = 64;
@@ -76,12 +80,26 @@ impl ConsensusConfig {
         Duration::from_millis(self.election_max_ms)
     }
 
-    pub(super) fn to_openraft(&self) -> Result<Arc<openraft::Config>, OpenError> {
+    /// The election time-outs of one voter (ms): a third of the range, by its id. openraft draws a time-out once in a
+    /// process's life and looks at it every one and a half heartbeats: two voters that drew much the same would stand
+    /// against each other again and again.
+    fn election_ms(&self, id: VoterId) -> (u64, u64) {
+        let third = self.election_max_ms.saturating_sub(self.election_min_ms) / THIRDS;
+        if third < 2 {
+            return (self.election_min_ms, self.election_max_ms);
+        }
+        let min_ms = self.election_min_ms + third * (id % THIRDS);
+        (min_ms, min_ms + third)
+    }
+
+    /// For one voter.
+    pub(super) fn to_openraft(&self, id: VoterId) -> Result<Arc<openraft::Config>, OpenError> {
+        let (election_min_ms, election_max_ms) = self.election_ms(id);
         let config = openraft::Config {
             cluster_name: self.cluster_name.clone(),
             heartbeat_interval: self.heartbeat_ms,
-            election_timeout_min: self.election_min_ms,
-            election_timeout_max: self.election_max_ms,
+            election_timeout_min: election_min_ms,
+            election_timeout_max: election_max_ms,
             install_snapshot_timeout: SNAPSHOT_TIME.as_millis() as u64,
             max_payload_entries: ENTRIES_PER_APPEND,
             replication_lag_threshold: LAG_BEFORE_SNAPSHOT,
@@ -101,10 +119,12 @@ mod tests {
     fn timings_scale_with_the_lease() {
         let defaults = ConsensusConfig::default();
         assert_eq!(ConsensusConfig::for_lease_ms(500), defaults);
-        defaults.to_openraft().unwrap();
-        ConsensusConfig::for_lease_ms(5000).to_openraft().unwrap();
-        ConsensusConfig::for_lease_ms(1).to_openraft().unwrap();
+        defaults.to_openraft(1).unwrap();
+        ConsensusConfig::for_lease_ms(5000).to_openraft(1).unwrap();
+        ConsensusConfig::for_lease_ms(1).to_openraft(1).unwrap();
+        let of = |id| defaults.election_ms(id);
+        assert_eq!([of(3), of(1), of(2)], [(90, 110), (110, 130), (130, 150)]);
         let bad = ConsensusConfig { heartbeat_ms: 300, ..defaults };
-        assert!(matches!(bad.to_openraft(), Err(OpenError::Config(_))));
+        assert!(matches!(bad.to_openraft(1), Err(OpenError::Config(_))));
     }
 }

@@ -73,7 +73,7 @@ impl<A: RaftApp> Consensus<A> {
         disk: Disk,
         contents: Contents,
     ) -> Result<Self, OpenError> {
-        let settings = config.to_openraft()?;
+        let settings = config.to_openraft(id)?;
         let corrupt = |what| OpenError::Store(StoreError::Corrupt { path: path.clone(), what });
         let log = LogStore::<A>::new(disk.clone(), &contents).map_err(corrupt)?;
         let (published, state) = watch::channel(Arc::new(A::default()));

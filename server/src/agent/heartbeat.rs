@@ -17,6 +17,9 @@ use super::peers::AskError;
 /// Pause after a heartbeat that went to a wrong or dead controller.
 const NEXT_CONTROLLER: Duration = Duration::from_millis(10);
 
+/// Renewals without any answer after which heartbeats go to others as well: a leader whose host is cut off does not refuse.
+const SILENT_RENEWALS: u32 = 2;
+
 /// Heartbeats that may be under way at once.
 const IN_FLIGHT: usize = 8;
 
@@ -24,9 +27,14 @@ const IN_FLIGHT: usize = 8;
 pub async fn run(agent: Arc<Agent>, shutdown: Shutdown) {
     let mut under_way = tokio::task::JoinSet::new();
     let mut attempt = 0;
+    let mut answered_ns = boottime_ns();
     while !shutdown.triggered() {
         while under_way.try_join_next().is_some() {}
         let renew = Duration::from_millis(agent.map().settings.renew_ms.max(1));
+        let silent = Duration::from_nanos(boottime_ns().saturating_sub(answered_ns));
+        if silent >= renew * SILENT_RENEWALS {
+            attempt += 1;
+        }
         let address = agent.controller_address(attempt);
         if let Some(address) = address
             && under_way.len() < IN_FLIGHT
@@ -43,6 +51,7 @@ pub async fn run(agent: Arc<Agent>, shutdown: Shutdown) {
             Some(answered) = under_way.join_next(), if !under_way.is_empty() => match answered {
                 Ok(true) => {
                     attempt = 0;
+                    answered_ns = boottime_ns();
                     tokio::select! {
                         () = tokio::time::sleep(renew) => {}
                         () = agent.beat_now.notified() => {}
