@@ -56,8 +56,8 @@ differential seed="1" sequences="2000":
     TORC_DIFF_SEED={{ seed }} TORC_DIFF_SEQUENCES={{ sequences }} cargo test -p torc-tests --test differential_redis random_
 
 # The simulation of the cluster over more seeds; a violation prints how to repeat it.
-sim seeds="5000":
-    TORC_SIM_SEEDS={{ seeds }} cargo test --release -p torc-cluster --lib no_invariant_breaks -- --nocapture
+sim seeds="20000" first="1":
+    TORC_SIM_SEEDS={{ seeds }} TORC_SIM_FIRST={{ first }} cargo test --profile quick -p torc-cluster --lib no_invariant_breaks -- --nocapture
 
 # Every order in which a few threads can touch what they share without a lock.
 loom:

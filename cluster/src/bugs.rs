@@ -38,6 +38,16 @@ pub enum Bug {
     ReignIgnored,
     /// A member in the middle of a full sync says that it holds all of its history.
     HalfSyncCounts,
+    /// The replies to request ids are missing from a full sync.
+    RequestIdsNotSynced,
+    /// The effects of a transaction are records of their own.
+    HalfTransaction,
+    /// A grant travels with the time at which it ends, by the primary's clock, not with what remains of it.
+    LockTtlOnWallTime,
+    /// A register that rises is not told to the replicas.
+    FenceNotReplicated,
+    /// Locks are granted at once after a shard lost its memory.
+    LocksOpenAfterReset,
 }
 
 #[cfg(any(test, feature = "sim"))]

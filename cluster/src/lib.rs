@@ -10,7 +10,8 @@
 //!   │      ├── controller        run by the consensus leader: leases, failover
 //!   │      └── replica_set       run by a shard's primary: in-sync set, high-water mark
 //!   ├── lease, history           who may serve; where two histories part
-//!   └── lock, fence              lock and fencing rules of one shard
+//!   ├── lock, fence              lock and fencing rules of one shard
+//!   └── request_ids              replies that a second sending gets again
 //! ```
 
 pub mod bugs;
@@ -23,6 +24,7 @@ pub mod map;
 pub mod member;
 pub mod message;
 pub mod replica_set;
+pub mod request_ids;
 pub mod ring;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;

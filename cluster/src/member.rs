@@ -208,7 +208,7 @@ impl ShardMember {
         }
         self.sealed = state.term;
         let reason = state.last_promotion.as_ref().map(|promotion| promotion.reason);
-        let closed = state.reset_term == Some(state.term);
+        let closed = state.reset_term == Some(state.term) && !planted(Bug::LocksOpenAfterReset);
         // What is not whole can be made primary only by a person, who gives it up.
         let empty = matches!(reason, Some(PromotionReason::First | PromotionReason::Reset)) || !self.whole;
         if empty {

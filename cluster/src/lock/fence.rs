@@ -6,6 +6,7 @@
 //! a lock is held.
 
 use super::Token;
+use crate::bugs::{Bug, planted};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
 
@@ -101,7 +102,7 @@ impl FenceTable {
             return FenceVerdict::Refused { register };
         }
         let known = self.registers.get(key).map(|(token, _)| *token);
-        if known != Some(token) {
+        if known != Some(token) && !planted(Bug::FenceNotReplicated) {
             effects.push(FenceEffect::Raise { key: key.to_vec(), token });
         }
         self.touch(key, token, now_ms);

@@ -9,6 +9,7 @@ use super::{
     Acquire, Acquired, Granted, HolderInfo, LockEffect, LockError, LockInfo, LockLimits, Mode, Outcome,
     Token, WaiterId,
 };
+use crate::bugs::{Bug, planted};
 use crate::ids::Term;
 use std::collections::{BTreeSet, HashMap};
 
@@ -207,7 +208,7 @@ impl LockTable {
             mode,
             owner: owner.clone(),
             request_id: request_id.clone(),
-            remaining_ms: ttl_ms,
+            remaining_ms: if planted(Bug::LockTtlOnWallTime) { now_ms + ttl_ms } else { ttl_ms },
         });
         self.change(name, |lock| {
             lock.token = token;
@@ -338,7 +339,8 @@ impl LockTable {
     pub fn apply(&mut self, effect: LockEffect, now_ms: u64) {
         match effect {
             LockEffect::Grant { name, token, mode, owner, request_id, remaining_ms } => {
-                let expires_ms = now_ms.saturating_add(remaining_ms);
+                let from_ms = if planted(Bug::LockTtlOnWallTime) { 0 } else { now_ms };
+                let expires_ms = from_ms.saturating_add(remaining_ms);
                 self.change(&name, |lock| {
                     if token < lock.token {
                         return;

@@ -45,9 +45,15 @@ impl World {
                 return;
             }
         }
-        let any = self.rng.index(CONTROL_HOSTS);
+        let up: Vec<Host> = (0..CONTROL_HOSTS).filter(|host| self.down_until[*host] <= self.now).collect();
+        if up.len() < 2 {
+            // No majority.
+            self.after(100 * MS, Event::Elect);
+            return;
+        }
+        let any = up[self.rng.index(up.len())];
         // Often the one before, which may not even have noticed.
-        let host = self.last_leader.filter(|_| self.rng.chance(300)).unwrap_or(any);
+        let host = self.last_leader.filter(|host| up.contains(host) && self.rng.chance(300)).unwrap_or(any);
         self.last_leader = old.or(self.last_leader);
         self.consensus.reign += 1;
         self.consensus.leader = Some(host);

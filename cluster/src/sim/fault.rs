@@ -1,56 +1,61 @@
 //! What goes wrong, and the healing.
 
+use super::control::ControlHost;
+use super::message::{Message, Op, Request};
 use super::network::{Host, MS};
 use super::node::Node;
+use super::plan::{Faults, Kind};
 use super::world::{CONTROL_HOSTS, Event, World, member};
 use crate::controller::Event as ControlEvent;
-use crate::ids::ShardId;
+use crate::history::History;
+use crate::ids::{Offset, ShardId, Term};
+use crate::message::{HelloReply, ReplicaHello};
 
 impl World {
     pub(super) fn fault(&mut self) {
         if !self.faults_on {
             return;
         }
-        let pause = self.rng.range(100 * MS, 700 * MS);
+        let gap = self.faults.gap_ms * MS;
+        let pause = self.rng.range(gap / 2, gap * 3 / 2);
         self.after(pause, Event::Fault);
-        self.check.report.faults += 1;
-        let total: u64 = self.fault_weights.iter().sum::<u64>().max(1);
-        let mut drawn = self.rng.range(0, total);
-        let mut kind = 0;
-        while kind < self.fault_weights.len() - 1 && drawn >= self.fault_weights[kind] {
-            drawn -= self.fault_weights[kind];
-            kind += 1;
-        }
-        match kind {
-            0 => {
+        match self.faults.kind(&mut self.rng) {
+            Kind::Crash => {
                 let index = self.victim();
                 self.crash(index);
             }
-            1 => {
+            Kind::CrashControl => {
+                let host = self.rng.index(CONTROL_HOSTS);
+                self.crash_control(host);
+            }
+            Kind::Pause => {
                 let any = self.rng.index(CONTROL_HOSTS + self.nodes.len());
                 let primary = CONTROL_HOSTS + self.victim();
                 let host = if self.rng.chance(500) { primary } else { any };
-                let long = self.rng.range(50 * MS, 1_500 * MS);
+                let long = Faults::lasts(&mut self.rng, self.faults.pause_ms);
                 self.paused_until[host] = self.paused_until[host].max(self.now + long);
+                self.check.fault(Kind::Pause.name());
                 self.check.note(self.now, || format!("pause h{host} for {} ms", long / MS));
             }
-            2 => {
+            kind @ (Kind::CutOneWay | Kind::CutBothWays) => {
                 let host = self.rng.index(CONTROL_HOSTS + self.nodes.len());
-                let long = self.rng.range(100 * MS, 2_000 * MS);
-                self.cut(host, long);
+                let long = Faults::lasts(&mut self.rng, self.faults.cut_ms);
+                self.cut(host, long, kind == Kind::CutBothWays);
             }
-            4 => self.cut_and_crash(),
-            3 => {
+            Kind::NewLeader => {
                 if let Some(old) = self.consensus.leader {
                     if self.rng.chance(400) {
                         self.leave_behind(old);
                     }
+                    self.check.fault(Kind::NewLeader.name());
                     self.elect();
                 }
             }
-            _ => {
+            Kind::CutAndCrash => self.cut_and_crash(),
+            Kind::FailoverAsked => {
                 let shard = ShardId(self.rng.index(self.consensus.map.shards.len()) as u16);
                 if let Some(host) = self.consensus.leader {
+                    self.check.fault(Kind::FailoverAsked.name());
                     self.control_step(host, ControlEvent::FailoverRequested { shard, to: None });
                 }
             }
@@ -62,7 +67,7 @@ impl World {
         let primary = CONTROL_HOSTS + self.victim();
         let others = (0..CONTROL_HOSTS + self.nodes.len()).filter(|host| *host != old && *host != primary);
         let links: Vec<_> = others.flat_map(|host| [(host, primary), (primary, host)]).collect();
-        links.iter().for_each(|(from, to)| self.network.set_cut(*from, *to, true));
+        self.network.cut(&links);
         self.check.note(self.now, || format!("h{primary} hears h{old} only"));
         let long = self.rng.range(500 * MS, 2_000 * MS);
         self.after(long, Event::Uncut(links));
@@ -92,23 +97,22 @@ impl World {
         let replica = *replicas[self.rng.index(replicas.len())];
         let host = self.host_of(replica);
         let long = self.rng.range(200 * MS, 1_200 * MS);
-        self.cut(host, long);
+        let both = self.rng.chance(600);
+        self.cut(host, long, both);
         // While it is away, or just when it is taking anew what it missed.
         let early = self.rng.chance(500);
         let later =
             if early { self.rng.range(20 * MS, long) } else { long + self.rng.range(20 * MS, 300 * MS) };
+        self.check.fault(Kind::CutAndCrash.name());
         self.after(later, Event::Crash(primary.node.0 as usize - 1));
     }
 
     /// A node dies and forgets everything.
     pub(super) fn crash(&mut self, index: usize) {
-        if !self.faults_on {
-            return;
-        }
-        if self.nodes[index].take().is_some() {
-            self.check.report.crashes += 1;
+        if self.faults_on && self.nodes[index].take().is_some() {
+            self.check.fault(Kind::Crash.name());
             self.check.note(self.now, || format!("crash n{}", index + 1));
-            let down = self.rng.range(20 * MS, 1_500 * MS);
+            let down = Faults::lasts(&mut self.rng, self.faults.down_ms);
             self.after(down, Event::Restart(CONTROL_HOSTS + index));
         }
     }
@@ -122,6 +126,20 @@ impl World {
         self.nodes[index] = Some(Node::new(member, self.consensus.map.clone(), backlog));
     }
 
+    /// A host of the control plane dies; what it had committed is on its disk, its controller starts anew.
+    fn crash_control(&mut self, host: Host) {
+        self.check.fault(Kind::CrashControl.name());
+        self.check.note(self.now, || format!("crash c{host}"));
+        self.controls[host] = ControlHost::new(self.consensus.map.clone());
+        let down = Faults::lasts(&mut self.rng, self.faults.down_ms);
+        self.down_until[host] = self.now + down;
+        if self.consensus.leader == Some(host) {
+            self.consensus.leader = None;
+            let gap = self.rng.range(150 * MS, 600 * MS);
+            self.after(gap, Event::Elect);
+        }
+    }
+
     /// Records that a node's backlog keeps: few with one, many with another.
     pub(super) fn backlog(&mut self) -> usize {
         let short = self.rng.chance(500);
@@ -130,9 +148,8 @@ impl World {
     }
 
     /// Links go, one way or both, of one host to some others.
-    fn cut(&mut self, host: Host, long: u64) {
+    fn cut(&mut self, host: Host, long: u64, both: bool) {
         let hosts = CONTROL_HOSTS + self.nodes.len();
-        let both = self.rng.chance(600);
         let share = self.rng.range(300, 1_001);
         let mut links = Vec::new();
         for other in (0..hosts + self.clients.len()).filter(|other| *other != host) {
@@ -146,9 +163,56 @@ impl World {
                 }
             }
         }
-        links.iter().for_each(|(from, to)| self.network.set_cut(*from, *to, true));
+        let kind = if both { Kind::CutBothWays } else { Kind::CutOneWay };
+        self.check.fault(kind.name());
+        self.network.cut(&links);
         self.check.note(self.now, || format!("cut {links:?} for {} ms", long / MS));
         self.after(long, Event::Uncut(links));
+    }
+
+    /// 13: frames that belong to nothing, and members that say what cannot be. Nobody may fall over, and nothing
+    /// may come of it.
+    pub(super) fn nonsense(&mut self) {
+        let client = self.rng.index(self.clients.len());
+        let from = self.client_host(client);
+        let host = CONTROL_HOSTS + self.rng.index(self.nodes.len());
+        let shard = ShardId(self.rng.range(0, 4) as u16);
+        let (conn, seq) = (self.rng.next(), self.rng.next());
+        let mut offset = || Offset(if self.rng.chance(500) { u64::MAX } else { self.rng.range(0, 50) });
+        let (mark, first, last) = (offset(), offset(), offset());
+        let term = Term(self.rng.range(0, 40));
+        // Terms that fall, offsets that repeat: no history.
+        let history = serde_json::from_value::<History>(serde_json::json!({
+            "terms": [[term.0 + 1, first.0], [term.0, first.0]],
+            "last": last.0,
+        }));
+        let Ok(history) = history else { return };
+        let message = match self.rng.range(0, 7) {
+            0 => Message::Ack { conn, shard, term, offset: last },
+            1 => Message::Records { conn, shard, term, seq, records: Vec::new(), mark },
+            2 => Message::SyncEnd { conn, shard, term, seq, history, mark },
+            3 => Message::Synced { conn, shard, term, at: last },
+            4 => Message::HelloReply { conn, shard, term, reply: HelloReply::Continue { after: last } },
+            5 => {
+                let map = self.consensus.map.clone();
+                let index = self.rng.index(map.nodes.len());
+                let Some(node) = map.nodes.values().nth(index) else { return };
+                let from = crate::ids::Member::new(node.id, node.incarnation);
+                let term = map.shard(shard).map_or(term, |shard| shard.term);
+                Message::Hello { conn, hello: ReplicaHello { from, shard, term, history } }
+            }
+            _ => {
+                // Like a client that has lost its wits; the answer is nobody's.
+                let op = Op::Read { key: self.rng.next() as u8, strong: true };
+                let id = self.next_id();
+                self.check.asks(usize::MAX, id);
+                let request = Request { id, shard, op, value: 0, rid: None, repeated: true };
+                self.send(host, host, Message::Request(request));
+                return;
+            }
+        };
+        self.check.report.nonsense += 1;
+        self.send(from, host, message);
     }
 
     /// No more faults; everybody is up and reachable.
@@ -156,6 +220,7 @@ impl World {
         self.faults_on = false;
         self.network.heal();
         self.paused_until.fill(0);
+        self.down_until.fill(0);
         self.check.note(self.now, || "heal".to_string());
         if self.consensus.leader.is_none() {
             self.elect();

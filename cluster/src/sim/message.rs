@@ -1,29 +1,83 @@
 //! What the simulated hosts send each other.
 
+use super::data::{Chunk, Record};
+use super::network::Way;
 use crate::history::History;
 use crate::ids::{Offset, Position, ShardId, Term};
+use crate::lock::Token;
 use crate::map::{ClusterMap, MapCommand, MapReply};
 use crate::message::{Heartbeat, HeartbeatReply, HelloReply, ReplicaHello, SealReply, SealRequest};
-use std::collections::BTreeMap;
 use std::sync::Arc;
+use torc_protocol::context::RequestId;
 
 pub(super) type Key = u8;
 /// Every write has its own value, so a value is the name of a write.
 pub(super) type Value = u64;
-pub(super) type Store = BTreeMap<Key, (Value, Position)>;
-
-/// One effect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Record {
-    pub(super) at: Position,
-    pub(super) key: Key,
-    pub(super) value: Value,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Op {
-    Write { key: Key, value: Value, in_sync: bool },
-    Read { key: Key, strong: bool },
+    Put {
+        key: Key,
+        in_sync: bool,
+    },
+    /// A transaction: both keys or none.
+    Pair {
+        keys: [Key; 2],
+        in_sync: bool,
+    },
+    Read {
+        key: Key,
+        strong: bool,
+    },
+    /// The lock is called by the key whose slot it has.
+    Acquire {
+        name: Key,
+        ttl_ms: u64,
+    },
+    Release {
+        name: Key,
+        token: Token,
+    },
+    /// A write under a fencing token.
+    Fenced {
+        key: Key,
+        token: Token,
+    },
+}
+
+impl Op {
+    pub(super) fn home(self) -> Key {
+        match self {
+            Op::Put { key, .. } | Op::Read { key, .. } | Op::Fenced { key, .. } => key,
+            Op::Pair { keys, .. } => keys[0],
+            Op::Acquire { name, .. } | Op::Release { name, .. } => name,
+        }
+    }
+
+    pub(super) fn is_read(self) -> bool {
+        matches!(self, Op::Read { .. })
+    }
+
+    /// Answered once the in-sync set has it, and never lost from there on.
+    pub(super) fn is_held(self) -> bool {
+        match self {
+            Op::Put { in_sync, .. } | Op::Pair { in_sync, .. } => in_sync,
+            Op::Read { strong, .. } => strong,
+            Op::Acquire { .. } | Op::Release { .. } | Op::Fenced { .. } => true,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Request {
+    /// Of this sending.
+    pub(super) id: u64,
+    pub(super) shard: ShardId,
+    pub(super) op: Op,
+    /// The name of the write, the same in every sending.
+    pub(super) value: Value,
+    pub(super) rid: Option<RequestId>,
+    pub(super) repeated: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +88,17 @@ pub(super) enum Answer {
     Uncertain,
     Written,
     Value(Option<(Value, Position)>),
+    Granted {
+        token: Token,
+        remaining_ms: u64,
+        executed: u64,
+    },
+    /// Somebody else holds the lock, or the holder is another.
+    Busy,
+    /// The register is above the token: not executed.
+    Fenced,
+    /// The request's id is below the window: executed once or not at all, long ago.
+    TooOld,
 }
 
 #[derive(Clone, Debug)]
@@ -64,11 +129,22 @@ pub(super) enum Message {
         term: Term,
         reply: HelloReply,
     },
-    Snapshot {
+    /// A part of a full sync, as it was at `at`.
+    Chunk {
         conn: u64,
         shard: ShardId,
         term: Term,
-        store: Store,
+        seq: u64,
+        part: usize,
+        at: Offset,
+        chunk: Chunk,
+    },
+    /// Every part and every record up to the history's end was sent.
+    SyncEnd {
+        conn: u64,
+        shard: ShardId,
+        term: Term,
+        seq: u64,
         history: History,
         mark: Offset,
     },
@@ -92,11 +168,7 @@ pub(super) enum Message {
         term: Term,
         offset: Offset,
     },
-    Request {
-        id: u64,
-        shard: ShardId,
-        op: Op,
-    },
+    Request(Request),
     Response {
         id: u64,
         answer: Answer,
@@ -104,18 +176,17 @@ pub(super) enum Message {
 }
 
 impl Message {
-    /// Carried by a connection: in order, never twice.
-    pub(super) fn stream(&self) -> Option<u64> {
+    pub(super) fn way(&self) -> Way {
         match self {
             Message::Hello { conn, .. }
             | Message::HelloReply { conn, .. }
-            | Message::Snapshot { conn, .. }
+            | Message::Chunk { conn, .. }
+            | Message::SyncEnd { conn, .. }
             | Message::Synced { conn, .. }
             | Message::Records { conn, .. }
-            | Message::Ack { conn, .. } => Some(*conn),
-            // Each on a connection of its own.
-            Message::Request { id, .. } | Message::Response { id, .. } => Some(u64::MAX - *id),
-            _ => None,
+            | Message::Ack { conn, .. } => Way::Connection(*conn),
+            Message::Request(_) | Message::Response { .. } => Way::Once,
+            _ => Way::Alone,
         }
     }
 }

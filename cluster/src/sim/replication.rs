@@ -1,15 +1,18 @@
-//! Records, snapshots and acknowledgements between a primary and its replicas.
+//! Records, full syncs and acknowledgements between a primary and its replicas. A full sync is parts as they were
+//! at some offset each, mixed with the stream of records, as a server sends it.
 
-use super::message::{Message, Record};
+use super::data::{Chunk, PARTS, Record};
+use super::message::Message;
 use super::network::{Host, MS};
 use super::world::{Event, World};
 use crate::bugs::{Bug, planted};
+use crate::history::History;
 use crate::ids::{Member, Offset, ShardId, Term};
 use crate::member::Next;
-use crate::message::HelloReply;
+use crate::message::{HelloReply, ReplicaHello};
 
-/// Records in one message.
-const BATCH: usize = 16;
+/// Records in one message at most.
+const BATCH: u64 = 16;
 const PING: u64 = 50 * MS;
 const SILENCE: u64 = 250 * MS;
 
@@ -17,10 +20,12 @@ const SILENCE: u64 = 250 * MS;
 pub(super) struct Peer {
     conn: u64,
     host: Host,
-    /// Sent up to here; `None` while a sync is under way.
+    /// Sent up to here; `None` when it fell out of the backlog.
     sent: Option<Offset>,
     seq: u64,
     last_sent: u64,
+    /// A full sync was begun and its end is not acknowledged.
+    feeding: bool,
 }
 
 /// The connection of a replica to its primary.
@@ -29,6 +34,16 @@ pub(super) struct Link {
     host: Host,
     seq: u64,
     heard: u64,
+    sync: Option<Sync>,
+}
+
+/// A full sync on its way in.
+struct Sync {
+    term: Term,
+    /// From which offset on each part wants records.
+    after: [Option<Offset>; PARTS],
+    /// The last record that came.
+    last: Option<Offset>,
 }
 
 impl World {
@@ -50,7 +65,7 @@ impl World {
         shard.last_hello = now;
         let to = self.host_of(primary.node);
         if let Some(shard) = self.node_shard(host, id) {
-            shard.link = Some(Link { conn, host: to, seq: 0, heard: now });
+            shard.link = Some(Link { conn, host: to, seq: 0, heard: now, sync: None });
         }
         self.send(host, to, Message::Hello { conn, hello });
     }
@@ -58,38 +73,14 @@ impl World {
     /// Primary side: send what is new, propose a set when another is wanted, step down when asked.
     pub(super) fn primary_tick(&mut self, host: Host, id: ShardId) {
         let now = self.local(host);
+        let batch = self.rng.range(1, BATCH + 1) as usize;
         let Some(shard) = self.node_shard(host, id) else { return };
         let Some(set) = shard.member.set_mut() else { return };
-        let term = set.term();
         let proposal = set.propose(now);
-        let mark = shard.member.mark();
-        while shard.log.len() > shard.backlog {
-            if let Some(record) = shard.log.pop_front() {
-                shard.log_after = record.at.offset;
-            }
-        }
-        let mut messages = Vec::new();
-        for peer in shard.peers.values_mut() {
-            let Some(sent) = peer.sent else { continue };
-            if sent < shard.log_after {
-                // Fell out of the backlog: it has to say hello again.
-                peer.sent = None;
-                continue;
-            }
-            let skip = (sent.0 - shard.log_after.0) as usize;
-            let records: Vec<Record> = shard.log.iter().skip(skip).take(BATCH).copied().collect();
-            if records.is_empty() && now.saturating_sub(peer.last_sent) < PING {
-                continue;
-            }
-            peer.sent = Some(records.last().map_or(sent, |record| record.at.offset));
-            peer.seq += 1;
-            peer.last_sent = now;
-            let (conn, seq) = (peer.conn, peer.seq);
-            messages.push((peer.host, Message::Records { conn, shard: id, term, seq, records, mark }));
-        }
         let handed_back = shard.member.tick(now, 300 * MS);
-        for (to, message) in messages {
-            self.send(host, to, message);
+        let peers: Vec<Member> = shard.peers.keys().copied().collect();
+        for peer in peers {
+            self.stream(host, id, peer, batch);
         }
         if let Some(proposal) = proposal {
             self.propose(host, Some(id), proposal.id, proposal.command);
@@ -100,49 +91,76 @@ impl World {
         self.settle_pending(host, id);
     }
 
+    /// Sends a replica the next records, at most as many.
+    fn stream(&mut self, host: Host, id: ShardId, to: Member, batch: usize) {
+        let now = self.local(host);
+        let Some(shard) = self.node_shard(host, id) else { return };
+        let term = shard.member.term();
+        let mark = shard.member.mark();
+        let Some(peer) = shard.peers.get_mut(&to) else { return };
+        let Some(sent) = peer.sent else { return };
+        if sent < shard.log_after {
+            // Fell out of the backlog: it has to say hello again.
+            peer.sent = None;
+            return;
+        }
+        let skip = (sent.0 - shard.log_after.0) as usize;
+        let records: Vec<Record> = shard.log.iter().skip(skip).take(batch).cloned().collect();
+        if records.is_empty() && now.saturating_sub(peer.last_sent) < PING {
+            return;
+        }
+        peer.sent = Some(records.last().map_or(sent, |record| record.at.offset));
+        peer.seq += 1;
+        peer.last_sent = now;
+        let (conn, seq, to) = (peer.conn, peer.seq, peer.host);
+        self.send(host, to, Message::Records { conn, shard: id, term, seq, records, mark });
+    }
+
     pub(super) fn replication_message(&mut self, from: Host, host: Host, message: Message) {
+        let now = self.local(host);
         match message {
             Message::Hello { conn, hello } => self.hello(from, host, conn, &hello),
             Message::HelloReply { conn, shard, term, reply } => {
                 self.hello_reply(from, host, conn, shard, term, &reply);
             }
-            Message::Snapshot { conn, shard: id, term, store, history, mark } => {
-                let now = self.local(host);
-                let Some(shard) = self.node_shard(host, id) else { return };
-                let Some(link) = shard.link.as_mut().filter(|link| link.conn == conn) else { return };
-                link.heard = now;
-                let at = history.last().offset;
-                if shard.member.sync_done(term, history, mark) {
-                    shard.store = store;
-                    shard.log.clear();
-                    shard.log_after = at;
-                    self.send(host, from, Message::Synced { conn, shard: id, term, at });
-                }
+            Message::Chunk { conn, shard, term, seq, part, at, chunk }
+                if self.heard(from, host, conn, shard, seq) =>
+            {
+                self.chunk(host, shard, term, part, at, chunk);
+            }
+            Message::SyncEnd { conn, shard, term, seq, history, mark }
+                if self.heard(from, host, conn, shard, seq) =>
+            {
+                self.sync_end(from, host, conn, shard, term, history, mark);
             }
             Message::Synced { conn, shard: id, term, at } => {
-                let now = self.local(host);
                 let Some(shard) = self.node_shard(host, id).filter(|s| s.member.term() == term) else {
                     return;
                 };
-                let Some((member, peer)) = shard.peers.iter_mut().find(|(_, peer)| peer.conn == conn) else {
-                    return;
-                };
-                peer.sent = Some(at);
-                let member = *member;
-                if let Some(set) = shard.member.set_mut() {
+                let peer =
+                    shard.peers.iter_mut().find(|(_, peer)| peer.conn == conn).map(|(member, peer)| {
+                        peer.feeding = false;
+                        *member
+                    });
+                if let (Some(member), Some(set)) = (peer, shard.member.set_mut()) {
                     set.synced(member, at, now);
                 }
             }
-            Message::Records { conn, shard, term, seq, records, mark } => {
-                self.records(from, host, conn, shard, term, seq, &records, mark);
+            Message::Records { conn, shard, term, seq, records, mark }
+                if self.heard(from, host, conn, shard, seq) =>
+            {
+                self.records(from, host, conn, shard, term, records, mark);
             }
             Message::Ack { conn, shard: id, term, offset } => {
-                let now = self.local(host);
                 let Some(shard) = self.node_shard(host, id).filter(|s| s.member.term() == term) else {
                     return;
                 };
-                let peer = shard.peers.iter().find(|(_, peer)| peer.conn == conn).map(|(member, _)| *member);
-                if let (Some(member), Some(set)) = (peer, shard.member.set_mut()) {
+                let peer = shard.peers.iter().find(|(_, peer)| peer.conn == conn);
+                let peer = peer.map(|(member, peer)| (*member, peer.feeding));
+                if let Some((member, true)) = peer {
+                    // What said that the sync is done got lost: the connection is broken.
+                    shard.peers.remove(&member);
+                } else if let (Some((member, false)), Some(set)) = (peer, shard.member.set_mut()) {
                     set.acked(member, offset, now);
                     self.settle_pending(host, id);
                 }
@@ -151,23 +169,28 @@ impl World {
         }
     }
 
-    fn hello(&mut self, from: Host, host: Host, conn: u64, hello: &crate::message::ReplicaHello) {
+    fn hello(&mut self, from: Host, host: Host, conn: u64, hello: &ReplicaHello) {
         let now = self.local(host);
         let id = hello.shard;
         let Some(shard) = self.node_shard(host, id) else { return };
         let reply = shard.member.on_hello(hello, shard.log_after, now);
         let term = hello.term;
         let message = Message::HelloReply { conn, shard: id, term, reply: reply.clone() };
-        let mut peer = Peer { conn, host: from, sent: None, seq: 0, last_sent: now };
+        let mut peer = Peer { conn, host: from, sent: None, seq: 0, last_sent: now, feeding: false };
+        let last = shard.member.last().offset;
         match reply {
             HelloReply::Continue { after } => {
                 peer.sent = Some(after);
                 shard.peers.insert(hello.from, peer);
             }
             HelloReply::Resync { .. } => {
-                shard.peers.insert(hello.from, peer);
-                let delay = self.rng.range(5 * MS, 200 * MS);
-                self.after(delay, Event::Snapshot { host, to: from, conn, shard: id, term });
+                peer.sent = Some(last);
+                peer.feeding = true;
+                let to = hello.from;
+                shard.peers.insert(to, peer);
+                self.check.report.syncs += 1;
+                let delay = self.rng.range(5 * MS, 80 * MS);
+                self.after(delay, Event::Chunk { host, to, conn, shard: id, term, part: 0 });
             }
             HelloReply::Wait | HelloReply::NotPrimary { .. } => {
                 shard.peers.remove(&hello.from);
@@ -176,21 +199,41 @@ impl World {
         self.send(host, from, message);
     }
 
-    /// A snapshot is ready to be sent.
-    pub(super) fn snapshot(&mut self, host: Host, to: Host, conn: u64, id: ShardId, term: Term) {
-        let Some(shard) = self.node_shard(host, id) else { return };
-        if shard.member.term() != term || !shard.peers.values().any(|peer| peer.conn == conn) {
+    /// The next part of a full sync is sent; after the last one its end.
+    pub(super) fn send_chunk(
+        &mut self,
+        host: Host,
+        to: Member,
+        conn: u64,
+        id: ShardId,
+        term: Term,
+        part: usize,
+    ) {
+        let now_ms = self.local(host) / MS;
+        if part == PARTS {
+            // All records first, so that the end speaks of what was sent.
+            self.stream(host, id, to, usize::MAX);
+        }
+        let Some(shard) = self.node_shard(host, id).filter(|shard| shard.member.term() == term) else {
+            return;
+        };
+        let Some(peer) = shard.peers.get_mut(&to).filter(|peer| peer.conn == conn && peer.sent.is_some())
+        else {
+            return;
+        };
+        peer.seq += 1;
+        let (seq, address) = (peer.seq, peer.host);
+        let at = shard.member.last().offset;
+        if part == PARTS {
+            let history = shard.member.history().clone();
+            let mark = shard.member.mark();
+            self.send(host, address, Message::SyncEnd { conn, shard: id, term, seq, history, mark });
             return;
         }
-        let message = Message::Snapshot {
-            conn,
-            shard: id,
-            term,
-            store: shard.store.clone(),
-            history: shard.member.history().clone(),
-            mark: shard.member.mark(),
-        };
-        self.send(host, to, message);
+        let chunk = shard.data.chunk(part, now_ms);
+        self.send(host, address, Message::Chunk { conn, shard: id, term, seq, part, at, chunk });
+        let delay = self.rng.range(MS, 40 * MS);
+        self.after(delay, Event::Chunk { host, to, conn, shard: id, term, part: part + 1 });
     }
 
     fn hello_reply(
@@ -214,8 +257,75 @@ impl World {
                 self.send(host, from, Message::Ack { conn, shard: id, term, offset: after });
             }
             // The whole store is taken anew here; a server keeps what neither side touched.
-            Next::Sync { .. } => shard.clear(),
+            Next::Sync { .. } => {
+                link.sync = Some(Sync { term, after: [None; PARTS], last: None });
+                shard.clear();
+            }
             Next::Retry | Next::Ignore => shard.link = None,
+        }
+    }
+
+    /// Whether a message is the next one of the connection to the primary. One that is missing breaks it.
+    fn heard(&mut self, from: Host, host: Host, conn: u64, id: ShardId, seq: u64) -> bool {
+        let now = self.local(host);
+        let Some(shard) = self.node_shard(host, id) else { return false };
+        let Some(link) = shard.link.as_mut().filter(|link| link.conn == conn && link.host == from) else {
+            return false;
+        };
+        if seq != link.seq + 1 {
+            self.break_link(host, id);
+            return false;
+        }
+        link.seq = seq;
+        link.heard = now;
+        true
+    }
+
+    fn break_link(&mut self, host: Host, id: ShardId) {
+        if let Some(shard) = self.node_shard(host, id) {
+            shard.link = None;
+            shard.member.disconnected();
+        }
+    }
+
+    fn chunk(&mut self, host: Host, id: ShardId, term: Term, part: usize, at: Offset, chunk: Chunk) {
+        let now_ms = self.local(host) / MS;
+        let Some(shard) = self.node_shard(host, id) else { return };
+        let sealed = shard.member.sealed();
+        let sync = shard.link.as_mut().and_then(|link| link.sync.as_mut());
+        match sync.filter(|sync| sync.term == term && term >= sealed && part < PARTS) {
+            Some(sync) => {
+                sync.after[part] = Some(at);
+                shard.data.take_chunk(part, chunk, now_ms);
+            }
+            None => self.break_link(host, id),
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)] // The fields of one message.
+    fn sync_end(
+        &mut self,
+        from: Host,
+        host: Host,
+        conn: u64,
+        id: ShardId,
+        term: Term,
+        history: History,
+        mark: Offset,
+    ) {
+        let Some(shard) = self.node_shard(host, id) else { return };
+        let at = history.last().offset;
+        let sync = shard.link.as_mut().and_then(|link| link.sync.take());
+        let whole = sync.is_some_and(|sync| {
+            let parts = sync.after.iter().all(|after| after.is_some_and(|after| after <= at));
+            sync.term == term && parts && sync.last.is_none_or(|last| last == at)
+        });
+        if whole && shard.member.sync_done(term, history, mark) {
+            shard.log.clear();
+            shard.log_after = at;
+            self.send(host, from, Message::Synced { conn, shard: id, term, at });
+        } else {
+            self.break_link(host, id);
         }
     }
 
@@ -227,25 +337,26 @@ impl World {
         conn: u64,
         id: ShardId,
         term: Term,
-        seq: u64,
-        records: &[Record],
+        records: Vec<Record>,
         mark: Offset,
     ) {
-        let now = self.local(host);
+        let now_ms = self.local(host) / MS;
         let Some(node) = self.node(host) else { return };
         let me: Member = node.me;
         let Some(shard) = node.shards.get_mut(&id) else { return };
-        let Some(link) = shard.link.as_mut().filter(|link| link.conn == conn && link.host == from) else {
-            return;
-        };
-        if seq != link.seq + 1 {
-            // Something on the way was lost: the connection is broken.
-            shard.link = None;
-            shard.member.disconnected();
+        let sealed = shard.member.sealed();
+        if let Some(sync) = shard.link.as_mut().and_then(|link| link.sync.as_mut()) {
+            let in_order = records.iter().all(|record| {
+                sync.last.replace(record.at.offset).is_none_or(|last| last.next() == record.at.offset)
+            });
+            if sync.term != term || term < sealed || !in_order {
+                self.break_link(host, id);
+                return;
+            }
+            let after = sync.after;
+            records.iter().for_each(|record| shard.data.apply(record, Some(&after), now_ms));
             return;
         }
-        link.seq = seq;
-        link.heard = now;
         let mut taken = Vec::new();
         let mut broken = false;
         for record in records {
@@ -253,14 +364,9 @@ impl World {
                 broken = true;
                 break;
             }
-            shard.store.insert(record.key, (record.value, record.at));
-            shard.log.push_back(*record);
-            taken.push(*record);
-        }
-        while shard.log.len() > shard.backlog {
-            if let Some(record) = shard.log.pop_front() {
-                shard.log_after = record.at.offset;
-            }
+            shard.data.apply(&record, None, now_ms);
+            shard.keep(record.clone());
+            taken.push(record);
         }
         if broken {
             shard.link = None;
@@ -270,9 +376,10 @@ impl World {
         }
         let streaming = shard.member.is_streaming() && term >= shard.member.sealed();
         let offset = shard.member.last().offset;
+        let history = shard.member.history().clone();
         for record in taken {
             self.check.accepted(me, id, term);
-            self.check.effect(id, record);
+            self.check.effect(id, &record, &history);
         }
         if streaming || planted(Bug::ReportWithoutSeal) {
             self.send(host, from, Message::Ack { conn, shard: id, term, offset });

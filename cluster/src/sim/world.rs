@@ -1,20 +1,27 @@
 //! The event loop: hosts, clocks, timers.
 
-use super::check::{Checker, Report, Violation};
+use super::check::Checker;
 use super::client::Client;
 use super::control::{Consensus, ControlHost};
-use super::message::Message;
+use super::data::MAX_TTL_MS;
+use super::message::{Key, Message};
 use super::network::{Host, MS, Network};
 use super::node::Node;
+use super::plan::Faults;
+use super::report::{Report, Violation};
 use super::rng::Rng;
+use crate::Slot;
 use crate::ids::{Incarnation, Member, NodeId, ShardId, Term};
 use crate::map::{ClusterMap, MapCommand, NodeInfo, Settings};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 pub(super) const CONTROL_HOSTS: usize = 3;
 pub(super) const TICK: u64 = 20 * MS;
+/// Keys of all shards together.
+pub(super) const KEYS: usize = 24;
+const CLIENTS: usize = 5;
 /// Simulated ms after the heal in which everything must have come together.
 const CONVERGE_MS: u64 = 6_000;
 
@@ -33,15 +40,21 @@ pub(super) enum Event {
         shard: ShardId,
         request: u64,
     },
-    /// A snapshot for a replica is ready.
-    Snapshot {
+    /// The next part of a full sync is ready.
+    Chunk {
         host: Host,
-        to: Host,
+        to: Member,
         conn: u64,
         shard: ShardId,
         term: Term,
+        part: usize,
     },
     ClientNext(usize),
+    /// A request is to be sent again.
+    ClientAgain {
+        client: usize,
+        request: u64,
+    },
     ClientTimeout {
         client: usize,
         request: u64,
@@ -64,7 +77,32 @@ pub(super) enum Event {
         reign: u64,
         event: crate::controller::Event,
     },
+    Nonsense,
     Check,
+}
+
+/// An event and when; those of one moment in the order in which they were made.
+struct Due {
+    when: u64,
+    sequence: u64,
+    event: Event,
+}
+
+impl PartialEq for Due {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+impl Eq for Due {}
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Due {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.when, self.sequence).cmp(&(other.when, other.sequence))
+    }
 }
 
 /// Clock of a host: its own origin and rate.
@@ -78,12 +116,13 @@ pub struct World {
     pub(super) seed: u64,
     pub(super) now: u64,
     sequence: u64,
-    queue: BinaryHeap<Reverse<(u64, u64)>>,
-    events: BTreeMap<u64, Event>,
+    queue: BinaryHeap<Reverse<Due>>,
     pub(super) rng: Rng,
     pub(super) network: Network,
     clocks: Vec<Clock>,
     pub(super) paused_until: Vec<u64>,
+    /// Hosts of the control plane that are down.
+    pub(super) down_until: Vec<u64>,
     pub(super) consensus: Consensus,
     pub(super) controls: Vec<ControlHost>,
     /// Data nodes; host = `CONTROL_HOSTS` + index. `None` while crashed.
@@ -96,56 +135,69 @@ pub struct World {
     pub(super) last_leader: Option<Host>,
     pub(super) faults_on: bool,
     pub(super) writes_on: bool,
-    /// Weights of the kinds of faults in this run.
-    pub(super) fault_weights: [u64; 6],
+    pub(super) faults: Faults,
+    /// The longest pause of a client between two requests.
+    pub(super) think_ms: u64,
     trace: u64,
 }
 
 impl World {
+    /// A run with the seed's own faults.
     pub fn new(seed: u64) -> World {
+        World::with(seed, |_| {})
+    }
+
+    /// As [`World::new`], with some of the parameters changed.
+    pub fn with(seed: u64, change: impl FnOnce(&mut Faults)) -> World {
         let mut rng = Rng::new(seed);
+        let mut faults = Faults::drawn(&mut rng);
+        change(&mut faults);
         let node_count = rng.range(3, 6) as usize;
         let shards = rng.range(1, 3) as u16;
         let replicas = if node_count > 3 && rng.chance(700) { 2 } else { rng.range(1, 3) as u8 };
-        let settings = Settings { clock_rate_bound_ppm: 20_000, ..Settings::default() };
+        let settings =
+            Settings { clock_rate_bound_ppm: 20_000, max_lock_ttl_ms: MAX_TTL_MS, ..Settings::default() };
         let bound = u64::from(settings.clock_rate_bound_ppm);
-        let clients = 4;
-        let hosts = CONTROL_HOSTS + node_count + clients;
-        // Any two rates differ by less than the bound.
-        let clocks = (0..hosts)
+        let hosts = CONTROL_HOSTS + node_count + CLIENTS;
+        // Any two rates differ by at most that share of the bound.
+        let half = (bound * faults.drift_permille / 1_000 * 49 / 100).min(900_000);
+        let clocks: Vec<Clock> = (0..hosts)
             .map(|_| Clock {
                 origin: rng.range(1_000 * MS, 1_000_000 * MS),
-                rate_ppm: rng.range(1_000_000 - bound * 49 / 100, 1_000_000 + bound * 49 / 100),
+                rate_ppm: rng.range(1_000_000 - half, 1_000_001 + half),
             })
             .collect();
+        let rates = || clocks.iter().map(|clock| clock.rate_ppm);
+        let drift_ppm = rates().max().unwrap_or(0) - rates().min().unwrap_or(0);
         let mut map = ClusterMap::default();
         for id in 0..node_count {
             map.apply(MapCommand::RegisterNode { info: info(id, 1) });
         }
         map.apply(MapCommand::InitCluster { name: "sim".into(), shards, replicas, settings });
         let map = Arc::new(map);
-        let fault_weights = std::array::from_fn(|_| rng.range(0, 10));
-        let network = Network::new(&mut rng);
+        let mut check = Checker::new(seed, !faults.within_bound());
+        check.report.drift_ppm = drift_ppm;
         let mut world = World {
             seed,
             now: 0,
             sequence: 0,
             queue: BinaryHeap::new(),
-            events: BTreeMap::new(),
-            network,
+            network: Network::new(faults.clone()),
             clocks,
             paused_until: vec![0; hosts],
+            down_until: vec![0; CONTROL_HOSTS],
             consensus: Consensus::new(map.clone()),
             controls: (0..CONTROL_HOSTS).map(|_| ControlHost::new(map.clone())).collect(),
             nodes: Vec::new(),
             incarnations: vec![1; node_count],
-            clients: (0..clients).map(|_| Client::default()).collect(),
-            check: Checker::new(seed),
+            clients: (0..CLIENTS).map(|_| Client::default()).collect(),
+            check,
             ids: 0,
             last_leader: None,
             faults_on: true,
             writes_on: true,
-            fault_weights,
+            faults,
+            think_ms: rng.range(40, 160),
             trace: 0xcbf2_9ce4_8422_2325,
             rng,
         };
@@ -157,11 +209,12 @@ impl World {
             let at = world.rng.range(0, TICK);
             world.at(at, Event::Tick(host));
         }
-        for client in 0..clients {
+        for client in 0..CLIENTS {
             world.after(world.seed % 7 * MS + client as u64 * MS, Event::ClientNext(client));
         }
         world.after(0, Event::Elect);
         world.after(500 * MS, Event::Fault);
+        world.after(900 * MS, Event::Nonsense);
         world.after(50 * MS, Event::Check);
         world
     }
@@ -176,20 +229,18 @@ impl World {
         super::check::converged(&mut self);
         self.check.result(self.now)?;
         let mut report = self.check.report.clone();
+        report.simulated_ms = self.now / MS;
+        report.traffic = self.network.traffic;
         report.trace = self.trace;
         Ok(report)
     }
 
     fn run_until(&mut self, end: u64) -> Result<(), Violation> {
-        while let Some(Reverse((when, sequence))) = self.queue.pop() {
-            if when > end {
-                self.queue.push(Reverse((when, sequence)));
-                break;
-            }
-            self.now = when;
-            let Some(event) = self.events.remove(&sequence) else { continue };
-            self.mix(when);
-            self.handle(event);
+        while self.queue.peek().is_some_and(|Reverse(due)| due.when <= end) {
+            let Some(Reverse(due)) = self.queue.pop() else { break };
+            self.now = due.when;
+            self.mix(due.when);
+            self.handle(due.event);
             self.check.result(self.now)?;
         }
         self.now = end;
@@ -203,8 +254,7 @@ impl World {
 
     pub(super) fn at(&mut self, when: u64, event: Event) {
         self.sequence += 1;
-        self.queue.push(Reverse((when, self.sequence)));
-        self.events.insert(self.sequence, event);
+        self.queue.push(Reverse(Due { when, sequence: self.sequence, event }));
     }
 
     pub(super) fn after(&mut self, delay: u64, event: Event) {
@@ -222,6 +272,12 @@ impl World {
         clock.origin + (u128::from(self.now) * u128::from(clock.rate_ppm) / 1_000_000) as u64
     }
 
+    /// The moment at which a host's clock says this.
+    pub(super) fn real(&self, host: Host, local: u64) -> u64 {
+        let clock = self.clocks[host];
+        (u128::from(local.saturating_sub(clock.origin)) * 1_000_000 / u128::from(clock.rate_ppm)) as u64
+    }
+
     pub(super) fn host_of(&self, node: NodeId) -> Host {
         CONTROL_HOSTS + node.0 as usize - 1
     }
@@ -234,13 +290,19 @@ impl World {
         // A watch takes its time.
         let late = if matches!(message, Message::Map(_)) { self.rng.range(0, 60 * MS) } else { 0 };
         let sent = self.now + late;
-        let mut arrivals = self.network.arrivals(&mut self.rng, sent, from, to, message.stream());
+        let (first, second) = self.network.arrivals(&mut self.rng, sent, from, to, message.way());
         if matches!(message, Message::Propose { .. }) && self.rng.chance(200) {
             // A driver that tries again although it was told not to.
-            arrivals.extend(self.network.arrivals(&mut self.rng, sent, from, to, None));
+            let (again, _) = self.network.arrivals(&mut self.rng, sent, from, to, message.way());
+            if let Some(when) = again {
+                self.at(when, Event::Deliver { from, to, message: message.clone() });
+            }
         }
-        for when in arrivals {
+        if let Some(when) = second {
             self.at(when, Event::Deliver { from, to, message: message.clone() });
+        }
+        if let Some(when) = first {
+            self.at(when, Event::Deliver { from, to, message });
         }
     }
 
@@ -249,13 +311,22 @@ impl World {
         let host = match &event {
             Event::Deliver { to, .. } => Some(*to),
             Event::Tick(host) | Event::Finish { host, .. } | Event::Depose { host, .. } => Some(*host),
-            Event::Control { host, .. } | Event::Snapshot { host, .. } => Some(*host),
+            Event::Control { host, .. } | Event::Chunk { host, .. } => Some(*host),
             _ => None,
         };
         if let Some(host) = host
             && self.paused_until[host] > self.now
         {
             self.at(self.paused_until[host], event);
+            return;
+        }
+        if let Some(host) = host
+            && self.down_until.get(host).is_some_and(|until| *until > self.now)
+        {
+            // Nobody is there; the clock that ticks is kept for later.
+            if let Event::Tick(host) = event {
+                self.at(self.down_until[host], Event::Tick(host));
+            }
             return;
         }
         match event {
@@ -272,18 +343,26 @@ impl World {
             Event::Finish { host, incarnation, shard, request } => {
                 self.finish(host, incarnation, shard, request);
             }
-            Event::Snapshot { host, to, conn, shard, term } => self.snapshot(host, to, conn, shard, term),
+            Event::Chunk { host, to, conn, shard, term, part } => {
+                self.send_chunk(host, to, conn, shard, term, part);
+            }
             Event::Crash(index) => self.crash(index),
             Event::ClientNext(client) => self.client_next(client),
+            Event::ClientAgain { client, request } => self.client_again(client, request),
             Event::ClientTimeout { client, request } => self.client_timeout(client, request),
             Event::Fault => self.fault(),
             Event::Restart(host) => self.restart(host),
-            Event::Uncut(links) => {
-                links.iter().for_each(|(from, to)| self.network.set_cut(*from, *to, false))
-            }
+            Event::Uncut(links) => self.network.uncut(&links),
             Event::Elect => self.elect(),
             Event::Depose { host, reign } => self.depose(host, reign),
             Event::Control { host, reign, event } => self.control_event(host, reign, event),
+            Event::Nonsense => {
+                if self.faults_on {
+                    self.nonsense();
+                    let pause = self.rng.range(100 * MS, 900 * MS);
+                    self.after(pause, Event::Nonsense);
+                }
+            }
             Event::Check => {
                 super::check::sweep(self);
                 self.after(40 * MS, Event::Check);
@@ -301,6 +380,11 @@ impl World {
             self.client_answer(to - CONTROL_HOSTS - self.nodes.len(), id, answer);
         }
     }
+}
+
+/// The slot of a key.
+pub(super) fn slot_of(key: Key) -> Slot {
+    (usize::from(key) * usize::from(crate::SLOTS) / KEYS % usize::from(crate::SLOTS)) as Slot
 }
 
 pub(super) fn member(index: usize, incarnation: u64) -> Member {

@@ -1,5 +1,6 @@
 //! Requests that a proxy names by an id: the reply of the first execution is kept, and given to a second sending.
 
+use torc_cluster::request_ids::Seen;
 use torc_protocol::command::Command;
 use torc_protocol::context::Ack;
 use torc_protocol::error as text;
@@ -9,7 +10,7 @@ use super::apply::insert_position;
 use super::place::Slots;
 use super::{Batch, CommandError, Done, Flow, ReplyKind, Request, Session};
 use crate::shard::Role;
-use crate::store::{Access, Seen};
+use crate::store::Access;
 
 impl<'n> Batch<'n, '_> {
     /// The reply of a request that was executed before under the same id; `None`: it was not.

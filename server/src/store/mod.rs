@@ -13,7 +13,6 @@ pub mod hash;
 pub mod marks;
 pub mod prefetch;
 pub mod records;
-pub mod remembered;
 pub mod segments;
 pub mod stripe;
 pub mod table;
@@ -31,7 +30,6 @@ use torc_protocol::slot::{SLOTS, Slot, key_slot};
 pub use entry::{Entry, EntryMut, LooseEntry, Meta, Removed};
 pub use hash::KeyHasher;
 pub use marks::Marks;
-pub use remembered::{Remembered, Seen};
 pub use stripe::{DATABASES, Expired, Key, Stripe, WatchFlag};
 pub use value::{Collection, Env, Limits, PackedLimits, Value, ValueRef};
 

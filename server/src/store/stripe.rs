@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ahash::AHashMap;
 use torc_cluster::lock::FenceTable;
+use torc_cluster::request_ids::Remembered;
 use torc_protocol::slot::{Slot, key_slot};
 
 use super::entry::{self, COMPACT_VALUE_MAX, Entry, EntryMut, EntryShape, LooseEntry, Meta, Removed, Weight};
 use super::expiry::{Due, ExpiryIndex};
 use super::hash::KeyHasher;
 use super::records::{Record, Records, Slab, Thrift};
-use super::remembered::Remembered;
 use super::value::Value;
 use crate::blocked::{Queues, Waiter};
 

@@ -1,6 +1,6 @@
 //! Replies to request ids: who sends a request a second time gets the first reply, and nothing is done twice.
 //!
-//! Owned by the stripe of the request's first key, so that the look, the execution and the note happen under one
+//! Owned, in a server, by the stripe of the request's first key, so that the look, the execution and the note happen under one
 //! lock; each note is an effect of the request's own record, so replicas and full syncs have it too.
 //!
 //! Per origin a *window*: replies in the order of their ids above a *floor*. An id at or below the floor is refused,
@@ -15,6 +15,8 @@ use smallvec::SmallVec;
 use torc_protocol::context::RequestId;
 use torc_protocol::error::UNCERTAIN_REPLY;
 use torc_protocol::slot::Slot;
+
+use crate::bugs::{Bug, planted};
 
 /// Bytes that the windows of one stripe may take.
 const MAX_BYTES: usize = 64 * 1024;
@@ -198,7 +200,8 @@ impl Remembered {
 
     /// All replies, those of an origin in their order, with their slots: for a full sync.
     pub fn replies(&self) -> impl Iterator<Item = (Slot, RequestId, &[u8])> {
-        self.windows.iter().flat_map(|(origin, window)| {
+        let windows = self.windows.iter().filter(|_| !planted(Bug::RequestIdsNotSynced));
+        windows.flat_map(|(origin, window)| {
             window.kept.iter().map(|kept| {
                 let id = RequestId { origin: *origin, seq: kept.seq, settled: window.floor };
                 (kept.slot, id, &*kept.reply)
@@ -208,7 +211,8 @@ impl Remembered {
 
     /// Origins with their floors, as far as there are any; and whether an origin was forgotten, in the same form.
     pub fn floors(&self) -> impl Iterator<Item = (u64, u64)> {
-        let floors = self.windows.iter().map(|(origin, window)| (*origin, window.floor));
+        let windows = self.windows.iter().filter(|_| !planted(Bug::RequestIdsNotSynced));
+        let floors = windows.map(|(origin, window)| (*origin, window.floor));
         self.forgot.then_some((FORGOTTEN, 0)).into_iter().chain(floors)
     }
 }

@@ -1,0 +1,226 @@
+//! What a member of a shard holds, as a server holds it: values, fencing registers and replies to request ids by
+//! parts (a server's stripes), and the shard's locks. Locks, registers and replies are the shipped types.
+
+use super::message::{Key, Value};
+use crate::bugs::{Bug, planted};
+use crate::ids::{Offset, Position};
+use crate::lock::{FenceEffect, FenceLimits, FenceTable, LockEffect, LockLimits, LockTable};
+use crate::request_ids::Remembered;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use torc_protocol::context::RequestId;
+
+/// Parts with keys; the locks are one more part of a full sync.
+pub(super) const KEY_PARTS: usize = 3;
+pub(super) const PARTS: usize = KEY_PARTS + 1;
+/// The longest TTL in a run.
+pub(super) const MAX_TTL_MS: u64 = 1_500;
+/// What a remembered reply says.
+const REPLY: &[u8] = b"+OK\r\n";
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// The key has the record's value.
+    Put(Key),
+    Lock(LockEffect),
+    Fence(Key, FenceEffect),
+    /// The request was executed; home is its first key.
+    Remember(Key, RequestId),
+}
+
+/// All that one request did; applied whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Record {
+    pub(super) at: Position,
+    /// The write's name; 0: what the shard does by itself.
+    pub(super) value: Value,
+    /// 1 for the second half of a request that was torn (a planted bug).
+    pub(super) half: u8,
+    pub(super) effects: Arc<[Effect]>,
+}
+
+impl Record {
+    pub(super) fn keys(&self) -> impl Iterator<Item = Key> + '_ {
+        self.effects.iter().filter_map(|effect| match effect {
+            Effect::Put(key) => Some(*key),
+            _ => None,
+        })
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Part {
+    pub(super) values: BTreeMap<Key, (Value, Position)>,
+    pub(super) fences: FenceTable,
+    pub(super) ids: Remembered,
+}
+
+pub(super) struct Data {
+    pub(super) parts: [Part; KEY_PARTS],
+    pub(super) locks: LockTable,
+}
+
+/// A part as it was at some offset, on its way to a replica.
+#[derive(Clone, Debug)]
+pub(super) struct Chunk {
+    values: BTreeMap<Key, (Value, Position)>,
+    fences: Vec<FenceEffect>,
+    floors: Vec<(u64, u64)>,
+    replies: Vec<RequestId>,
+    locks: Vec<LockEffect>,
+}
+
+/// What two members must agree on when they hold the same records.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Picture {
+    values: BTreeMap<Key, (Value, Position)>,
+    fences: Vec<String>,
+    replies: Vec<(u64, u64)>,
+    locks: Vec<String>,
+}
+
+pub(super) fn part_of(key: Key) -> usize {
+    usize::from(key) % KEY_PARTS
+}
+
+fn limits() -> LockLimits {
+    LockLimits { max_ttl_ms: MAX_TTL_MS, ..LockLimits::default() }
+}
+
+pub(super) fn fence_name(key: Key) -> [u8; 1] {
+    [key]
+}
+
+impl Data {
+    pub(super) fn new() -> Self {
+        Data { parts: Default::default(), locks: LockTable::new(limits()) }
+    }
+
+    /// Drops everything.
+    pub(super) fn clear(&mut self) {
+        self.parts = Default::default();
+        self.locks.forget(|_| true);
+    }
+
+    pub(super) fn get(&self, key: Key) -> Option<(Value, Position)> {
+        self.parts[part_of(key)].values.get(&key).copied()
+    }
+
+    pub(super) fn values(&self) -> impl Iterator<Item = (Key, (Value, Position))> + '_ {
+        self.parts.iter().flat_map(|part| part.values.iter().map(|(key, entry)| (*key, *entry)))
+    }
+
+    pub(super) fn put(&mut self, key: Key, value: Value, at: Position) {
+        self.parts[part_of(key)].values.insert(key, (value, at));
+    }
+
+    pub(super) fn remember(&mut self, home: Key, id: RequestId, now_ms: u64) {
+        self.parts[part_of(home)].ids.keep(u16::from(home), id, REPLY, now_ms);
+    }
+
+    /// Applies a primary's record. During a full sync `after` says from which offset on each part wants records;
+    /// `None`: it has not come yet and will hold this one.
+    pub(super) fn apply(&mut self, record: &Record, after: Option<&[Option<Offset>; PARTS]>, now_ms: u64) {
+        let offset = record.at.offset;
+        let wants = |part: usize| after.is_none_or(|after| after[part].is_some_and(|after| offset > after));
+        for effect in record.effects.iter() {
+            match effect {
+                Effect::Put(key) if wants(part_of(*key)) => self.put(*key, record.value, record.at),
+                Effect::Lock(effect) if wants(KEY_PARTS) => self.locks.apply(effect.clone(), now_ms),
+                Effect::Fence(key, effect) if wants(part_of(*key)) => {
+                    self.parts[part_of(*key)].fences.apply(effect.clone(), now_ms);
+                }
+                Effect::Remember(key, id) if wants(part_of(*key)) => self.remember(*key, *id, now_ms),
+                _ => {}
+            }
+        }
+    }
+
+    pub(super) fn chunk(&self, part: usize, now_ms: u64) -> Chunk {
+        let mut chunk = Chunk {
+            values: BTreeMap::new(),
+            fences: Vec::new(),
+            floors: Vec::new(),
+            replies: Vec::new(),
+            locks: Vec::new(),
+        };
+        match self.parts.get(part) {
+            Some(part) => {
+                chunk.values = part.values.clone();
+                chunk.fences = part.fences.export();
+                chunk.floors = part.ids.floors().collect();
+                chunk.replies = part.ids.replies().map(|(_, id, _)| id).collect();
+            }
+            None => chunk.locks = self.locks.export(|_| true, now_ms),
+        }
+        chunk
+    }
+
+    pub(super) fn take_chunk(&mut self, index: usize, chunk: Chunk, now_ms: u64) {
+        let Some(part) = self.parts.get_mut(index) else {
+            chunk.locks.into_iter().for_each(|effect| self.locks.apply(effect, now_ms));
+            return;
+        };
+        part.values = chunk.values;
+        chunk.fences.into_iter().for_each(|effect| part.fences.apply(effect, now_ms));
+        chunk.floors.into_iter().for_each(|(origin, seq)| part.ids.raise_floor(origin, seq, now_ms));
+        chunk.replies.into_iter().for_each(|id| part.ids.keep(index as u16, id, REPLY, now_ms));
+    }
+
+    pub(super) fn picture(&self, now_ms: u64) -> Picture {
+        let mut replies: Vec<(u64, u64)> = self
+            .parts
+            .iter()
+            .flat_map(|part| part.ids.replies().map(|(_, id, _)| (id.origin, id.seq)))
+            .collect();
+        replies.sort_unstable();
+        let mut fences: Vec<String> = self
+            .parts
+            .iter()
+            .enumerate()
+            .flat_map(|(index, part)| {
+                part.fences.export().into_iter().map(move |effect| format!("{index} {effect:?}"))
+            })
+            .collect();
+        fences.sort_unstable();
+        let mut locks: Vec<String> = self
+            .locks
+            .export(|_| true, now_ms)
+            .into_iter()
+            .map(|effect| match effect {
+                LockEffect::Grant { name, token, mode, .. } => format!("{name:?} {token} {mode:?}"),
+                other => format!("{other:?}"),
+            })
+            .collect();
+        locks.sort_unstable();
+        Picture { values: self.values().collect(), fences, replies, locks }
+    }
+
+    /// The registers of a key let a token pass, and rise.
+    pub(super) fn fence(
+        &mut self,
+        key: Key,
+        token: crate::lock::Token,
+        now_ms: u64,
+    ) -> Result<Vec<Effect>, ()> {
+        let mut effects = Vec::new();
+        let fences = &mut self.parts[part_of(key)].fences;
+        match fences.check(&fence_name(key), token, &FenceLimits::default(), now_ms, &mut effects) {
+            crate::lock::FenceVerdict::Pass => {
+                Ok(effects.into_iter().map(|effect| Effect::Fence(key, effect)).collect())
+            }
+            crate::lock::FenceVerdict::Refused { .. } => Err(()),
+        }
+    }
+
+    /// A record's effects as they are streamed: whole, or torn by a planted bug.
+    pub(super) fn records_of(effects: Vec<Effect>) -> Vec<(u8, Vec<Effect>)> {
+        let puts = effects.iter().filter(|effect| matches!(effect, Effect::Put(_))).count();
+        if puts < 2 || !planted(Bug::HalfTransaction) {
+            return vec![(0, effects)];
+        }
+        let mut first = effects;
+        let rest = first.split_off(1);
+        vec![(0, first), (1, rest)]
+    }
+}
