@@ -48,6 +48,8 @@ pub enum Bug {
     FenceNotReplicated,
     /// Locks are granted at once after a shard lost its memory.
     LocksOpenAfterReset,
+    /// A failover opens the locks that a loss of memory closed.
+    LocksOpenAfterFailover,
 }
 
 #[cfg(any(test, feature = "sim"))]

@@ -25,9 +25,10 @@ use crate::replica_set::ReplicaSet;
 /// What the node has to do after a map came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Be the primary of this term (serve only under a lease: send a heartbeat at once). `empty`: drop whatever is held first. `closed`:
-    /// the shard lost its memory, locks and fences stay closed for `max_lock_ttl_ms`.
-    Lead { term: Term, empty: bool, closed: bool },
+    /// Be the primary of this term (serve only under a lease: send a heartbeat at once). `empty`: drop whatever is
+    /// held first. After a loss of the shard's memory locks and fences stay closed for `max_lock_ttl_ms`, over
+    /// failovers too: until `locks_closed_until_ns` by this node's clock; 0 or in the past is open.
+    Lead { term: Term, empty: bool, locks_closed_until_ns: u64 },
     /// Be a replica: connect to this primary and say hello. Stop serving if it was the primary.
     Follow { term: Term, primary: Option<Member> },
     /// No longer assigned: stop serving, drop what is held.
@@ -86,6 +87,15 @@ pub struct ShardMember {
     /// The high-water mark as learnt from primaries.
     mark: Offset,
     role: Role,
+    /// The last loss of memory that a map told of; `None` before the first map.
+    known_reset: Option<Option<Term>>,
+    /// A loss that happened while this member was here: locks stay closed until then, whoever leads meanwhile. Who
+    /// came later learns it from its primary's full sync.
+    locks_closed_until_ns: u64,
+}
+
+fn lock_ttl_ns(map: &ClusterMap) -> u64 {
+    map.settings.max_lock_ttl_ms.saturating_mul(1_000_000)
 }
 
 impl ShardMember {
@@ -99,6 +109,8 @@ impl ShardMember {
             whole: true,
             mark: Offset(0),
             role: Role::Idle,
+            known_reset: None,
+            locks_closed_until_ns: 0,
         }
     }
 
@@ -176,6 +188,10 @@ impl ShardMember {
             self.forget();
             return Some(Change::Leave);
         };
+        if self.known_reset.is_some_and(|known| state.reset_term > known) {
+            self.locks_closed_until_ns = now_ns.saturating_add(lock_ttl_ns(map));
+        }
+        self.known_reset = self.known_reset.max(Some(state.reset_term));
         // An older map tells nothing, and neither does a term that is sealed away.
         if state.term < self.term() || state.term < self.sealed {
             if let Role::Primary { term, set, .. } = &mut self.role
@@ -208,7 +224,15 @@ impl ShardMember {
         }
         self.sealed = state.term;
         let reason = state.last_promotion.as_ref().map(|promotion| promotion.reason);
-        let closed = state.reset_term == Some(state.term) && !planted(Bug::LocksOpenAfterReset);
+        let locks_closed_until_ns = if planted(Bug::LocksOpenAfterReset) {
+            0
+        } else if state.reset_term == Some(state.term) {
+            now_ns.saturating_add(lock_ttl_ns(map))
+        } else if planted(Bug::LocksOpenAfterFailover) {
+            0
+        } else {
+            self.locks_closed_until_ns
+        };
         // What is not whole can be made primary only by a person, who gives it up.
         let empty = matches!(reason, Some(PromotionReason::First | PromotionReason::Reset)) || !self.whole;
         if empty {
@@ -221,7 +245,7 @@ impl ShardMember {
             set,
             stepping_down_ns: None,
         };
-        Some(Change::Lead { term: state.term, empty, closed })
+        Some(Change::Lead { term: state.term, empty, locks_closed_until_ns })
     }
 
     fn forget(&mut self) {

@@ -42,7 +42,7 @@ fn map() -> ClusterMap {
 fn pair(map: &ClusterMap) -> (ShardMember, ShardMember) {
     let (mut primary, mut replica) = (ShardMember::new(S, id(1)), ShardMember::new(S, id(2)));
     let change = primary.on_map(map, 0);
-    assert_eq!(change, Some(Change::Lead { term: Term(1), empty: true, closed: false }));
+    assert_eq!(change, Some(Change::Lead { term: Term(1), empty: true, locks_closed_until_ns: 0 }));
     assert_eq!(replica.on_map(map, 0), Some(Change::Follow { term: Term(1), primary: Some(id(1)) }));
     primary.renewal_sent(1, 0);
     assert!(primary.granted(&Grant { shard: S, term: Term(1), lease_ms: 500 }, 1));
@@ -119,7 +119,10 @@ fn a_promoted_replica_keeps_what_it_has() {
         reign: 0,
     };
     assert_eq!(map.apply(promote), MapReply::Done);
-    assert_eq!(replica.on_map(&map, 0), Some(Change::Lead { term: Term(2), empty: false, closed: false }));
+    assert_eq!(
+        replica.on_map(&map, 0),
+        Some(Change::Lead { term: Term(2), empty: false, locks_closed_until_ns: 0 })
+    );
     assert_eq!(replica.next_position(), Some(Position::new(Term(2), Offset(2))));
     assert!(!replica.may_execute(0), "no lease yet");
     // The old one wrote on; it has to drop that, and leaves the eligible members before.
@@ -168,4 +171,53 @@ fn stepping_down_waits_for_the_in_sync_set_but_not_for_ever() {
     assert!(primary.tick(MS, 100 * MS), "alone in the set it holds everything");
     assert!(!primary.may_reply(MS) && primary.report().handed_back);
     assert!(!primary.tick(2 * MS, 100 * MS), "once");
+}
+
+/// A shard forgets everything, and fails over a moment later: who leads then knows as little of the locks that were
+/// held before as who led first.
+#[test]
+fn a_failover_does_not_open_the_locks_that_a_loss_closed() {
+    let mut map = map();
+    let again = |node| Member::new(NodeId(node), Incarnation(2));
+    let mut second = ShardMember::new(S, again(2));
+    for node in 1..=2 {
+        let mut info = map.nodes[&NodeId(node)].clone();
+        info.incarnation = Incarnation(2);
+        assert_eq!(map.apply(MapCommand::RegisterNode { info }), MapReply::Done);
+    }
+    assert!(second.on_map(&map, 0).is_some());
+    map.apply(MapCommand::AllocateTerm { shard: S, expected_term: Term(1) });
+    let (expected_term, new_term, primary) = (Term(1), Term(2), again(1));
+    let reset = MapCommand::ResetShard { reign: 0, shard: S, expected_term, new_term, primary };
+    assert_eq!(map.apply(reset), MapReply::Done);
+    let ttl_ns = map.settings.max_lock_ttl_ms * MS;
+    let mut first = ShardMember::new(S, again(1));
+    let closed = Change::Lead { term: Term(2), empty: true, locks_closed_until_ns: 10 + ttl_ns };
+    assert_eq!(first.on_map(&map, 10), Some(closed));
+    assert!(second.on_map(&map, 20).is_some());
+    // The other one is taken in, and leads next.
+    let set = &map.shards[&S];
+    let propose = MapCommand::ProposeSet {
+        shard: S,
+        term: Term(2),
+        by: again(1),
+        expected_set_version: set.set_version,
+        in_sync: BTreeSet::from([again(1), again(2)]),
+        discard: BTreeSet::new(),
+    };
+    assert_eq!(map.apply(propose), MapReply::Done);
+    map.apply(MapCommand::AllocateTerm { shard: S, expected_term: Term(2) });
+    let promote = MapCommand::Promote {
+        shard: S,
+        expected_term: Term(2),
+        expected_set_version: map.shards[&S].set_version,
+        new_term: Term(3),
+        primary: again(2),
+        in_sync: BTreeSet::from([again(2)]),
+        handed_back: true,
+        reign: 0,
+    };
+    assert_eq!(map.apply(promote), MapReply::Done);
+    let still = Change::Lead { term: Term(3), empty: false, locks_closed_until_ns: 20 + ttl_ns };
+    assert_eq!(second.on_map(&map, 1_000 * MS), Some(still));
 }

@@ -11,6 +11,9 @@ pub enum LockEffect {
     Grant { name: Vec<u8>, token: Token, mode: Mode, owner: Vec<u8>, request_id: Vec<u8>, remaining_ms: u64 },
     /// A holder's time ends `remaining_ms` from receipt.
     Extend { name: Vec<u8>, token: Token, owner: Vec<u8>, request_id: Vec<u8>, remaining_ms: u64 },
+    /// Nothing is granted for `remaining_ms` from receipt: the shard lost its memory, and locks may be held that
+    /// nobody here remembers.
+    Closed { remaining_ms: u64 },
     /// A holder left or its time was over.
     Release { name: Vec<u8>, token: Token, owner: Vec<u8>, request_id: Vec<u8> },
 }

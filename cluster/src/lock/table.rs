@@ -52,12 +52,13 @@ impl LockTable {
     }
 
     /// This node is primary of a new term: tokens start over in it. With `closed_until_ms` nothing is granted
-    /// before (the shard lost its memory, someone may still hold a lock it knows nothing of). Answers the
+    /// before (the shard lost its memory, someone may still hold a lock it knows nothing of), and not before what
+    /// an earlier term or its primary said. Answers the
     /// waiters of the term before, who have to ask again.
     pub fn begin_term(&mut self, term: Term, closed_until_ms: u64) -> Vec<WaiterId> {
         self.term = term;
         self.given = 0;
-        self.closed_until_ms = closed_until_ms;
+        self.closed_until_ms = self.closed_until_ms.max(closed_until_ms);
         self.drop_waiters()
     }
 
@@ -155,6 +156,17 @@ impl LockTable {
         } else {
             Ok(())
         }
+    }
+
+    /// What a replica has to know beside the locks: how much longer this table is closed.
+    pub fn closure(&self, now_ms: u64) -> Option<LockEffect> {
+        let remaining_ms = self.closed_until_ms.saturating_sub(now_ms);
+        (remaining_ms > 0).then_some(LockEffect::Closed { remaining_ms })
+    }
+
+    /// Until when nothing is granted; 0 or in the past: open.
+    pub fn closed_until_ms(&self) -> u64 {
+        self.closed_until_ms
     }
 
     /// Whether locks may be granted: not while closed after a loss of memory.
@@ -363,6 +375,9 @@ impl LockTable {
                         holder.expires_ms = expires_ms;
                     }
                 });
+            }
+            LockEffect::Closed { remaining_ms } => {
+                self.closed_until_ms = self.closed_until_ms.max(now_ms.saturating_add(remaining_ms));
             }
             LockEffect::Release { name, token, owner, request_id } => self.change(&name, |lock| {
                 if let Some(index) = lock.position(token, &owner, &request_id) {

@@ -122,6 +122,18 @@ fn a_replica_takes_over_with_later_ends_and_higher_tokens() {
 }
 
 #[test]
+fn a_replica_stays_closed_as_long_as_its_primary() {
+    let (mut primary, mut replica) = (table(), LockTable::new(LockLimits::default()));
+    primary.begin_term(Term(4), 1_000);
+    assert_eq!(primary.closure(1_000), None);
+    // Another clock.
+    replica.apply(primary.closure(400).expect("closed"), 7_000);
+    replica.begin_term(Term(5), 0);
+    assert_eq!(replica.check_open(7_599), Err(LockError::Closed { remaining_ms: 1 }));
+    assert_eq!(replica.check_open(7_600), Ok(()));
+}
+
+#[test]
 fn a_new_term_answers_the_waiters_of_the_old() {
     let (mut table, mut out) = (table(), Outcome::default());
     granted(table.acquire(&ask("a", Mode::Exclusive, 0, "x", 1), 0, &mut out));
@@ -204,7 +216,7 @@ impl Log {
                 let held = self.holders.get_mut(name).expect("was held");
                 held.2 = held.2.checked_sub(1).expect("was held");
             }
-            LockEffect::Extend { .. } => {}
+            LockEffect::Extend { .. } | LockEffect::Closed { .. } => {}
         }
     }
 }

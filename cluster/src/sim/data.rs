@@ -14,7 +14,7 @@ use torc_protocol::context::RequestId;
 pub(super) const KEY_PARTS: usize = 3;
 pub(super) const PARTS: usize = KEY_PARTS + 1;
 /// The longest TTL in a run.
-pub(super) const MAX_TTL_MS: u64 = 1_500;
+pub(super) const MAX_TTL_MS: u64 = 4_000;
 /// What a remembered reply says.
 const REPLY: &[u8] = b"+OK\r\n";
 
@@ -151,7 +151,12 @@ impl Data {
                 chunk.floors = part.ids.floors().collect();
                 chunk.replies = part.ids.replies().map(|(_, id, _)| id).collect();
             }
-            None => chunk.locks = self.locks.export(|_| true, now_ms),
+            None => {
+                chunk
+                    .locks
+                    .extend(self.locks.closure(now_ms).filter(|_| !planted(Bug::LocksOpenAfterFailover)));
+                chunk.locks.extend(self.locks.export(|_| true, now_ms));
+            }
         }
         chunk
     }

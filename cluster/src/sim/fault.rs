@@ -54,11 +54,15 @@ impl World {
             Kind::CutAndCrash => self.cut_and_crash(),
             Kind::FailoverAsked => {
                 let shard = ShardId(self.rng.index(self.consensus.map.shards.len()) as u16);
-                if let Some(host) = self.consensus.leader {
-                    self.check.fault(Kind::FailoverAsked.name());
-                    self.control_step(host, ControlEvent::FailoverRequested { shard, to: None });
-                }
+                self.ask_failover(shard);
             }
+        }
+    }
+
+    pub(super) fn ask_failover(&mut self, shard: ShardId) {
+        if let Some(host) = self.consensus.leader.filter(|_| self.faults_on) {
+            self.check.fault(Kind::FailoverAsked.name());
+            self.control_step(host, ControlEvent::FailoverRequested { shard, to: None });
         }
     }
 

@@ -208,12 +208,11 @@ impl World {
             shard.link = None;
             shard.last_hello = 0;
             match change {
-                Change::Lead { term, empty, closed } => {
+                Change::Lead { term, empty, locks_closed_until_ns } => {
                     if empty {
                         shard.clear();
                     }
-                    let until_ms = if closed { now / MS + map.settings.max_lock_ttl_ms } else { 0 };
-                    shard.data.locks.begin_term(term, until_ms);
+                    shard.data.locks.begin_term(term, locks_closed_until_ns.div_ceil(MS));
                     super::check::leads(self, me, id, term);
                     // Asks for its lease at once.
                     self.heartbeat(host);

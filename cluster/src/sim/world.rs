@@ -23,7 +23,7 @@ pub(super) const TICK: u64 = 20 * MS;
 pub(super) const KEYS: usize = 24;
 const CLIENTS: usize = 5;
 /// Simulated ms after the heal in which everything must have come together.
-const CONVERGE_MS: u64 = 6_000;
+const CONVERGE_MS: u64 = 9_000;
 
 pub(super) enum Event {
     Deliver {
@@ -78,6 +78,8 @@ pub(super) enum Event {
         event: crate::controller::Event,
     },
     Nonsense,
+    /// A person asks for another primary.
+    AskFailover(ShardId),
     Check,
 }
 
@@ -223,7 +225,7 @@ impl World {
     pub fn run(mut self, millis: u64) -> Result<Report, Violation> {
         self.run_until(millis * MS)?;
         self.heal();
-        self.run_until((millis + CONVERGE_MS / 2) * MS)?;
+        self.run_until((millis + CONVERGE_MS / 3) * MS)?;
         self.writes_on = false;
         self.run_until((millis + CONVERGE_MS) * MS)?;
         super::check::converged(&mut self);
@@ -363,6 +365,7 @@ impl World {
                     self.after(pause, Event::Nonsense);
                 }
             }
+            Event::AskFailover(shard) => self.ask_failover(shard),
             Event::Check => {
                 super::check::sweep(self);
                 self.after(40 * MS, Event::Check);

@@ -18,7 +18,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, oneshot};
 use torc_cluster::ids::Term;
-use torc_cluster::lock::{FenceLimits, Granted, LockEffect, LockLimits, LockTable, Outcome, WaiterId};
+use torc_cluster::lock::{
+    FenceLimits, Granted, LockEffect, LockError, LockLimits, LockTable, Outcome, WaiterId,
+};
 
 use crate::effect::EffectWriter;
 
@@ -65,6 +67,8 @@ pub struct LockDesk {
     pub fenced_off: AtomicU64,
     /// Bytes that the fencing registers of all slots take.
     fence_bytes: AtomicUsize,
+    /// The table's, for those who only want to know whether it is closed.
+    closed_until_ms: AtomicU64,
 }
 
 /// Bytes that fencing registers may take: beyond it no new ones are made, and requests that need one are refused.
@@ -125,7 +129,7 @@ impl LockDesk {
             match effect {
                 LockEffect::Grant { .. } => self.granted.fetch_add(1, Ordering::Relaxed),
                 LockEffect::Release { .. } => self.ended.fetch_add(1, Ordering::Relaxed),
-                LockEffect::Extend { .. } => 0,
+                LockEffect::Extend { .. } | LockEffect::Closed { .. } => 0,
             };
             // A lock effect is always JSON: plain data without maps.
             if let Ok(payload) = serde_json::to_vec(effect) {
@@ -146,16 +150,33 @@ impl LockDesk {
         }
     }
 
-    /// The node leads a new term. After a loss of memory (`closed`) no lock is given for the longest TTL: somebody
-    /// may still hold one that nobody here remembers.
-    pub fn begin_term(&self, term: Term, closed: bool, max_ttl_ms: u64, now_ns: u64) {
+    /// The node leads a new term. After a loss of memory no lock is given and no fenced request executed for the
+    /// longest TTL: somebody may still hold one that nobody here remembers. `closed_until_ns`: by CLOCK_BOOTTIME; 0
+    /// or in the past is open.
+    pub fn begin_term(&self, term: Term, closed_until_ns: u64, max_ttl_ms: u64) {
         let mut desk = self.inner.lock();
         desk.table.set_limits(LockLimits { max_ttl_ms, ..LockLimits::default() });
-        let until_ms = if closed { ms(now_ns).saturating_add(max_ttl_ms) } else { 0 };
-        let waiters = desk.table.begin_term(term, until_ms);
+        let waiters = desk.table.begin_term(term, closed_until_ns.div_ceil(1_000_000));
+        self.closed_until_ms.store(desk.table.closed_until_ms(), Ordering::Relaxed);
         desk.send_away(waiters);
         drop(desk);
         self.agenda_changed.notify_one();
+    }
+
+    /// Takes an effect of the primary.
+    pub fn apply(&self, effect: LockEffect, now_ns: u64) {
+        let mut desk = self.inner.lock();
+        desk.table.apply(effect, ms(now_ns));
+        self.closed_until_ms.store(desk.table.closed_until_ms(), Ordering::Relaxed);
+    }
+
+    /// Whether fenced requests may be executed: not while closed after a loss of memory, when a holder with a higher
+    /// token may be about whom no register knows.
+    pub fn check_open(&self, now_ms: u64) -> Result<(), LockError> {
+        match self.closed_until_ms.load(Ordering::Relaxed).saturating_sub(now_ms) {
+            0 => Ok(()),
+            remaining_ms => Err(LockError::Closed { remaining_ms }),
+        }
     }
 
     /// The node leads the shard no more.

@@ -12,7 +12,7 @@ impl Node {
     /// Something happened to a lock on the primary.
     pub fn apply_lock(&self, payload: &[u8], now_ns: u64) {
         match serde_json::from_slice::<LockEffect>(payload) {
-            Ok(effect) => self.locks.lock().table.apply(effect, ms(now_ns)),
+            Ok(effect) => self.locks.apply(effect, now_ns),
             Err(error) => tracing::error!(%error, "a lock effect cannot be read"),
         }
     }
@@ -35,14 +35,20 @@ impl Node {
 
     /// Writes the locks and registers of a stripe as effects. The caller holds the stripe.
     pub fn snapshot_locks(&self, stripe: &Stripe, index: u16, writer: &mut EffectWriter, now_ns: u64) {
-        let held = {
+        let (held, closure) = {
             let desk = self.locks.lock();
-            if desk.table.is_empty() {
+            // Once, with the first stripe.
+            let closure = if index == 0 { desk.table.closure(ms(now_ns)) } else { None };
+            let held = if desk.table.is_empty() {
                 Vec::new()
             } else {
                 desk.table.export(|name| stripe_of(key_slot(name)) == index, ms(now_ns))
-            }
+            };
+            (held, closure)
         };
+        if let Some(payload) = closure.and_then(|closure| serde_json::to_vec(&closure).ok()) {
+            writer.lock(0, &payload);
+        }
         for effect in &held {
             let LockEffect::Grant { name, .. } = effect else { continue };
             if let Ok(payload) = serde_json::to_vec(effect) {

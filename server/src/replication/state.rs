@@ -178,9 +178,9 @@ impl Replication {
         state.take_in(node);
         let change = state.member.as_mut()?.on_map(map, now_ns);
         match change {
-            Some(Change::Lead { term, empty, closed: locks_closed }) => {
+            Some(Change::Lead { term, empty, locks_closed_until_ns }) => {
                 state.lead(node, &closed, term, empty);
-                node.locks.begin_term(term, locks_closed, map.settings.max_lock_ttl_ms, now_ns);
+                node.locks.begin_term(term, locks_closed_until_ns, map.settings.max_lock_ttl_ms);
             }
             Some(Change::Follow { term, .. }) => {
                 state.sync = None;

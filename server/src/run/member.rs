@@ -120,7 +120,7 @@ pub fn begin_plain_term(config: &ServerConfig, node: &Node) -> Result<(), StartE
     };
     let term = Term(term.clamp(1, Term::MAX.0));
     node.shard.set_plain_term(term);
-    node.locks.begin_term(term, false, Settings::default().max_lock_ttl_ms, clock::boottime_ns());
+    node.locks.begin_term(term, 0, Settings::default().max_lock_ttl_ms);
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use super::super::execute::MAX_PENDING;
 use super::super::message::Key;
 use super::super::network::{Host, MS};
-use super::super::world::{CONTROL_HOSTS, World};
+use super::super::world::{CONTROL_HOSTS, Event, World};
 use crate::Slot;
 use crate::ids::{Member, ShardId, Term};
 use crate::map::{ClusterMap, MapCommand, PromotionReason};
@@ -40,6 +40,11 @@ pub(in super::super) fn committed(world: &mut World, before: &ClusterMap, comman
                     .check
                     .demand(7, nobody, || format!("{id} was reset while someone remembered: {before:?}"));
                 world.check.forget(*id);
+                if reason == Some(PromotionReason::Reset) && world.rng.chance(300) {
+                    // What is rare and must hold: the next failover comes soon after the loss.
+                    let soon = world.rng.range(50 * MS, 1_500 * MS);
+                    world.after(soon, Event::AskFailover(*id));
+                }
             }
             _ => {
                 world.check.report.promotions += 1;

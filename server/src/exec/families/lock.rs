@@ -227,6 +227,7 @@ pub fn check_fences<'k>(
     keys: impl Iterator<Item = &'k [u8]>,
 ) -> CommandResult {
     let now_ms = ms(cx.now.boottime_ns);
+    cx.node.locks.check_open(now_ms)?;
     let limits = fence_limits();
     for key in keys {
         let slot = key_slot(key);
@@ -309,6 +310,18 @@ mod tests {
         assert!(t.run("FENCE job 10 GET data").starts_with("-FENCED"));
         assert!(t.run("FENCE job x GET data").starts_with("-ERR the fencing token"));
         assert!(t.run("FENCE job 12 PING").starts_with("-ERR FENCE must"));
+    }
+
+    #[test]
+    fn after_a_loss_of_memory_locks_and_fences_stay_closed() {
+        let mut t = Harness::new();
+        let until_ns = t.now.boottime_ns + 2_000_000_000;
+        t.node.locks.begin_term(torc_cluster::Term(9), until_ns, 60_000);
+        assert!(t.run("LOCK.ACQUIRE job TTL 1000").starts_with("-LOCKSCLOSED"));
+        assert!(t.run("FENCE job 10 SET data one").starts_with("-LOCKSCLOSED"));
+        assert_eq!(t.run("GET data"), "$-1\r\n");
+        t.advance(2001);
+        assert_eq!(t.run("FENCE job 10 SET data one"), "+OK\r\n");
     }
 
     #[test]
