@@ -38,6 +38,12 @@ pub enum Bug {
     ReignIgnored,
     /// A member in the middle of a full sync says that it holds all of its history.
     HalfSyncCounts,
+    /// A term is given out again.
+    TermRepeats,
+    /// A shard starts empty although members remember.
+    ResetWhileRemembered,
+    /// An answer goes to whoever else waits.
+    AnswerToAnother,
     /// The replies to request ids are missing from a full sync.
     RequestIdsNotSynced,
     /// The effects of a transaction are records of their own.

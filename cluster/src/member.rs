@@ -89,9 +89,11 @@ pub struct ShardMember {
     role: Role,
     /// The last loss of memory that a map told of; `None` before the first map.
     known_reset: Option<Option<Term>>,
-    /// A loss that happened while this member was here: locks stay closed until then, whoever leads meanwhile. Who
-    /// came later learns it from its primary's full sync.
+    /// After a loss locks stay closed until then, whoever leads meanwhile.
     locks_closed_until_ns: u64,
+    /// This member came after the loss, and does not know when that was: its primary's full sync tells. An empty
+    /// one may do without such a sync, and counts from its first map.
+    closed_unless_synced: bool,
 }
 
 fn lock_ttl_ns(map: &ClusterMap) -> u64 {
@@ -111,6 +113,7 @@ impl ShardMember {
             role: Role::Idle,
             known_reset: None,
             locks_closed_until_ns: 0,
+            closed_unless_synced: false,
         }
     }
 
@@ -188,8 +191,10 @@ impl ShardMember {
             self.forget();
             return Some(Change::Leave);
         };
-        if self.known_reset.is_some_and(|known| state.reset_term > known) {
+        let first = self.known_reset.is_none();
+        if state.reset_term > self.known_reset.flatten() {
             self.locks_closed_until_ns = now_ns.saturating_add(lock_ttl_ns(map));
+            self.closed_unless_synced = first;
         }
         self.known_reset = self.known_reset.max(Some(state.reset_term));
         // An older map tells nothing, and neither does a term that is sealed away.
@@ -480,6 +485,9 @@ impl ShardMember {
                 self.mark = mark.min(history.last().offset);
                 self.history = history;
                 self.whole = true;
+                if std::mem::take(&mut self.closed_unless_synced) {
+                    self.locks_closed_until_ns = 0;
+                }
                 true
             }
             _ => false,

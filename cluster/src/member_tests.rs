@@ -195,6 +195,12 @@ fn a_failover_does_not_open_the_locks_that_a_loss_closed() {
     let closed = Change::Lead { term: Term(2), empty: true, locks_closed_until_ns: 10 + ttl_ns };
     assert_eq!(first.on_map(&map, 10), Some(closed));
     assert!(second.on_map(&map, 20).is_some());
+    // Started after the loss: one goes on from nothing, the other learns the rest by a full sync.
+    let (mut late, mut synced) = (ShardMember::new(S, again(2)), ShardMember::new(S, again(2)));
+    assert!(late.on_map(&map, 30).is_some() && synced.on_map(&map, 30).is_some());
+    synced.hello();
+    synced.on_hello_reply(Term(2), &HelloReply::Resync { common: Offset(0) });
+    assert!(synced.sync_done(Term(2), History::default(), Offset(0)));
     // The other one is taken in, and leads next.
     let set = &map.shards[&S];
     let propose = MapCommand::ProposeSet {
@@ -220,4 +226,7 @@ fn a_failover_does_not_open_the_locks_that_a_loss_closed() {
     assert_eq!(map.apply(promote), MapReply::Done);
     let still = Change::Lead { term: Term(3), empty: false, locks_closed_until_ns: 20 + ttl_ns };
     assert_eq!(second.on_map(&map, 1_000 * MS), Some(still));
+    let lead = |locks_closed_until_ns| Change::Lead { term: Term(3), empty: false, locks_closed_until_ns };
+    assert_eq!(late.on_map(&map, 1_000 * MS), Some(lead(30 + ttl_ns)));
+    assert_eq!(synced.on_map(&map, 1_000 * MS), Some(lead(0)));
 }

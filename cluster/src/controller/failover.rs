@@ -195,7 +195,7 @@ impl Controller {
             return;
         }
         let candidates = state.candidates();
-        if candidates.is_empty() {
+        if candidates.is_empty() || planted(Bug::ResetWhileRemembered) {
             self.reset(state, new_term, now_ns);
             return;
         }

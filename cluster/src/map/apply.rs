@@ -227,7 +227,9 @@ impl ClusterMap {
             return Ok(Some(MapReply::Term(pending)));
         }
         let term = self.last_term.next().ok_or(Refusal::TermsExhausted)?;
-        self.last_term = term;
+        if !planted(Bug::TermRepeats) {
+            self.last_term = term;
+        }
         state.pending_term = Some(term);
         Ok(Some(MapReply::Term(term)))
     }
@@ -284,6 +286,7 @@ impl ClusterMap {
             return Err(Refusal::NotAssigned(primary.node));
         }
         if reason == PromotionReason::Reset
+            && !planted(Bug::ResetWhileRemembered)
             && let Some(member) = state.candidates().first()
         {
             return Err(Refusal::StillRemembered(*member));

@@ -239,6 +239,8 @@ impl World {
             return;
         }
         let pending = shard.pending.swap_remove(index);
+        let other = shard.pending.first().map(|other| other.client);
+        let client = other.filter(|_| planted(Bug::AnswerToAnother)).unwrap_or(pending.client);
         if pending.op.is_held() {
             // From here on it must never be lost.
             let held = match pending.answer {
@@ -250,7 +252,7 @@ impl World {
             self.check.promised(id, held);
         }
         super::check::serves(self, host, id, None);
-        self.send(host, pending.client, Message::Response { id: pending.id, answer: pending.answer });
+        self.send(host, client, Message::Response { id: pending.id, answer: pending.answer });
     }
 }
 
