@@ -59,6 +59,10 @@ differential seed="1" sequences="2000":
 sim seeds="20000" first="1":
     TORC_SIM_SEEDS={{ seeds }} TORC_SIM_FIRST={{ first }} cargo test --profile quick -p torc-cluster --lib no_invariant_breaks -- --nocapture
 
+# The simulation of consensus over more seeds; a violation prints how to repeat it.
+sim-raft seeds="1000" first="1":
+    TORC_RAFT_SIM_SEEDS={{ seeds }} TORC_RAFT_SIM_FIRST={{ first }} cargo test --profile quick -p torc-runtime --lib consensus_keeps_its_promises -- --nocapture
+
 # Every order in which a few threads can touch what they share without a lock.
 loom:
     RUSTFLAGS="--cfg torc_loom" cargo test --release --target-dir target/loom -p torc-server --lib shard::bell

@@ -10,7 +10,7 @@ use super::BoxFuture;
 use super::consensus::Consensus;
 use super::error::{ConfirmError, ProposeError};
 use super::status::Leadership;
-use super::types::RaftApp;
+use super::types::{RaftApp, TokioRuntime};
 
 /// A linearizable home for the map.
 pub trait MapStore: Send + Sync {
@@ -30,6 +30,7 @@ pub trait MapStore: Send + Sync {
 impl RaftApp for ClusterMap {
     type Command = MapCommand;
     type Reply = MapReply;
+    type Runtime = TokioRuntime;
 
     fn apply(&mut self, command: MapCommand) -> MapReply {
         Self::apply(self, command)

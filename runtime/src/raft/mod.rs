@@ -14,6 +14,7 @@
 //! voter answers nothing any more, [`ConsensusStatus::failure`] says why, and the process should
 //! stop. The others go on while they are a majority.
 
+mod bugs;
 mod bus_transport;
 mod config;
 mod consensus;
@@ -22,6 +23,8 @@ mod map_store;
 mod metrics;
 mod network;
 mod rpc;
+#[cfg(test)]
+mod sim;
 mod status;
 mod store;
 #[cfg(test)]
@@ -39,6 +42,6 @@ pub use rpc::MAX_RPC_BYTES;
 pub use status::{ConsensusStatus, Leadership, Peer, Role};
 pub use store::{CONTROL_FILE, StoreError};
 pub use transport::{RaftTransport, TransportError};
-pub use types::{RaftApp, VoterId};
+pub use types::{RaftApp, TokioRuntime, VoterId};
 
 use crate::BoxFuture;

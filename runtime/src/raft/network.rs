@@ -127,6 +127,7 @@ impl<A: RaftApp> RaftNetwork<Types<A>> for PeerNetwork {
             .map_err(|_| unreachable(RpcError::Render("the snapshot is not text".to_owned())))?;
         let request = Request::<A>::Snapshot(SnapshotRequest { vote, meta: snapshot.meta, state });
         let answer = tokio::select! {
+            biased;
             answer = self.call(&request, option.hard_ttl()) => answer,
             closed = cancel => return Err(StreamingError::Closed(closed)),
         };

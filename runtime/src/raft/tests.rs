@@ -35,6 +35,7 @@ struct Set {
 impl RaftApp for Register {
     type Command = Set;
     type Reply = Result<u64, u64>;
+    type Runtime = TokioRuntime;
 
     fn apply(&mut self, command: Set) -> Result<u64, u64> {
         if command.expected != self.value {

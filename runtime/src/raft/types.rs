@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::marker::PhantomData;
 
-use openraft::{BasicNode, Entry, RaftTypeConfig, TokioRuntime};
+use openraft::{AsyncRuntime, BasicNode, Entry, RaftTypeConfig};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -17,11 +17,15 @@ pub trait RaftApp: Default + Clone + Send + Sync + Serialize + DeserializeOwned 
     type Command: Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static;
     /// What `apply` answers to the proposer.
     type Reply: Debug + Serialize + DeserializeOwned + Send + Sync + 'static;
+    /// What runs a voter's tasks, timers and dice: tokio ([`super::TokioRuntime`]), or a simulation's executor.
+    type Runtime: AsyncRuntime;
 
     /// Applies a committed command. Must be deterministic and total: no clock, no randomness, no
     /// panic. A command that does not fit is answered with a reply that says so.
     fn apply(&mut self, command: Self::Command) -> Self::Reply;
 }
+
+pub use openraft::TokioRuntime;
 
 /// openraft's type parameters for an application.
 pub struct Types<A>(PhantomData<fn() -> A>);
@@ -45,7 +49,7 @@ impl<A: RaftApp> RaftTypeConfig for Types<A> {
     type Node = BasicNode;
     type Entry = LogEntry<A>;
     type SnapshotData = Vec<u8>;
-    type AsyncRuntime = TokioRuntime;
+    type AsyncRuntime = A::Runtime;
     type Responder = openraft::impls::OneshotResponder<Self>;
 }
 

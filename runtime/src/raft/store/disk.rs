@@ -15,6 +15,7 @@ use super::StoreError;
 use super::file::{Change, Contents, ControlFile};
 use crate::clock::boottime_ns;
 use crate::metrics::LatencyHistogram;
+use crate::raft::bugs::{Bug, planted};
 
 /// Changes that may wait for the thread.
 const QUEUE: usize = 256;
@@ -44,6 +45,16 @@ struct Shared {
     commit_ns: LatencyHistogram,
 }
 
+impl Default for Shared {
+    fn default() -> Self {
+        Shared {
+            committed: Mutex::new(None),
+            failure: watch::Sender::new(None),
+            commit_ns: LatencyHistogram::new(),
+        }
+    }
+}
+
 type Opener = Box<dyn FnOnce() -> Result<(ControlFile, Contents), StoreError> + Send>;
 
 impl Disk {
@@ -53,14 +64,39 @@ impl Disk {
         Self::start(path, Box::new(move || ControlFile::open(&file, node_id))).await
     }
 
+    /// The disk of a simulation: a task of its executor instead of a thread, and `pause` for the time that each
+    /// commit takes.
+    #[cfg(test)]
+    pub(in crate::raft) fn start_as_task<R, P>(
+        file: ControlFile,
+        pause: impl Fn() -> P + Send + 'static,
+    ) -> Self
+    where
+        R: openraft::AsyncRuntime,
+        P: Future<Output = ()> + Send + 'static,
+    {
+        let (jobs, mut queue) = mpsc::channel(QUEUE);
+        let shared = Arc::new(Shared::default());
+        let (mut file, state) = (file, Arc::clone(&shared));
+        drop(R::spawn(async move {
+            let mut failure = None;
+            while let Some(first) = queue.recv().await {
+                let batch = Batch::gather(first, &mut queue);
+                pause().await;
+                if let Some(closed) = batch.write(&mut file, &state, &mut failure) {
+                    drop(file);
+                    let _ = closed.send(());
+                    return;
+                }
+            }
+        }));
+        Self { jobs, shared }
+    }
+
     pub(super) async fn start(path: PathBuf, open: Opener) -> Result<(Self, Contents), StoreError> {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let (opened, wait) = oneshot::channel();
-        let shared = Arc::new(Shared {
-            committed: Mutex::new(None),
-            failure: watch::Sender::new(None),
-            commit_ns: LatencyHistogram::new(),
-        });
+        let shared = Arc::new(Shared::default());
         let thread = Arc::clone(&shared);
         std::thread::Builder::new()
             .name("torc-raft-disk".to_owned())
@@ -122,6 +158,48 @@ impl Disk {
     }
 }
 
+/// Changes of one commit, and who waits for it.
+#[derive(Default)]
+struct Batch {
+    changes: Vec<Change>,
+    waiting: Vec<Done>,
+    closed: Option<oneshot::Sender<()>>,
+}
+
+impl Batch {
+    /// The first job, and what waits behind it.
+    fn gather(first: Job, queue: &mut mpsc::Receiver<Job>) -> Self {
+        let mut batch = Batch::default();
+        let mut next = Some(first);
+        while let Some(job) = next {
+            match job {
+                Job::Change(change, done) => {
+                    batch.changes.push(change);
+                    batch.waiting.push(done);
+                }
+                Job::Close(done) => batch.closed = Some(done),
+            }
+            let more = batch.changes.len() < BATCH && batch.closed.is_none();
+            next = if more { queue.try_recv().ok() } else { None };
+        }
+        batch
+    }
+
+    /// Commits and answers; gives who wants to hear that the file is closed.
+    fn write(
+        self,
+        file: &mut ControlFile,
+        shared: &Shared,
+        failure: &mut Option<StoreError>,
+    ) -> Option<oneshot::Sender<()>> {
+        if !self.changes.is_empty() {
+            let result = commit(file, self.changes, shared, failure);
+            self.waiting.into_iter().for_each(|done| done(result.clone()));
+        }
+        self.closed
+    }
+}
+
 fn run(mut file: ControlFile, mut queue: mpsc::Receiver<Job>, shared: &Shared) {
     let mut closed = None;
     let mut failure: Option<StoreError> = None;
@@ -129,24 +207,7 @@ fn run(mut file: ControlFile, mut queue: mpsc::Receiver<Job>, shared: &Shared) {
         let Some(first) = queue.blocking_recv() else {
             break;
         };
-        let (mut changes, mut waiting) = (Vec::new(), Vec::new());
-        let mut next = Some(first);
-        while let Some(job) = next {
-            match job {
-                Job::Change(change, done) => {
-                    changes.push(change);
-                    waiting.push(done);
-                }
-                Job::Close(done) => closed = Some(done),
-            }
-            next = if changes.len() < BATCH && closed.is_none() { queue.try_recv().ok() } else { None };
-        }
-        if !changes.is_empty() {
-            let result = commit(&mut file, changes, shared, &mut failure);
-            for done in waiting {
-                done(result.clone());
-            }
-        }
+        closed = Batch::gather(first, &mut queue).write(&mut file, shared, &mut failure);
     }
     if failure.is_none() && shared.committed.lock().is_some() {
         let _ = commit(&mut file, Vec::new(), shared, &mut failure);
@@ -172,6 +233,9 @@ fn commit(
     let started = boottime_ns();
     let result = file.commit(&changes);
     shared.commit_ns.record(boottime_ns().saturating_sub(started));
+    if planted(Bug::FailedSyncForgotten) {
+        return Ok(());
+    }
     if let Err(error) = &result {
         tracing::error!(%error, "consensus storage failed: this voter stops");
         *failure = Some(error.clone());

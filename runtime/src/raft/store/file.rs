@@ -91,7 +91,7 @@ fn named(path: &Path, error: redb::DatabaseError) -> StoreError {
 }
 
 /// The open file.
-pub(super) struct ControlFile {
+pub(in crate::raft) struct ControlFile {
     database: Database,
     path: PathBuf,
 }
@@ -123,7 +123,7 @@ impl ControlFile {
 
     /// As [`Self::open`], on any storage: for tests that make it fail.
     #[cfg(test)]
-    pub(super) fn open_backend(
+    pub(in crate::raft) fn open_backend(
         path: &Path,
         node_id: u64,
         backend: impl redb::StorageBackend,

@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use super::StoreError;
 use super::disk::Disk;
 use super::file::{Change, Contents};
+use crate::raft::bugs::{Bug, planted};
 use crate::raft::types::{LogEntry, LogId, RaftApp, StorageError, StorageIOError, Types, Vote};
 
 /// The log of one voter. Clones share it.
@@ -101,6 +102,11 @@ impl<A: RaftApp> RaftLogStorage<Types<A>> for LogStore<A> {
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), StorageError> {
         let bytes = serde_json::to_vec(vote).map_err(|cause| StorageIOError::write_vote(&cause))?;
+        if planted(Bug::VoteNotDurable) {
+            self.disk.submit(Change::Vote(bytes), Box::new(|_| {})).await;
+            self.memory.lock().vote = Some(*vote);
+            return Ok(());
+        }
         self.disk.write(Change::Vote(bytes)).await.map_err(|cause| StorageIOError::write_vote(&cause))?;
         self.memory.lock().vote = Some(*vote);
         Ok(())
@@ -135,6 +141,11 @@ impl<A: RaftApp> RaftLogStorage<Types<A>> for LogStore<A> {
                 records.push((entry.log_id.index, bytes));
                 memory.entries.insert(entry.log_id.index, entry);
             }
+        }
+        if planted(Bug::AppendNotDurable) {
+            callback.log_io_completed(Ok(()));
+            self.disk.submit(Change::Append(records), Box::new(|_| {})).await;
+            return Ok(());
         }
         let done = move |result: Result<(), StoreError>| {
             callback.log_io_completed(result.map_err(|cause| io::Error::other(cause.to_string())));

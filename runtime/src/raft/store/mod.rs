@@ -18,6 +18,8 @@ mod tests;
 
 pub(super) use disk::Disk;
 pub(super) use file::Contents;
+#[cfg(test)]
+pub(super) use file::ControlFile;
 pub(super) use log::LogStore;
 pub(super) use machine::StateMachine;
 

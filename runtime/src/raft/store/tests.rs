@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::disk::Disk;
 use super::fallible::fallible_disk;
 use super::{CONTROL_FILE, LogStore, StateMachine, StoreError};
-use crate::raft::types::{LogEntry, RaftApp, StorageError, StorageIOError, Types, Vote};
+use crate::raft::types::{LogEntry, RaftApp, StorageError, StorageIOError, TokioRuntime, Types, Vote};
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 struct Words(Vec<String>);
@@ -22,6 +22,7 @@ struct Words(Vec<String>);
 impl RaftApp for Words {
     type Command = String;
     type Reply = usize;
+    type Runtime = TokioRuntime;
 
     fn apply(&mut self, command: String) -> usize {
         self.0.push(command);
