@@ -10,6 +10,7 @@ use crate::downstream::request::Request;
 use crate::downstream::resp::{Step, refuse, reply};
 use crate::downstream::session::Session;
 use crate::join::Join;
+use crate::plan;
 use crate::upstream::body::Body;
 use crate::upstream::pending::{Dest, NEVER, Pending, Way};
 use crate::worker::{Routes, Worker};
@@ -60,7 +61,7 @@ impl Call<'_> {
 
     /// The shard that the client is sent to when any will do: for each client always the same.
     pub fn any_place(&self) -> Option<usize> {
-        (self.client.id() as usize).checked_rem(self.routes.shards())
+        plan::any_place(&self.routes.table, self.client.id())
     }
 
     /// A place in the client's order for a reply that is joined from others.

@@ -1,27 +1,22 @@
-//! From a request to the shards that must see it: the routes of the table.
+//! Sends requests to the shards that must see them, by the plans of [`crate::plan`].
 
 use std::rc::Rc;
 
-use smallvec::SmallVec;
-use torc_protocol::command::{Command, KeySpec, LockCommand, Merge, Route, TransactionCommand, Wait};
-use torc_protocol::error;
+use torc_protocol::command::{Command, LockCommand, Merge, TransactionCommand};
 use torc_protocol::resp::request_arg;
-use torc_protocol::slot::{Slot, key_slot};
 
 use crate::call::Call;
 use crate::downstream::client::Client;
 use crate::downstream::render::Render;
-use crate::downstream::request::Request;
 use crate::downstream::resp::Step;
 use crate::downstream::session::Session;
 use crate::join::{How, Join};
+use crate::plan::{self, Keyed, Part, Parts, Plan, Spread, slot_of};
 use crate::text;
 use crate::upstream::body::Body;
 use crate::upstream::pending::{Dest, NEVER, Way};
 use crate::worker::{Routes, Worker};
 
-/// Where requests without a key go: always the same shard, so that scripts without keys meet each other.
-const KEYLESS_SLOT: Slot = 0;
 /// The longest wait that has an end, in milliseconds: a day.
 pub const MAX_WAIT_MS: u32 = 86_400_000;
 
@@ -51,53 +46,24 @@ pub fn has_room(worker: &Worker, client: &Rc<Client>, routes: &Routes, place: Op
     }
 }
 
-/// The slot that all keys share, and the first key. `Err`: the error's text.
-#[inline]
-pub fn slot_of<'a>(request: &Request<'a>) -> Result<(Option<Slot>, &'a [u8]), String> {
-    if let KeySpec::Range { first, last, .. } = request.spec.keys
-        && last == first as i32
-        && let Some(key) = request.args.get(first)
-    {
-        return Ok((Some(key_slot(key)), key));
-    }
-    let keys = request.spec.find_keys(&request.args).map_err(|cause| cause.to_string())?;
-    let mut slot = None;
-    for key in keys.iter().filter_map(|index| request.args.get(*index)) {
-        let this = key_slot(key);
-        if *slot.get_or_insert(this) != this {
-            return Err(error::CROSSSLOT.to_owned());
-        }
-    }
-    Ok((slot, keys.first().map_or(&[], |index| request.arg(*index))))
-}
-
 /// `Route::Key`: to the shard of its keys.
 #[inline]
 pub fn by_key(call: &mut Call<'_>) -> Step {
-    let (slot, key) = match slot_of(call.request) {
-        Ok(found) => found,
-        Err(text) => return call.refuse(&text),
-    };
-    let dest = Dest::Slot(slot.unwrap_or(KEYLESS_SLOT));
-    if call.request.spec.wait != Wait::Never
-        && let Some(wait_ms) = call.request.spec.wait_ms(&call.request.args)
-    {
-        return alone(call, dest, wait_ms);
+    match plan::by_key(call.request) {
+        Ok(keyed) => keyed_one(call, keyed),
+        Err(text) => call.refuse(&text),
     }
-    if !call.has_room(call.routes.place(dest)) {
-        return Step::NotYet;
-    }
-    one(call, dest, key)
 }
 
-/// `Route::Channel`: to the shard of the channel's name.
-fn by_channel(call: &mut Call<'_>) -> Step {
-    let channel = call.request.arg(1);
-    let dest = Dest::Slot(key_slot(channel));
-    if !call.has_room(call.routes.place(dest)) {
+#[inline]
+fn keyed_one(call: &mut Call<'_>, keyed: Keyed<'_>) -> Step {
+    if let Some(wait_ms) = keyed.wait_ms {
+        return alone(call, keyed.dest, wait_ms);
+    }
+    if !call.has_room(call.routes.place(keyed.dest)) {
         return Step::NotYet;
     }
-    one(call, dest, b"")
+    one(call, keyed.dest, keyed.key)
 }
 
 /// Sends the request as it is to one shard.
@@ -137,67 +103,30 @@ pub fn alone(call: &mut Call<'_>, dest: Dest, wait_ms: u64) -> Step {
 
 /// `Route::SplitKeys`: one request per shard, with its keys in their order.
 pub fn split(call: &mut Call<'_>) -> Step {
+    match plan::by_keys(call.request, &call.routes.table) {
+        Ok(Spread::One(keyed)) => keyed_one(call, keyed),
+        Ok(Spread::Several(parts)) => several(call, &parts),
+        Err(text) => call.refuse(&text),
+    }
+}
+
+fn several(call: &mut Call<'_>, spread: &Parts) -> Step {
     let (request, routes) = (call.request, call.routes);
-    let keys = match request.spec.find_keys(&request.args) {
-        Ok(keys) => keys,
-        Err(cause) => {
-            // An uneven number of arguments (MSET): Redis speaks of their number.
-            let uneven = matches!(request.spec.keys, KeySpec::Range { step, .. } if step > 1);
-            let text = if uneven { error::wrong_arity(request.spec.name) } else { cause.to_string() };
-            return call.refuse(&text);
-        }
-    };
-    let step = match request.spec.keys {
-        KeySpec::Range { step, .. } => step.max(1),
-        _ => 1,
-    };
-    if step > 1 && !(request.args.len() - 1).is_multiple_of(step) {
-        return call.refuse(&error::wrong_arity(request.spec.name));
-    }
-    let mut places: SmallVec<[Slot; 16]> = SmallVec::with_capacity(keys.len());
-    for index in &keys {
-        places.push(key_slot(request.arg(*index)));
-    }
-    // Slots without an owner stay together: they are held until they have one.
-    let owner = |slot: &Slot| routes.table.shard_of(*slot);
-    let first = places.first().map_or(KEYLESS_SLOT, |slot| *slot);
-    let whole = places.iter().all(|slot| owner(slot) == owner(&first));
-    let key = keys.first().map_or(&[][..], |index| request.arg(*index));
-    if whole {
-        if !call.has_room(owner(&first)) {
-            return Step::NotYet;
-        }
-        return one(call, Dest::Slot(first), key);
-    }
-    // Groups in the order in which their first keys come.
-    let mut groups: SmallVec<[(Option<usize>, Slot, usize); 8]> = SmallVec::new();
-    let mut order: Vec<u16> = Vec::with_capacity(keys.len());
-    for slot in &places {
-        let place = owner(slot);
-        let group = groups.iter().position(|(known, ..)| *known == place).unwrap_or_else(|| {
-            groups.push((place, *slot, 0));
-            groups.len() - 1
-        });
-        if let Some((.., count)) = groups.get_mut(group) {
-            *count += 1;
-        }
-        // There are at most as many groups as shards, whose numbers have 16 bits.
-        order.push(u16::try_from(group).unwrap_or(u16::MAX));
-    }
-    if !groups.iter().all(|(place, ..)| call.has_room(*place)) {
+    let Parts { step, keys, order, parts } = spread;
+    if !parts.iter().all(|part| call.has_room(part.place)) {
         return Step::NotYet;
     }
     let how = match request.spec.merge {
         Merge::InOrder => How::InOrder(order.clone().into()),
         merge => How::of(merge),
     };
-    let seq = call.open_join(Join::new(how, groups.len()));
-    for (part, (_, slot, count)) in groups.iter().enumerate() {
+    let seq = call.open_join(Join::new(how, parts.len()));
+    for (part, Part { slot, count, .. }) in parts.iter().enumerate() {
         call.scratch.clear();
         request_arg(call.scratch, request.arg(0));
         let mut first = None;
-        for (index, group) in keys.iter().zip(&order) {
-            if usize::from(*group) == part {
+        for (index, place) in keys.iter().zip(order) {
+            if usize::from(*place) == part {
                 first.get_or_insert(*index);
                 (*index..*index + step).for_each(|index| request_arg(call.scratch, request.arg(index)));
             }
@@ -242,8 +171,7 @@ pub fn all_of(call: &mut Call<'_>, how: How, first: usize, (count, args): (usize
 }
 
 /// `Route::AnyShard`: to one shard, for each client always the same.
-fn any(call: &mut Call<'_>) -> Step {
-    let Some(place) = call.any_place() else { return call.refuse(text::NO_MAP) };
+fn any(call: &mut Call<'_>, place: usize) -> Step {
     if !call.has_room(Some(place)) {
         return Step::NotYet;
     }
@@ -263,16 +191,8 @@ pub fn any_joined(call: &mut Call<'_>, how: How) -> Step {
 }
 
 /// `Route::Cursor`: SCAN, to the shard that the cursor names.
-fn scan(call: &mut Call<'_>) -> Step {
-    let request = call.request;
-    let cursor = std::str::from_utf8(request.arg(1)).ok().and_then(|text| text.parse::<u64>().ok());
-    let Some((place, node_cursor)) = cursor.and_then(crate::scan::split) else {
-        return call.refuse(error::INVALID_CURSOR);
-    };
-    let shards = call.routes.shards();
-    if place >= shards {
-        return call.refuse(if shards == 0 { text::NO_MAP } else { error::INVALID_CURSOR });
-    }
+fn scan(call: &mut Call<'_>, place: usize, node_cursor: u64) -> Step {
+    let (request, shards) = (call.request, call.routes.shards());
     if !call.has_room(Some(place)) {
         return Step::NotYet;
     }
@@ -291,13 +211,13 @@ fn scan(call: &mut Call<'_>) -> Step {
 
 /// What the table says for everything that is not answered here.
 pub fn by_table(call: &mut Call<'_>) -> Step {
-    match call.request.spec.route {
-        Route::Cursor => scan(call),
-        Route::AllShards => all(call, How::of(call.request.spec.merge), 0),
-        Route::AnyShard => any(call),
-        Route::Channel => by_channel(call),
-        Route::Local | Route::Key | Route::SplitKeys | Route::Transaction | Route::Refuse(_) => {
-            call.refuse("ERR the proxy cannot answer this command")
-        }
+    match plan::of(call.request, &call.routes.table, call.client.id()) {
+        Plan::Keyed(keyed) => keyed_one(call, keyed),
+        Plan::Split(parts) => several(call, &parts),
+        Plan::AllShards => all(call, How::of(call.request.spec.merge), 0),
+        Plan::AnyShard(place) => any(call, place),
+        Plan::Cursor { place, node_cursor } => scan(call, place, node_cursor),
+        Plan::Refused(text) => call.refuse(&text),
+        Plan::Local | Plan::Transaction(_) => call.refuse("ERR the proxy cannot answer this command"),
     }
 }

@@ -18,6 +18,7 @@ mod info;
 mod join;
 mod local;
 mod metrics;
+mod plan;
 mod scan;
 mod shared;
 mod start;

@@ -13,11 +13,12 @@ use torc_protocol::resp::{request_arg, request_header};
 use torc_protocol::slot::Slot;
 
 use crate::call::Call;
-use crate::dispatch::{self, slot_of};
+use crate::dispatch;
 use crate::downstream::client::Client;
 use crate::downstream::request::Request;
 use crate::downstream::resp::{Step, lane};
 use crate::downstream::session::Session;
+use crate::plan::slot_of;
 use crate::text;
 use crate::upstream::body::{Body, id_in_prefix};
 use crate::upstream::connection::Connection;

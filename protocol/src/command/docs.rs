@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::flags::Flags;
 use super::keys::KeySpec;
-use super::spec::{CommandSpec, Merge, Route};
+use super::spec::{CommandSpec, Route};
 use super::{Command, all};
 
 /// The whole document.
@@ -72,7 +72,7 @@ fn row(text: &mut String, spec: &CommandSpec) {
         spec.arity,
         flags.join(" "),
         route(spec),
-        merge(spec.merge),
+        spec.merge.name(),
         cell(spec.complexity),
         spec.since,
         cell(spec.summary),
@@ -85,36 +85,14 @@ fn cell(text: &str) -> String {
 }
 
 fn route(spec: &CommandSpec) -> String {
-    let route = match spec.route {
-        Route::Local => "local",
-        Route::Key => "key",
-        Route::SplitKeys => "split",
-        Route::AllShards => "all shards",
-        Route::AnyShard => "any shard",
-        Route::Cursor => "cursor",
-        Route::Transaction => "transaction",
-        Route::Channel => "channel",
-        Route::Refuse(why) => return format!("refused: {}", cell(why)),
-    };
+    let route = spec.route.name();
+    if let Route::Refuse(why) = spec.route {
+        return format!("{route}: {}", cell(why));
+    }
     match spec.keys {
         KeySpec::Range { step, .. } if step > 1 && spec.route == Route::SplitKeys => {
             format!("{route} by {step}")
         }
         _ => route.to_string(),
-    }
-}
-
-fn merge(merge: Merge) -> &'static str {
-    match merge {
-        Merge::Single => "",
-        Merge::InOrder => "in order",
-        Merge::Sum => "sum",
-        Merge::AllOk => "all ok",
-        Merge::AnyOk => "any ok",
-        Merge::Concat => "concat",
-        Merge::First => "first",
-        Merge::AllEqual => "all equal",
-        Merge::LogicalAnd => "logical and",
-        Merge::Custom => "custom",
     }
 }

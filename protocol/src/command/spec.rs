@@ -53,6 +53,41 @@ pub enum Merge {
     Custom,
 }
 
+impl Route {
+    /// As `docs/commands.md` and `PROXY EXPLAIN` call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Route::Local => "local",
+            Route::Key => "key",
+            Route::SplitKeys => "split",
+            Route::AllShards => "all shards",
+            Route::AnyShard => "any shard",
+            Route::Cursor => "cursor",
+            Route::Transaction => "transaction",
+            Route::Channel => "channel",
+            Route::Refuse(_) => "refused",
+        }
+    }
+}
+
+impl Merge {
+    /// As `docs/commands.md` and `PROXY EXPLAIN` call it; empty where there is nothing to merge.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Merge::Single => "",
+            Merge::InOrder => "in order",
+            Merge::Sum => "sum",
+            Merge::AllOk => "all ok",
+            Merge::AnyOk => "any ok",
+            Merge::Concat => "concat",
+            Merge::First => "first",
+            Merge::AllEqual => "all equal",
+            Merge::LogicalAnd => "logical and",
+            Merge::Custom => "custom",
+        }
+    }
+}
+
 /// A wait without an end; see [`CommandSpec::wait_ms`].
 pub const FOREVER: u64 = u64::MAX;
 

@@ -29,6 +29,11 @@ impl<'a> Request<'a> {
         Request { command, spec: command.spec(), args: frame.view(bytes), raw }
     }
 
+    /// A request that stands inside another one.
+    pub fn of(command: Command, args: Args<'a>) -> Self {
+        Request { command, spec: command.spec(), args, raw: None }
+    }
+
     /// Whether it may change keys (and so has a position).
     #[inline]
     pub fn is_write(&self) -> bool {

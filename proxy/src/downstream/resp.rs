@@ -15,6 +15,7 @@ use crate::buffer::InBuffer;
 use crate::call::Call;
 use crate::dispatch;
 use crate::local;
+use crate::plan;
 use crate::transaction;
 use crate::upstream::pending::Lane;
 use crate::worker::{Routes, Worker};
@@ -197,8 +198,8 @@ impl RespSession {
             Route::Channel => dispatch::by_table(&mut call),
             Route::Transaction => transaction::command(&mut call),
             Route::Refuse(why) => {
-                let name = request.spec.name.to_ascii_uppercase();
-                call.reply(|reply| reply.error(format_args!("ERR {name}: {why}")))
+                let text = plan::refusal(request, why);
+                call.reply(|reply| reply.error(&text))
             }
             _ => {
                 let step = local::answer(&mut call);

@@ -88,11 +88,17 @@ impl Session {
         if slow { Lane::Slow } else { Lane::Quick }
     }
 
+    /// Acknowledgement and read level under a rule: what the client chose holds before it.
+    pub fn levels(&self, rule: Option<&Rule>) -> (Option<Ack>, Option<ReadLevel>) {
+        (self.ack.or(rule.and_then(|rule| rule.ack)), self.read.or(rule.and_then(|rule| rule.read)))
+    }
+
     fn context(&self, epoch: u64, write: bool, rule: Option<&Rule>) -> Context<'static> {
+        let (ack, read) = self.levels(rule);
         Context {
             db: self.db,
-            ack: self.ack.or(rule.and_then(|rule| rule.ack)),
-            read: self.read.or(rule.and_then(|rule| rule.read)),
+            ack,
+            read,
             epoch,
             deadline_ms: self.timeout_ms,
             want_position: write,

@@ -4,6 +4,7 @@ mod client;
 mod cluster;
 mod config;
 mod connection;
+mod explain;
 mod server;
 mod wait;
 

@@ -6,7 +6,7 @@ use torc_protocol::command::ServerCommand;
 use torc_protocol::error;
 use torc_protocol::resp::request_arg;
 
-use super::{config, wait};
+use super::{config, explain, wait};
 use crate::call::Call;
 use crate::dispatch::{self, MAX_WAIT_MS};
 use crate::downstream::resp::Step;
@@ -42,6 +42,7 @@ pub(super) fn answer(call: &mut Call<'_>, command: ServerCommand) -> Step {
         ServerCommand::Waitaof => {
             call.refuse("ERR WAITAOF cannot be used: there is no append-only file; WAIT waits for replicas")
         }
+        ServerCommand::ProxyExplain => explain::answer(call),
         ServerCommand::DebugSleep => sleep(call),
         ServerCommand::ConfigGet => config::get(call),
         ServerCommand::ConfigSet => config::set(call),
@@ -62,7 +63,7 @@ pub(super) fn answer(call: &mut Call<'_>, command: ServerCommand) -> Step {
                 torc_protocol::command::answer_command(command, &args, reply);
             })
         }
-        _ if call.request.spec.name.ends_with("|help") => {
+        _ if call.request.spec.name.ends_with("|help") || command == ServerCommand::Proxy => {
             call.reply(|reply| torc_protocol::command::help(command.into(), reply))
         }
         _ => dispatch::by_table(call),

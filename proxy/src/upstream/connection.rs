@@ -158,6 +158,11 @@ impl Connection {
         self.end.get().is_none() && self.state.borrow().phase != Phase::Closed
     }
 
+    /// How far it is.
+    pub fn phase(&self) -> Phase {
+        self.state.borrow().phase
+    }
+
     /// Requests under way.
     pub fn in_flight(&self) -> usize {
         self.state.borrow().fifo.len()

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::connection::{Connection, Ended};
+use super::connection::{Connection, Ended, Phase};
 use super::pending::Lane;
 use crate::downstream::client::Client;
 use crate::metrics::NodeMetrics;
@@ -79,6 +79,19 @@ impl Link {
     /// Whether the node could not be reached a moment ago.
     pub fn is_paused(&self, worker: &Worker) -> bool {
         worker.clock.now_ns() < self.pause_until_ns.get()
+    }
+
+    /// How a client's shared connection stands, in words.
+    pub fn state(&self, worker: &Worker, client: u64, lane: Lane) -> &'static str {
+        let shared = self.shared.borrow();
+        match shared.get(index(client, lane, shared.len())) {
+            Some(Some(connection)) if connection.is_usable() => match connection.phase() {
+                Phase::Open => "open",
+                _ => "being opened: requests wait for it",
+            },
+            _ if self.is_paused(worker) => "could not be reached a moment ago: requests wait",
+            _ => "not opened yet",
+        }
     }
 
     /// Whether the connection for a client has no room for more requests.

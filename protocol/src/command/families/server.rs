@@ -158,6 +158,14 @@ family! {
         .usage("path [argument ...]").summary("Refused: there are no modules.");
     Monitor = row("monitor", 1).flags(ADMIN).route(Route::Refuse("MONITOR shows one node; connect to it directly"))
         .since("1.0.0").summary("Shows every command that the server gets.");
+    Proxy = row("proxy", -2).flags(ALWAYS.or(Flags::CONTAINER).or(Flags::TORC)).since("torc 0.1.0")
+        .complexity("Depends on the subcommand.").usage("subcommand [argument ...]")
+        .summary("A container for commands about the proxy itself.");
+    ProxyExplain = row("proxy|explain", -3).flags(SESSION.or(Flags::TORC).or(Flags::NO_MULTI)).since("torc 0.1.0")
+        .complexity("O(N) with N the number of keys").usage("command [argument ...]")
+        .tips(&["nondeterministic_output"])
+        .summary("Says where the proxy would send a command, and under which policy, without sending it.");
+    ProxyHelp = row("proxy|help", 2).flags(ALWAYS.or(Flags::TORC)).since("torc 0.1.0").summary("Explains the subcommands.");
     Replicaof = row("replicaof", 3).flags(Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::STALE).or(Flags::NO_ASYNC_LOADING))
         .route(Route::Refuse(USE_TORC_CLUSTER)).since("5.0.0").usage("host port | NO ONE")
         .summary("Refused: the cluster's map decides who replicates whom.");
@@ -184,7 +192,7 @@ family! {
         .since("2.2.12").complexity("O(N) with N the number of entries").summary("Forgets the slow requests.");
     Swapdb = row("swapdb", 3).flags(WRITE_FAST).acl(Acl::KEYSPACE.or(Acl::DANGEROUS)).route(Route::AllShards)
         .merge(Merge::AllOk).since("4.0.0").usage("index1 index2").summary("Exchanges two databases.");
-    Time = row("time", 1).flags(ALWAYS.or(Flags::FAST)).route(Route::AnyShard).since("2.6.0")
+    Time = row("time", 1).flags(ALWAYS.or(Flags::FAST)).since("2.6.0")
         .tips(&["nondeterministic_output"]).summary("Gives the server's time in seconds and microseconds.");
     Wait = row("wait", 3).flags(Flags::BLOCKING).acl(Acl::CONNECTION).group("generic").since("3.0.0")
         .usage("numreplicas timeout-milliseconds")

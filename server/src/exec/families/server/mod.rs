@@ -47,6 +47,8 @@ pub fn run(cx: &mut Cx<'_, '_>, command: ServerCommand, args: &Args<'_>) -> Comm
         | ServerCommand::LatencyHelp
         | ServerCommand::Memory
         | ServerCommand::MemoryHelp
+        | ServerCommand::Proxy
+        | ServerCommand::ProxyHelp
         | ServerCommand::Slowlog
         | ServerCommand::SlowlogHelp => help(command.into(), &mut cx.reply()),
         ServerCommand::ConfigGet => return config::get(cx, args),
@@ -104,6 +106,7 @@ pub fn run(cx: &mut Cx<'_, '_>, command: ServerCommand, args: &Args<'_>) -> Comm
         ServerCommand::Monitor => {
             return monitor(cx);
         }
+        ServerCommand::ProxyExplain => return Err(text::NOT_A_PROXY.into()),
         ServerCommand::Failover => return Err(text::REPLICAOF.into()),
         ServerCommand::Replicaof | ServerCommand::Slaveof => return replication::replicaof(cx, args),
         ServerCommand::Role => return replication::role(cx),

@@ -1,0 +1,215 @@
+//! PROXY EXPLAIN: the plan of a command, with the shards, nodes and policies that it would meet now. Nothing is sent.
+
+use torc_cluster::ShardId;
+use torc_protocol::command::{FOREVER, Route, resolve};
+use torc_protocol::context::{Ack, ReadLevel};
+use torc_protocol::resp::ReplyWriter;
+use torc_protocol::slot::{Slot, key_slot};
+
+use crate::call::Call;
+use crate::downstream::request::Request;
+use crate::downstream::resp::{Step, lane};
+use crate::plan::{self, Plan, Retry};
+use crate::upstream::pending::{Dest, Lane};
+
+/// Keys of one part that are shown; the others are counted.
+const MAX_SHOWN_KEYS: usize = 32;
+
+/// What one shard would get.
+#[derive(Debug, Default)]
+struct Target<'a> {
+    /// The shard's place in the table; `None`: nobody owns the slot.
+    place: Option<usize>,
+    slot: Option<Slot>,
+    keys: Vec<&'a [u8]>,
+}
+
+/// `PROXY EXPLAIN command [argument …]`
+pub(super) fn answer(call: &mut Call<'_>) -> Step {
+    let args = call.request.args.tail(2);
+    let command = match resolve(&args) {
+        Ok(command) => command,
+        Err(unknown) => return call.reply(|reply| unknown.write(args, reply)),
+    };
+    let request = Request::of(command, args);
+    let table = &call.routes.table;
+    let plan = plan::of(&request, table, call.client.id());
+    let targets = targets(call, &request, &plan);
+    let key = request.spec.find_keys(&args).ok().and_then(|keys| args.get(*keys.first()?));
+    let rule = key.and_then(|key| table.rule(key));
+    let (ack, read) = call.session.levels(rule);
+    let lane = lane(call.session, call.routes, &request);
+    let parts: Vec<Vec<Field>> = targets.iter().map(|target| part(call, target, lane)).collect();
+    let mut fields: Vec<Field> = vec![
+        ("command", Shown::Text(request.spec.name.to_owned())),
+        ("route", Shown::Text(request.spec.route.name().to_owned())),
+        ("merge", Shown::Text(if targets.len() > 1 { request.spec.merge.name() } else { "" }.to_owned())),
+        ("decision", Shown::Text(decision(&request, &plan, targets.len()))),
+        ("epoch", Shown::Number(table.epoch as i64)),
+        ("prefix", Shown::Bytes(rule.map_or(&[][..], |rule| &rule.prefix).to_vec())),
+        ("ack", Shown::Text(ack.map_or("default", Ack::as_str).to_owned())),
+        ("read", Shown::Text(read.map_or("default", ReadLevel::as_str).to_owned())),
+        ("connection", Shown::Text(connection(&plan, lane).to_owned())),
+        ("retry", Shown::Text(retry_words(&request).to_owned())),
+        ("timeout-ms", Shown::Number(i64::from(call.session.timeout_ms))),
+        ("wait-ms", Shown::Number(wait_ms(&plan))),
+    ];
+    fields.push(("parts", Shown::Parts(parts)));
+    call.reply(|reply| write(&fields, reply))
+}
+
+/// A named value of the reply.
+type Field = (&'static str, Shown);
+
+/// What is shown as a value.
+#[derive(Debug)]
+enum Shown {
+    Text(String),
+    Bytes(Vec<u8>),
+    Number(i64),
+    List(Vec<Vec<u8>>),
+    Parts(Vec<Vec<Field>>),
+}
+
+fn write(fields: &[Field], reply: &mut ReplyWriter<'_>) {
+    reply.map(fields.len());
+    for (name, value) in fields {
+        reply.bulk(name.as_bytes());
+        match value {
+            Shown::Text(text) => reply.bulk(text.as_bytes()),
+            Shown::Bytes(bytes) => reply.bulk(bytes),
+            Shown::Number(number) => reply.integer(*number),
+            Shown::List(items) => {
+                reply.array(items.len());
+                items.iter().for_each(|item| reply.bulk(item));
+            }
+            Shown::Parts(parts) => {
+                reply.array(parts.len());
+                parts.iter().for_each(|part| write(part, reply));
+            }
+        }
+    }
+}
+
+fn targets<'a>(call: &Call<'_>, request: &Request<'a>, plan: &Plan<'a>) -> Vec<Target<'a>> {
+    let routes = call.routes;
+    let keys = || -> Vec<&'a [u8]> {
+        let keys = request.spec.find_keys(&request.args).unwrap_or_default();
+        keys.iter().filter_map(|index| request.args.get(*index)).collect()
+    };
+    let at = |place| Target { place: Some(place), ..Target::default() };
+    match plan {
+        Plan::Local | Plan::Refused(_) | Plan::Transaction(None) => Vec::new(),
+        Plan::Keyed(keyed) => {
+            let slot = match keyed.dest {
+                Dest::Slot(slot) => Some(slot),
+                Dest::Shard(_) => None,
+            };
+            vec![Target { place: routes.place(keyed.dest), slot, keys: keys() }]
+        }
+        Plan::Transaction(Some(slot)) => {
+            vec![Target { place: routes.place(Dest::Slot(*slot)), slot: Some(*slot), keys: keys() }]
+        }
+        Plan::Split(parts) => {
+            let all = keys();
+            let mine = |part: usize| {
+                let with_parts = all.iter().zip(&parts.order);
+                with_parts.filter(|(_, of)| usize::from(**of) == part).map(|(key, _)| *key).collect()
+            };
+            let each = parts.parts.iter().enumerate();
+            each.map(|(part, to)| Target { place: to.place, slot: Some(to.slot), keys: mine(part) }).collect()
+        }
+        Plan::AllShards => (0..routes.shards()).map(at).collect(),
+        Plan::AnyShard(place) | Plan::Cursor { place, .. } => vec![at(*place)],
+    }
+}
+
+fn part(call: &Call<'_>, target: &Target<'_>, lane: Lane) -> Vec<Field> {
+    let routes = call.routes;
+    let shard = target.place.map(|place| routes.shard_id(place));
+    let primary = target.place.and_then(|place| routes.table.shards.get(place)?.primary.as_ref());
+    let link = target.place.and_then(|place| routes.link(place));
+    let state = match link {
+        Some(link) => link.state(call.worker, call.client.id(), lane),
+        None if shard.is_none() => "no owner: requests wait for a map",
+        None => "no primary: requests wait for one",
+    };
+    let mut slots: Vec<Slot> = target.keys.iter().map(|key| key_slot(key)).collect();
+    slots.extend(target.slot.filter(|_| slots.is_empty()));
+    slots.sort_unstable();
+    slots.dedup();
+    let term = shard.and_then(|shard| routes.table.map.shard(shard)).map_or(0, |state| state.term.0);
+    vec![
+        ("shard", Shown::Number(shard.map_or(-1, |ShardId(shard)| i64::from(shard)))),
+        ("slots", Shown::List(shown(slots.iter().map(|slot| slot.to_string().into_bytes())))),
+        ("term", Shown::Number(term as i64)),
+        ("node", Shown::Text(primary.map_or(String::new(), |target| target.node.0.to_string()))),
+        ("address", Shown::Text(primary.map_or(String::new(), |target| target.address.to_string()))),
+        ("state", Shown::Text(state.to_owned())),
+        ("keys", Shown::List(shown(target.keys.iter().map(|key| key.to_vec())))),
+    ]
+}
+
+/// The first of a row, and how many more there are.
+fn shown(items: impl ExactSizeIterator<Item = Vec<u8>>) -> Vec<Vec<u8>> {
+    let more = items.len().saturating_sub(MAX_SHOWN_KEYS);
+    let mut shown: Vec<Vec<u8>> = items.take(MAX_SHOWN_KEYS).collect();
+    shown.extend((more > 0).then(|| format!("... ({more} more)").into_bytes()));
+    shown
+}
+
+fn decision(request: &Request<'_>, plan: &Plan<'_>, parts: usize) -> String {
+    match plan {
+        Plan::Local => "the proxy answers, from the state of the client or its own".into(),
+        Plan::Refused(text) => format!("refused: {text}"),
+        Plan::Keyed(keyed) if keyed.wait_ms.is_some() => {
+            "sent to one shard when all requests before it are answered; it may wait there".into()
+        }
+        Plan::Keyed(_) if matches!(request.spec.route, Route::SplitKeys) && parts == 1 => {
+            "sent to one shard as it is: all keys are there".into()
+        }
+        Plan::Keyed(_) => "sent to one shard as it is".into(),
+        Plan::Split(_) => {
+            format!("split over {parts} shards; each part is retried by itself, so it is not atomic")
+        }
+        Plan::AllShards => format!("sent to all {parts} shards as it is"),
+        Plan::AnyShard(_) => "sent to one shard, always the same for this client".into(),
+        Plan::Cursor { node_cursor, .. } => {
+            format!("sent to the shard that the cursor names, with the node's cursor {node_cursor}")
+        }
+        Plan::Transaction(_) => {
+            "kept at the proxy: commands are queued, and EXEC sends them in one go to the shard of their slot"
+                .into()
+        }
+    }
+}
+
+fn connection(plan: &Plan<'_>, lane: Lane) -> &'static str {
+    match plan {
+        Plan::Local | Plan::Refused(_) | Plan::Transaction(None) => "none",
+        Plan::Keyed(keyed) if keyed.wait_ms.is_some() => "dedicated",
+        Plan::Transaction(Some(_)) => "dedicated",
+        _ if lane == Lane::Slow => "shared, slow lane",
+        _ => "shared",
+    }
+}
+
+fn retry_words(request: &Request<'_>) -> &'static str {
+    match plan::retry(request) {
+        Retry::Repeated => "sent again if the connection breaks",
+        Retry::Numbered => "sent again under its request id if the connection breaks",
+        Retry::Never => "answered UNCERTAIN if the connection breaks after it was sent",
+    }
+}
+
+/// -1: it does not wait; 0: without an end.
+fn wait_ms(plan: &Plan<'_>) -> i64 {
+    match plan {
+        Plan::Keyed(keyed) => match keyed.wait_ms {
+            None => -1,
+            Some(FOREVER) => 0,
+            Some(wait_ms) => i64::try_from(wait_ms).unwrap_or(i64::MAX),
+        },
+        _ => -1,
+    }
+}
