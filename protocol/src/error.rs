@@ -199,7 +199,7 @@ pub const BUSY_GATE: &str = "BUSY the store is held by a script or a command ove
 pub const MEMORY_ONLY: &str =
     "ERR data is kept in memory only; there is nothing to save to. Replicas keep it over the loss of a node.";
 pub const NOT_A_PROXY: &str =
-    "ERR PROXY EXPLAIN is answered by a proxy, and this is a node; ask at the proxy's address";
+    "ERR PROXY is answered by a proxy, and this is a node; ask at the proxy's address";
 pub const REPLICAOF: &str = "ERR replication is decided by the cluster's map; use torc cluster to change it";
 
 pub const FENCED: &str = "FENCED the fencing token is older than one that was already used";

@@ -348,6 +348,11 @@ impl ServerHandshake {
         args.get(1).and_then(hex_array).ok_or(HandshakeError::Malformed("no proof"))
     }
 
+    /// The name that the connection has in logs; see [`crate::trace`].
+    pub fn connection(&self) -> u64 {
+        crate::trace::Trace::connection_of(&self.client)
+    }
+
     /// Checks the client's proof: only then is the peer who it says.
     pub fn finish(self, proof: &Proof) -> Result<Peer, HandshakeError> {
         if self.secret.verify(Side::Client, &self.client, &self.server, proof) {

@@ -26,6 +26,7 @@ pub mod login;
 pub mod memcached;
 pub mod resp;
 pub mod slot;
+pub mod trace;
 
 /// The version of Redis whose behaviour is the measure.
 pub const REDIS_VERSION: &str = "7.2.4";

@@ -20,7 +20,7 @@ struct Plain {
     of: fn(&WorkerMetrics) -> &Counter,
 }
 
-const PLAIN: [Plain; 12] = [
+const PLAIN: [Plain; 13] = [
     counter("torc_proxy_bytes_in_total", "Bytes read from clients.", |w| &w.bytes_in),
     counter("torc_proxy_bytes_out_total", "Bytes written to clients.", |w| &w.bytes_out),
     counter("torc_proxy_downgraded_total", "Replies translated from RESP3 to RESP2.", |w| &w.downgraded),
@@ -33,6 +33,7 @@ const PLAIN: [Plain; 12] = [
     }),
     counter("torc_proxy_output_closed_total", "Clients closed for unread replies.", |w| &w.output_closed),
     counter("torc_proxy_orphaned_replies_total", "Replies whose client was gone.", |w| &w.orphaned),
+    counter("torc_proxy_slow_requests_total", "Requests that took longer than slow_request_ms.", |w| &w.slow),
     gauge("torc_proxy_held_requests", "Requests that wait for their shard now.", |w| &w.held),
     gauge("torc_proxy_buffered_bytes", "Bytes in the buffers of requests and replies.", |w| &w.buffered),
 ];

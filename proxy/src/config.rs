@@ -56,6 +56,10 @@ pub struct ProxyConfig {
     pub memcached_item_bytes: usize,
     /// Commands that one MULTI may queue.
     pub max_queued_commands: usize,
+    /// A request that takes so long from its arrival to its answer is logged and kept for `PROXY SLOWLOG`; 0: none is.
+    pub slow_request_ms: u64,
+    /// Slow requests that are kept.
+    pub slow_log_len: usize,
     /// How long the proxy lets requests end when it is stopped.
     pub drain_ms: u64,
     /// Acknowledgement and read level by key prefix; for a prefix that the map names too, these hold.
@@ -87,6 +91,8 @@ impl Default for ProxyConfig {
             memcached_auth_file: None,
             memcached_item_bytes: MIB,
             max_queued_commands: 100_000,
+            slow_request_ms: 100,
+            slow_log_len: 128,
             drain_ms: 5_000,
             policy: Vec::new(),
         }
@@ -98,6 +104,8 @@ const MIB: usize = 1024 * 1024;
 pub const MAX_THREADS: usize = 256;
 /// Most multiplexed connections per thread and node.
 pub const MAX_CONNECTIONS_PER_NODE: usize = 64;
+/// Most slow requests that are kept.
+pub const MAX_SLOW_LOG: usize = 1 << 16;
 /// The longest request time-out: a day.
 const MAX_TIMEOUT_MS: u32 = 86_400_000;
 
@@ -142,6 +150,7 @@ impl ProxyConfig {
         within("max_bulk_bytes", self.max_bulk_bytes, 1024, self.max_request_bytes)?;
         within("client_output_hard_bytes", self.client_output_hard_bytes, 1024, usize::MAX)?;
         within("client_output_soft_bytes", self.client_output_soft_bytes, 1, self.client_output_hard_bytes)?;
+        within("slow_log_len", self.slow_log_len, 0, MAX_SLOW_LOG)?;
         self.memcached_users()?;
         within("name", self.name.len(), 1, 64)?;
         if self.name.bytes().any(|byte| !byte.is_ascii_graphic()) {

@@ -21,6 +21,7 @@ mod metrics;
 mod plan;
 mod scan;
 mod shared;
+mod slow;
 mod start;
 mod table;
 mod text;

@@ -89,6 +89,8 @@ pub struct WorkerMetrics {
     pub orphaned: Counter,
     /// Bytes that buffers hold.
     pub buffered: Counter,
+    /// Requests that took longer than the threshold.
+    pub slow: Counter,
 }
 
 impl Default for WorkerMetrics {
@@ -110,6 +112,7 @@ impl Default for WorkerMetrics {
             output_closed: Counter::default(),
             orphaned: Counter::default(),
             buffered: Counter::default(),
+            slow: Counter::default(),
         }
     }
 }

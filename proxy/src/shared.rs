@@ -13,6 +13,7 @@ use torc_runtime::listen::acceptor::ConnectionLimit;
 use crate::config::{MAX_THREADS, ProxyConfig};
 use crate::downstream::client::Registry;
 use crate::metrics::{NodeMetrics, WorkerMetrics};
+use crate::slow::SlowLog;
 use crate::table::{RouteTable, Target};
 use crate::worker::Order;
 
@@ -27,6 +28,10 @@ pub struct Tunable {
     pub request_timeout_ms: u32,
     /// See [`ProxyConfig::max_bulk_bytes`].
     pub max_bulk_bytes: usize,
+    /// See [`ProxyConfig::slow_request_ms`].
+    pub slow_request_ms: u64,
+    /// See [`ProxyConfig::slow_log_len`].
+    pub slow_log_len: usize,
 }
 
 /// See the module's text.
@@ -46,6 +51,8 @@ pub struct Shared {
     pub limit: ConnectionLimit,
     /// By worker.
     pub workers: Vec<Arc<WorkerMetrics>>,
+    /// Requests that took long.
+    pub slow: SlowLog,
     /// The newest routing table.
     pub tables: watch::Receiver<Arc<RouteTable>>,
     /// Unix milliseconds of the start.
@@ -87,6 +94,8 @@ impl Shared {
             idle_timeout_ms: config.idle_timeout_ms,
             request_timeout_ms: config.request_timeout_ms,
             max_bulk_bytes: config.max_bulk_bytes,
+            slow_request_ms: config.slow_request_ms,
+            slow_log_len: config.slow_log_len,
         };
         Shared {
             secret,
@@ -95,6 +104,7 @@ impl Shared {
             clients: Registry::default(),
             limit: ConnectionLimit::new(config.max_clients),
             workers: (0..config.threads).map(|_| Arc::default()).collect(),
+            slow: SlowLog::default(),
             tables,
             started_ms: torc_runtime::clock::unix_ms(),
             run_id: random.iter().map(|byte| format!("{byte:02x}")).collect(),

@@ -22,6 +22,37 @@ use tracing_subscriber::registry::Registry;
 const QUIET_TARGETS: [(&str, LevelFilter); 3] =
     [("openraft", LevelFilter::OFF), ("hyper", LevelFilter::WARN), ("hyper_util", LevelFilter::WARN)];
 
+/// Lines of one kind that are logged in a second; see [`LineLimit`].
+pub const LINES_PER_SECOND: u32 = 10;
+
+/// Keeps what may happen with every request from filling the log.
+#[derive(Debug, Default)]
+pub struct LineLimit(parking_lot::Mutex<Lines>);
+
+#[derive(Debug, Default)]
+struct Lines {
+    second: u64,
+    logged: u32,
+    left_out: u64,
+}
+
+impl LineLimit {
+    /// Whether a line may be logged at `now_ms` (any clock): how many were left out since the latest one.
+    pub fn admit(&self, now_ms: u64) -> Option<u64> {
+        let mut lines = self.0.lock();
+        let second = now_ms / 1000;
+        if lines.second != second {
+            (lines.second, lines.logged) = (second, 0);
+        }
+        if lines.logged >= LINES_PER_SECOND {
+            lines.left_out += 1;
+            return None;
+        }
+        lines.logged += 1;
+        Some(std::mem::take(&mut lines.left_out))
+    }
+}
+
 /// How a line is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
@@ -188,6 +219,15 @@ fn open_log_file(path: &Path) -> Result<File, LogError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_of_one_kind_are_few_in_a_second() {
+        let limit = LineLimit::default();
+        let admitted = (0..25).filter(|_| limit.admit(7_100).is_some()).count();
+        assert_eq!(admitted, LINES_PER_SECOND as usize);
+        assert_eq!(limit.admit(8_000), Some(15));
+        assert_eq!(limit.admit(8_001), Some(0));
+    }
 
     fn lines_of(format: LogFormat, filter: &str, speak: impl FnOnce()) -> Vec<String> {
         let dir = tempfile::tempdir().unwrap();

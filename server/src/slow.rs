@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use torc_protocol::command::{Command, Flags, HyperloglogCommand, StringCommand};
 use torc_protocol::resp::Args;
+use torc_runtime::logging::LineLimit;
 
 use crate::exec::{Session, redact};
 use crate::settings::Settings;
@@ -76,6 +77,7 @@ pub struct SlowLog {
     max_len: AtomicUsize,
     next_id: AtomicI64,
     entries: Mutex<VecDeque<SlowEntry>>,
+    lines: LineLimit,
     events: Mutex<BTreeMap<&'static str, Event>>,
 }
 
@@ -88,6 +90,7 @@ impl SlowLog {
             max_len: AtomicUsize::new(0),
             next_id: AtomicI64::new(0),
             entries: Mutex::default(),
+            lines: LineLimit::default(),
             events: Mutex::default(),
         };
         log.configure(settings);
@@ -121,10 +124,17 @@ impl SlowLog {
             let fast = command.spec().flags.contains(Flags::FAST);
             self.note_event(if fast { "fast-command" } else { "command" }, nanos / 1_000_000, now_ms);
         }
-        if nanos < self.slow_ns.load(Ordering::Relaxed)
-            || command.spec().flags.contains(Flags::SKIP_SLOWLOG)
-            || command.spec().is_internal()
+        let spec = command.spec();
+        if nanos < self.slow_ns.load(Ordering::Relaxed) || spec.flags.contains(Flags::SKIP_SLOWLOG) {
+            return;
+        }
+        if session.trace.is_some()
+            && let Some(left_out) = self.lines.admit(now_ms)
         {
+            let (request, micros) = (session.trace, nanos / 1000);
+            tracing::warn!(%request, command = spec.name, micros, left_out, "slow request of a proxy");
+        }
+        if spec.is_internal() {
             return;
         }
         let max_len = self.max_len.load(Ordering::Relaxed);

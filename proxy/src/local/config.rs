@@ -6,14 +6,23 @@ use torc_protocol::glob;
 use torc_protocol::resp::parse_i64;
 
 use crate::call::Call;
+use crate::config::MAX_SLOW_LOG;
 use crate::dispatch;
 use crate::downstream::resp::Step;
 use crate::join::How;
 use crate::shared::Tunable;
 
 /// Options of the proxy.
-const OWN: [&str; 6] =
-    ["maxclients", "timeout", "requirepass", "proto-max-bulk-len", "proxy-request-timeout-ms", "io-threads"];
+const OWN: [&str; 8] = [
+    "maxclients",
+    "timeout",
+    "requirepass",
+    "proto-max-bulk-len",
+    "proxy-request-timeout-ms",
+    "proxy-slow-request-ms",
+    "proxy-slow-log-len",
+    "io-threads",
+];
 
 pub(super) fn get(call: &mut Call<'_>) -> Step {
     let request = call.request;
@@ -33,6 +42,8 @@ pub(super) fn get(call: &mut Call<'_>) -> Step {
                 "requirepass" => tunable.requirepass.clone(),
                 "proto-max-bulk-len" => tunable.max_bulk_bytes.to_string(),
                 "proxy-request-timeout-ms" => tunable.request_timeout_ms.to_string(),
+                "proxy-slow-request-ms" => tunable.slow_request_ms.to_string(),
+                "proxy-slow-log-len" => tunable.slow_log_len.to_string(),
                 _ => shared.config.threads.to_string(),
             };
             (name, value)
@@ -120,6 +131,14 @@ fn set_one(
             let timeout_ms =
                 number().and_then(|number| u32::try_from(number).ok()).filter(|number| *number >= 10);
             tunable.request_timeout_ms = timeout_ms.ok_or("argument must be at least 10 milliseconds")?;
+        }
+        "proxy-slow-request-ms" => {
+            tunable.slow_request_ms = number().ok_or(error::CONFIG_NOT_AN_INTEGER)?;
+        }
+        "proxy-slow-log-len" => {
+            let most =
+                number().and_then(|most| usize::try_from(most).ok()).filter(|most| *most <= MAX_SLOW_LOG);
+            tunable.slow_log_len = most.ok_or("argument must be between 0 and 65536")?;
         }
         _ => return Err("can't set immutable config"),
     }

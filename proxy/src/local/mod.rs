@@ -6,6 +6,7 @@ mod config;
 mod connection;
 mod explain;
 mod server;
+mod slowlog;
 mod wait;
 
 pub use connection::{enter_if_open, may_enter};

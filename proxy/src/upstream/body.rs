@@ -1,7 +1,8 @@
 //! The bytes of requests on their way to a node.
 
 use torc_protocol::command::{
-    Command, TransactionCommand, has_a_home, reply_may_be_repeated, resolve_internal, retry_is_safe,
+    Command, InternalCommand, TransactionCommand, has_a_home, reply_may_be_repeated, resolve_internal,
+    retry_is_safe,
 };
 use torc_protocol::context::{Context, REQUEST_ID_AT, RequestId};
 use torc_protocol::resp::{Args, Limits, RequestParser, request_arg, request_header};
@@ -138,6 +139,24 @@ pub fn renew(bytes: &[u8], renewal: Renewal, out: &mut Vec<u8>) {
             }
         }
     });
+}
+
+/// The first key of the first command in `bytes` that has one; the request line of a memcached request.
+pub fn first_key(bytes: &[u8]) -> Option<Box<[u8]>> {
+    let mut found: Option<Box<[u8]>> = None;
+    each_frame(bytes, |args| {
+        let request = args.tail(CONTEXT_ARGS);
+        if found.is_some() {
+            return;
+        }
+        let Ok(command) = resolve_internal(&request) else { return };
+        let at = match command {
+            Command::Internal(InternalCommand::Mc) => Some(1),
+            _ => command.spec().find_keys(&request).ok().and_then(|keys| keys.first().copied()),
+        };
+        found = at.and_then(|at| request.get(at)).map(Into::into);
+    });
+    found
 }
 
 /// Whether the request in `bytes` may be sent again when it may have been executed already.

@@ -16,6 +16,7 @@ use tokio::io::AsyncWrite;
 use torc_protocol::command::{Command, TransactionCommand};
 use torc_protocol::error;
 use torc_protocol::resp::{ProtocolError, ReplyKind, ReplyScanner};
+use torc_protocol::trace::Trace;
 use torc_runtime::listen::Stream;
 
 use super::body::{Body, may_repeat};
@@ -84,6 +85,8 @@ struct State {
     /// Bytes of `out` that the socket has taken.
     written: usize,
     fifo: VecDeque<Pending>,
+    /// Frames that the node has answered, for the names of requests in logs.
+    answered: u64,
 }
 
 /// What was read.
@@ -102,6 +105,8 @@ pub struct Connection {
     pub queued: Cell<bool>,
     /// Whether the socket took no more bytes.
     blocked: Cell<bool>,
+    /// Its name in logs; see [`torc_protocol::trace`].
+    name: Cell<u64>,
     /// Set by whoever wants it to end.
     end: Cell<Option<EndWish>>,
     state: RefCell<State>,
@@ -143,7 +148,9 @@ impl Connection {
                 acked: 0,
                 written: 0,
                 fifo: VecDeque::new(),
+                answered: 0,
             }),
+            name: Cell::new(0),
             stream: RefCell::new(None),
             input: RefCell::default(),
             waker: RefCell::new(None),
@@ -210,19 +217,21 @@ impl Connection {
 
     /// Takes the requests that are overdue from their clients (their replies will be dropped), and ends the
     /// connection when the node has answered nothing for `patience_ns` beyond a deadline.
-    pub fn take_overdue(&self, now_ns: u64, patience_ns: u64, overdue: &mut Vec<Orphan>) {
+    pub fn take_overdue(&self, now_ns: u64, patience_ns: u64, overdue: &mut Vec<(Orphan, Trace)>) {
         let mut state = self.state.borrow_mut();
-        let State { out, acked, written, fifo, .. } = &mut *state;
-        let mut at = *acked;
+        let State { out, acked, written, fifo, answered, .. } = &mut *state;
+        let (mut at, mut request) = (*acked, *answered);
         let mut stalled = false;
         for (index, pending) in fifo.iter_mut().enumerate() {
             let end = at + pending.len;
+            request += 1 + u64::from(pending.skip);
             if index == 0 && pending.deadline_ns.saturating_add(patience_ns) < now_ns {
                 stalled = true;
             }
             if pending.deadline_ns <= now_ns && pending.client.is_some() {
                 let bytes = out.get(at..end).unwrap_or_default();
-                overdue.push(orphan(pending, bytes, end <= *written));
+                let trace = Trace { connection: self.name.get(), request };
+                overdue.push((orphan(pending, bytes, end <= *written), trace));
             }
             at = end;
         }
@@ -365,6 +374,7 @@ impl Connection {
         now_ns: u64,
     ) -> Result<u64, Ended> {
         let mut state = self.state.borrow_mut();
+        state.answered += 1;
         let Some(front) = state.fifo.front_mut() else { return Err(Ended::Unasked) };
         if front.skip > 0 {
             front.skip -= 1;
@@ -410,7 +420,14 @@ impl Connection {
                 Answer::Doubtful | Answer::Final => {}
             }
         }
-        self.link.metrics.latency.record(now_ns.saturating_sub(pending.since_ns));
+        let took_ns = now_ns.saturating_sub(pending.since_ns);
+        self.link.metrics.latency.record(took_ns);
+        if worker.is_slow(&pending, took_ns) {
+            let state = self.state.borrow();
+            let bytes = state.out.get(start..state.acked).unwrap_or_default();
+            let trace = Trace { connection: self.name.get(), request: state.answered };
+            worker.note_slow(&self.link, &pending, took_ns, bytes, (trace, true));
+        }
         if body.first() == Some(&b'-') {
             self.link.metrics.errors.add(1);
         }
@@ -476,8 +493,9 @@ fn orphan(pending: &mut Pending, bytes: &[u8], sent: bool) -> Orphan {
 
 async fn run(worker: Rc<Worker>, connection: Rc<Connection>) {
     let ended = match handshake::dial(&worker, &connection.link.target.address).await {
-        Ok(stream) => {
+        Ok((stream, name)) => {
             connection.stream.replace(Some(stream));
+            connection.name.set(name);
             connection.state.borrow_mut().phase = Phase::Open;
             connection.link.opened();
             worker.mark_connection(&connection);

@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use torc_protocol::handshake::{ClientHandshake, HandshakeError, HelloReply, Role};
 use torc_protocol::resp::{ProtocolError, Value};
+use torc_protocol::trace::Trace;
 use torc_runtime::datadir::random_bytes;
 use torc_runtime::listen::Stream;
 
@@ -34,19 +35,21 @@ pub enum DialError {
     Protocol(#[from] ProtocolError),
 }
 
-/// A connection that has proved itself and speaks RESP3.
-pub async fn dial(worker: &Rc<Worker>, address: &str) -> Result<Stream, DialError> {
+/// A connection that has proved itself and speaks RESP3, and its name in logs.
+pub async fn dial(worker: &Rc<Worker>, address: &str) -> Result<(Stream, u64), DialError> {
     let patience = Duration::from_millis(worker.shared.config.connect_timeout_ms);
     tokio::time::timeout(patience, connect(worker, address)).await.map_err(|_| DialError::Timeout)?
 }
 
-async fn connect(worker: &Rc<Worker>, address: &str) -> Result<Stream, DialError> {
+async fn connect(worker: &Rc<Worker>, address: &str) -> Result<(Stream, u64), DialError> {
     let mut stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
+    let mut connection = 0;
     if let Some(secret) = &worker.shared.secret {
         let name = &worker.shared.config.name;
         let mut nonce = [0; 16];
         random_bytes(&mut nonce)?;
+        connection = Trace::connection_of(&nonce);
         let handshake = ClientHandshake::new(secret.clone(), Role::Proxy, name, nonce);
         let mut request = Vec::new();
         handshake.hello_request(&mut request);
@@ -59,7 +62,7 @@ async fn connect(worker: &Rc<Worker>, address: &str) -> Result<Stream, DialError
             return Err(HandshakeError::Refused(refusal.into_owned()).into());
         }
     }
-    Ok(Stream::from(stream))
+    Ok((Stream::from(stream), connection))
 }
 
 /// One reply: the node sends nothing beyond it before it is asked again.

@@ -8,6 +8,7 @@ mod flush;
 mod retry;
 mod routes;
 mod run;
+mod slow;
 mod tick;
 
 use std::cell::{Cell, RefCell};
@@ -67,6 +68,8 @@ pub struct Worker {
     /// Whether buffers hold more than they should: clients are read from only as replies leave.
     crowded: Cell<bool>,
     draining: Cell<bool>,
+    /// Nanoseconds from which a request is slow; `u64::MAX`: none is. As of the ticker's latest round.
+    slow_ns: Cell<u64>,
 }
 
 impl Worker {
@@ -91,6 +94,7 @@ impl Worker {
             random: Cell::new(seed),
             crowded: Cell::new(false),
             draining: Cell::new(false),
+            slow_ns: Cell::new(u64::MAX),
         })
     }
 

@@ -19,9 +19,11 @@ impl Worker {
     /// The ticker's task.
     pub(super) async fn ticker(self: Rc<Self>) {
         let mut idle_check_ns = 0;
+        self.renew_slow_threshold();
         loop {
             tokio::time::sleep(if self.holding.get() { BUSY } else { QUIET }).await;
             let now_ns = self.clock.refresh();
+            self.renew_slow_threshold();
             self.retry(false);
             self.check_deadlines(now_ns);
             self.count_memory();
@@ -46,8 +48,14 @@ impl Worker {
             for connection in link.connections() {
                 connection.take_overdue(now_ns, patience_ns, &mut overdue);
             }
+            for (orphan, trace) in overdue.drain(..) {
+                let took_ns = now_ns.saturating_sub(orphan.pending.since_ns);
+                if self.is_slow(&orphan.pending, took_ns) {
+                    self.note_slow(&link, &orphan.pending, took_ns, &orphan.bytes, (trace, false));
+                }
+                self.overdue(&orphan);
+            }
         }
-        overdue.iter().for_each(|orphan| self.overdue(orphan));
     }
 
     /// Adds up what the buffers hold. Above the bound clients are read from only as replies leave.

@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use torc_protocol::context::{Context, RequestId};
 use torc_protocol::handshake::{Secret, ServerHandshake};
 use torc_protocol::resp::{Limits, ReplyWriter, RequestParser, Version};
+use torc_protocol::trace::Trace;
 use torc_runtime::shutdown::Shutdown;
 
 /// What a hook decides about a request.
@@ -44,6 +45,8 @@ pub struct Seen {
     pub ack: Option<torc_protocol::context::Ack>,
     pub id: Option<RequestId>,
     pub repeated: bool,
+    /// Its name in logs.
+    pub trace: Trace,
 }
 
 type Hook = Box<dyn FnMut(&Seen) -> Act + Send>;
@@ -163,6 +166,7 @@ impl FakeNode {
         let mut parser = RequestParser::new(Limits::default());
         let mut handshake = None;
         let mut trusted = secret.is_none();
+        let mut trace = Trace::default();
         let mut transaction: Option<Vec<Vec<Vec<u8>>>> = None;
         let mut watched: Option<u64> = None;
         // A queued command was refused.
@@ -176,6 +180,7 @@ impl FakeNode {
                     let mut reply = ReplyWriter::new(&mut out, Version::Resp2);
                     if let Some(server) = handshake.take() {
                         let server: ServerHandshake = server;
+                        trace.connection = server.connection();
                         let proof = ServerHandshake::parse_auth(&view).expect("a proof");
                         server.finish(&proof).expect("the right secret");
                         reply.ok();
@@ -195,6 +200,7 @@ impl FakeNode {
                 assert_eq!(args[0], b"CTX", "only requests with a context");
                 let context = Context::decode(&args[1]).expect("a context");
                 let args = args[2..].to_vec();
+                trace.request += 1;
                 let seen = Seen {
                     connection,
                     args: args.iter().map(|arg| String::from_utf8_lossy(arg).into_owned()).collect(),
@@ -204,6 +210,7 @@ impl FakeNode {
                     ack: context.ack,
                     id: context.request_id.filter(|id| id.seq != 0),
                     repeated: context.repeated,
+                    trace,
                 };
                 let act = {
                     let mut inner = self.inner.lock();

@@ -10,6 +10,7 @@ use torc_protocol::command::Command;
 use torc_protocol::context::{Ack, ReadLevel, RequestId};
 use torc_protocol::resp::{OwnedArgs, Version};
 use torc_protocol::slot::{Slot, key_slot};
+use torc_protocol::trace::Trace;
 
 use super::{Blocked, Wanted};
 use crate::clients::Client;
@@ -54,6 +55,8 @@ pub struct Asked {
     pub home: Option<Slot>,
     /// Fencing token.
     pub fence: Option<Token>,
+    /// The request's name in logs.
+    pub trace: Trace,
 }
 
 /// The reply to a request that was served.

@@ -169,6 +169,7 @@ impl<'n, 'e> Batch<'n, 'e> {
         out: &mut Vec<u8>,
     ) -> Done {
         let start = out.len();
+        session.trace.request += 1;
         let request = Request { key: foreseen.key(&args), ..Request::of(session, args) };
         let resolved = match foreseen.command {
             Some(command) => Ok((command, request)),

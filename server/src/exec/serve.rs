@@ -67,6 +67,7 @@ impl Asked {
             repeated: request.repeated,
             home: request.home,
             fence: request.fence,
+            trace: session.trace,
         }
     }
 
@@ -79,6 +80,7 @@ impl Asked {
             readonly: self.readonly,
             trusted: self.proxied,
             again: true,
+            trace: self.trace,
             ..Session::new(self.session, true)
         }
     }

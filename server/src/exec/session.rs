@@ -9,6 +9,7 @@ use torc_protocol::command::Command;
 use torc_protocol::context::{Ack, ReadLevel};
 use torc_protocol::handshake::ServerHandshake;
 use torc_protocol::resp::{OwnedArgs, Version};
+use torc_protocol::trace::Trace;
 
 use crate::clients::{Client, flag};
 use crate::pubsub::Subscriptions;
@@ -105,6 +106,8 @@ pub struct Session {
     pub last_write: u64,
     /// It stands for that of a request which waits, and is run again.
     pub again: bool,
+    /// The name of the latest request in logs, when a part of Torc sent it.
+    pub trace: Trace,
 }
 
 impl Session {
@@ -130,13 +133,15 @@ impl Session {
             pushed: false,
             last_write: 0,
             again: false,
+            trace: Trace::default(),
         }
     }
 
     /// RESET: as if the connection were new.
     pub fn reset(&mut self, authenticated: bool) {
         let client = self.client.take();
-        *self = Session { trusted: self.trusted, client, ..Session::new(self.id, authenticated) };
+        let trace = self.trace;
+        *self = Session { trusted: self.trusted, client, trace, ..Session::new(self.id, authenticated) };
     }
 
     /// Tells others how the connection stands; `last` is the command that was executed last.

@@ -166,6 +166,9 @@ family! {
         .tips(&["nondeterministic_output"])
         .summary("Says where the proxy would send a command, and under which policy, without sending it.");
     ProxyHelp = row("proxy|help", 2).flags(ALWAYS.or(Flags::TORC)).since("torc 0.1.0").summary("Explains the subcommands.");
+    ProxySlowlog = row("proxy|slowlog", -2).flags(SESSION.or(Flags::ADMIN).or(Flags::TORC).or(Flags::NO_MULTI))
+        .since("torc 0.1.0").complexity("O(N) with N the number of entries").usage("[count | RESET]")
+        .tips(&["nondeterministic_output"]).summary("Gives the latest requests that took the proxy long, or forgets them.");
     Replicaof = row("replicaof", 3).flags(Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::STALE).or(Flags::NO_ASYNC_LOADING))
         .route(Route::Refuse(USE_TORC_CLUSTER)).since("5.0.0").usage("host port | NO ONE")
         .summary("Refused: the cluster's map decides who replicates whom.");

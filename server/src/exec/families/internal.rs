@@ -6,6 +6,7 @@ use torc_protocol::command::InternalCommand;
 use torc_protocol::error as text;
 use torc_protocol::handshake::{HandshakeError, Nonce, ServerHandshake};
 use torc_protocol::resp::{Args, Version, parse_i64};
+use torc_protocol::trace::Trace;
 
 use crate::exec::{CommandError, CommandResult, Cx, Flow, Park};
 
@@ -69,8 +70,10 @@ fn wait(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
 /// TORC.AUTH: from here on the peer is trusted, and the connection speaks RESP3.
 fn auth(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> Result<(), HandshakeError> {
     let handshake = cx.session.handshake.take().ok_or(HandshakeError::OutOfOrder)?;
+    let connection = handshake.connection();
     let peer = handshake.finish(&ServerHandshake::parse_auth(args)?)?;
     tracing::debug!(client = cx.session.id, role = %peer.role, name = peer.name, "a peer proved the secret");
+    cx.session.trace = Trace { connection, request: 0 };
     cx.session.trusted = true;
     cx.session.authenticated = true;
     cx.session.version = Version::Resp3;

@@ -106,7 +106,7 @@ pub fn run(cx: &mut Cx<'_, '_>, command: ServerCommand, args: &Args<'_>) -> Comm
         ServerCommand::Monitor => {
             return monitor(cx);
         }
-        ServerCommand::ProxyExplain => return Err(text::NOT_A_PROXY.into()),
+        ServerCommand::ProxyExplain | ServerCommand::ProxySlowlog => return Err(text::NOT_A_PROXY.into()),
         ServerCommand::Failover => return Err(text::REPLICAOF.into()),
         ServerCommand::Replicaof | ServerCommand::Slaveof => return replication::replicaof(cx, args),
         ServerCommand::Role => return replication::role(cx),
