@@ -37,8 +37,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let (_maps, receiver) = watch::channel(Arc::new(map(&nodes)?));
     let shutdown = on_signals()?;
-    let proxy =
-        torc_proxy::start(Setup { config, listeners, secret, maps: MapSource::Given(receiver), shutdown })?;
+    let maps = MapSource::Given(receiver);
+    let proxy = torc_proxy::start(Setup { config, listeners, secret, maps, shutdown, read_again: None })?;
     let addresses = proxy.addresses();
     println!("RESP {}, memcached {}, HTTP {}", addresses.port, addresses.memcached_port, addresses.http_port);
     proxy.join();

@@ -1,6 +1,7 @@
 //! The proxy's families on `/metrics`: summed over the workers when somebody scrapes.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use prometheus::Registry;
 use prometheus::proto::MetricFamily;
@@ -91,6 +92,9 @@ const REFUSED: (&str, &str) =
 const EPOCH: (&str, &str) = ("torc_proxy_map_epoch", "Version of the map in use.");
 const SHARDS: (&str, &str) = ("torc_proxy_shards", "Shards of the map.");
 const SERVED: (&str, &str) = ("torc_proxy_shards_with_primary", "Shards that have a primary.");
+const RELOADS: (&str, &str) = ("torc_proxy_reloads_total", "Configurations taken while running.");
+const RELOAD_FAILURES: (&str, &str) =
+    ("torc_proxy_reload_failures_total", "Configurations refused while running; the old one stayed.");
 const RESIDENT: (&str, &str) = ("torc_proxy_resident_bytes", "Resident memory of the process.");
 
 /// Puts the proxy's families into a registry.
@@ -106,6 +110,8 @@ pub fn install(registry: &Registry, shared: Arc<Shared>) -> prometheus::Result<(
         EPOCH,
         SHARDS,
         SERVED,
+        RELOADS,
+        RELOAD_FAILURES,
         RESIDENT,
     ];
     families.extend(PLAIN.iter().map(|plain| (plain.name, plain.help)));
@@ -141,6 +147,8 @@ fn gather(shared: &Shared) -> Vec<MetricFamily> {
     families.push(one(EPOCH, false, table.epoch as f64));
     families.push(one(SHARDS, false, table.shards.len() as f64));
     families.push(one(SERVED, false, served as f64));
+    families.push(one(RELOADS, true, shared.reloads.load(Ordering::Relaxed) as f64));
+    families.push(one(RELOAD_FAILURES, true, shared.reload_failures.load(Ordering::Relaxed) as f64));
     families.push(one(RESIDENT, false, process::resident_bytes() as f64));
     families
 }

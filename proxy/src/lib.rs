@@ -19,6 +19,7 @@ mod join;
 mod local;
 mod metrics;
 mod plan;
+mod reload;
 mod scan;
 mod shared;
 mod slow;
@@ -30,5 +31,6 @@ mod upstream;
 mod worker;
 
 pub use config::{ConfigError, ProxyConfig};
+pub use reload::{ReadAgain, Reloaded};
 pub use shared::Addresses;
 pub use start::{Listeners, MapSource, ProxyError, ProxyHandle, Setup, start};

@@ -1,6 +1,7 @@
 //! What all workers of a proxy share: settings, the list of clients, counters. Nothing here is locked on the path
 //! of a request.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
@@ -17,34 +18,23 @@ use crate::slow::SlowLog;
 use crate::table::{RouteTable, Target};
 use crate::worker::Order;
 
-/// Settings that `CONFIG SET` may change.
-#[derive(Clone, Debug)]
-pub struct Tunable {
-    /// Empty: none.
-    pub requirepass: String,
-    /// 0: never.
-    pub idle_timeout_ms: u64,
-    /// See [`ProxyConfig::request_timeout_ms`].
-    pub request_timeout_ms: u32,
-    /// See [`ProxyConfig::max_bulk_bytes`].
-    pub max_bulk_bytes: usize,
-    /// See [`ProxyConfig::slow_request_ms`].
-    pub slow_request_ms: u64,
-    /// See [`ProxyConfig::slow_log_len`].
-    pub slow_log_len: usize,
-}
-
 /// See the module's text.
 #[derive(Debug)]
 pub struct Shared {
-    /// As it was started with.
+    /// As it was started with: what only a restart changes is read from here.
     pub config: ProxyConfig,
     /// The cluster secret; none: nodes are asked without a handshake (a plain store, tests).
     pub secret: Option<Secret>,
     /// Users of the memcached protocol; none: the password counts.
-    pub memcached_users: MemcachedUsers,
-    /// As it is now.
-    pub tunable: ArcSwap<Tunable>,
+    pub memcached_users: ArcSwap<MemcachedUsers>,
+    /// As it is now, after CONFIG SET and reloading. Workers have a copy of their own, see `Worker::settings`.
+    pub settings: ArcSwap<ProxyConfig>,
+    /// Held by whoever changes settings.
+    pub changing: Mutex<()>,
+    /// Configurations taken while running.
+    pub reloads: AtomicU64,
+    /// Configurations refused while running.
+    pub reload_failures: AtomicU64,
     /// All clients.
     pub clients: Registry,
     /// The bound on connections.
@@ -89,18 +79,13 @@ impl Shared {
     ) -> Self {
         let (origin, _) =
             random.split_first_chunk().map_or(([0; 8], &[][..]), |(first, rest)| (*first, rest));
-        let tunable = Tunable {
-            requirepass: config.requirepass.clone(),
-            idle_timeout_ms: config.idle_timeout_ms,
-            request_timeout_ms: config.request_timeout_ms,
-            max_bulk_bytes: config.max_bulk_bytes,
-            slow_request_ms: config.slow_request_ms,
-            slow_log_len: config.slow_log_len,
-        };
         Shared {
             secret,
-            memcached_users,
-            tunable: ArcSwap::from_pointee(tunable),
+            memcached_users: ArcSwap::from_pointee(memcached_users),
+            settings: ArcSwap::from_pointee(config.clone()),
+            changing: Mutex::default(),
+            reloads: AtomicU64::new(0),
+            reload_failures: AtomicU64::new(0),
             clients: Registry::default(),
             limit: ConnectionLimit::new(config.max_clients),
             workers: (0..config.threads).map(|_| Arc::default()).collect(),
@@ -115,6 +100,12 @@ impl Shared {
             orders: OnceLock::new(),
             config,
         }
+    }
+
+    /// Changes the settings. The caller holds `changing`.
+    pub fn set_settings(&self, settings: ProxyConfig) {
+        self.limit.set_limit(settings.max_clients);
+        self.settings.store(Arc::new(settings));
     }
 
     /// The origin of a worker's request ids.

@@ -1,10 +1,12 @@
 //! Puts a proxy together, and takes it apart in good order.
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use thiserror::Error;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use torc_cluster::ClusterMap;
 use torc_protocol::error;
@@ -21,6 +23,7 @@ use torc_runtime::shutdown::Shutdown;
 
 use crate::collect;
 use crate::config::{ConfigError, ProxyConfig};
+use crate::reload::{ReadAgain, Reloader};
 use crate::shared::{Addresses, RUN_ID_BYTES, Shared};
 use crate::table::RouteTable;
 use crate::worker::{self, Accepted, MAX_ORDERS, Protocol};
@@ -46,7 +49,6 @@ pub enum MapSource {
 }
 
 /// Everything that a proxy is made of.
-#[derive(Debug)]
 pub struct Setup {
     /// Its settings.
     pub config: ProxyConfig,
@@ -58,6 +60,14 @@ pub struct Setup {
     pub maps: MapSource,
     /// Ends it.
     pub shutdown: Shutdown,
+    /// Reads the configuration again, at SIGHUP; none: the signal does what it does by itself.
+    pub read_again: Option<ReadAgain>,
+}
+
+impl fmt::Debug for Setup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Setup").field("listeners", &self.listeners).finish_non_exhaustive()
+    }
 }
 
 /// Why a proxy could not be started.
@@ -83,6 +93,7 @@ pub struct ProxyHandle {
     addresses: Addresses,
     shutdown: Shutdown,
     shared: Arc<Shared>,
+    reloader: Reloader,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -95,6 +106,12 @@ impl ProxyHandle {
     /// Whether requests can be served: `Err` says what is missing.
     pub fn ready(&self) -> Result<(), String> {
         ready(&self.shared)
+    }
+
+    /// Takes another configuration without closing a connection; an error leaves the old one. Gives the names of
+    /// options that differ and need a restart. Workers go by it within a tenth of a second.
+    pub fn reload(&self, config: ProxyConfig) -> Result<Vec<&'static str>, ConfigError> {
+        self.reloader.apply(config)
     }
 
     /// Ends when the proxy has ended: all clients' requests are answered, or the drain time has passed.
@@ -110,13 +127,12 @@ impl ProxyHandle {
 
 /// Starts a proxy on threads of its own.
 pub fn start(setup: Setup) -> Result<ProxyHandle, ProxyError> {
-    let Setup { config, listeners, secret, maps, shutdown } = setup;
+    let Setup { config, listeners, secret, maps, shutdown, read_again } = setup;
     config.check()?;
     if secret.is_none() && matches!(maps, MapSource::Watch(_)) {
         return Err(ProxyError::NoSecret);
     }
-    let policies = config.policy.clone();
-    let none = Arc::new(RouteTable::new(Arc::new(ClusterMap::default()), &policies));
+    let none = Arc::new(RouteTable::new(Arc::new(ClusterMap::default()), &config.policy));
     let (tables, newest) = watch::channel(none);
     let addresses = Addresses {
         port: port_of(&listeners.resp),
@@ -140,21 +156,22 @@ pub fn start(setup: Setup) -> Result<ProxyHandle, ProxyError> {
         orders.push(order);
     }
     shared.set_orders(orders);
-    let control = Control {
-        shared: Arc::clone(&shared),
-        tables,
-        policies,
-        workers,
-        registry,
-        shutdown: shutdown.clone(),
-    };
+    let reloader = Reloader::new(Arc::clone(&shared), tables.clone());
+    let control =
+        Control { shared: Arc::clone(&shared), tables, workers, registry, shutdown: shutdown.clone() };
     let runtime = current_thread::new()?;
+    if let Some(read) = read_again {
+        // The handler is in place before anybody can know the proxy's process id.
+        let _context = runtime.enter();
+        let hangups = signal(SignalKind::hangup())?;
+        runtime.spawn(reloader.clone().at_each(hangups, read));
+    }
     threads.push(
         thread::Builder::new()
             .name("torc-control".into())
             .spawn(move || current_thread::block_on(runtime, control.run(listeners, maps)))?,
     );
-    Ok(ProxyHandle { addresses, shutdown, shared, threads })
+    Ok(ProxyHandle { addresses, shutdown, shared, reloader, threads })
 }
 
 /// Ready: there is a map, and every shard has a primary.
@@ -174,7 +191,6 @@ fn ready(shared: &Shared) -> Result<(), String> {
 struct Control {
     shared: Arc<Shared>,
     tables: watch::Sender<Arc<RouteTable>>,
-    policies: Vec<torc_cluster::map::Policy>,
     workers: Vec<mpsc::Sender<Accepted>>,
     registry: prometheus::Registry,
     shutdown: Shutdown,
@@ -244,7 +260,7 @@ impl Control {
                 let newer = map.epoch > table.map.epoch;
                 if newer {
                     tracing::info!(epoch = map.epoch.0, shards = map.shards.len(), "got a map");
-                    *table = Arc::new(RouteTable::new(map, &self.policies));
+                    *table = Arc::new(RouteTable::new(map, &self.shared.settings.load().policy));
                 }
                 newer
             });

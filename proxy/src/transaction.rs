@@ -59,7 +59,7 @@ pub fn queue(call: &mut Call<'_>) -> Step {
     let open = call.session.transaction.take();
     let lane = lane(call.session, call.routes, call.request);
     call.session.transaction = open;
-    let config = &call.worker.shared.config;
+    let config = call.worker.settings();
     let Some(transaction) = &mut call.session.transaction else { return Step::Done };
     match transaction.admit(call.request, config.max_queued_commands, config.max_request_bytes) {
         Ok(()) => {

@@ -100,7 +100,7 @@ pub struct LogArgs {
 }
 
 /// The log's options, merged.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LogOptions {
     log_level: String,
     log_format: String,

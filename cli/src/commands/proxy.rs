@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use torc_protocol::handshake::Secret;
-use torc_proxy::{Listeners, MapSource, ProxyConfig, Setup};
+use torc_proxy::{Listeners, MapSource, ProxyConfig, ReadAgain, Reloaded, Setup};
 use torc_runtime::datadir;
 use torc_runtime::listen::{Address, Hosts, PortChoice, SocketOptions, bind, parse_mode};
 use torc_runtime::shutdown;
@@ -14,7 +14,7 @@ use torc_runtime::shutdown;
 use super::options::{ConfigArgs, ListenArgs, LogArgs, LogOptions, check_join, given};
 
 /// Options of `torc proxy`: flags, then the environment, then the file, then defaults.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct ProxyArgs {
     #[command(flatten)]
     config: ConfigArgs,
@@ -43,7 +43,7 @@ pub struct ProxyArgs {
 }
 
 /// Where a proxy listens and whom it asks for the map; beside it in the file are the keys of [`ProxyConfig`].
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 struct ListenConfig {
     /// Bus addresses of nodes of the cluster.
@@ -108,16 +108,8 @@ struct Options {
 
 /// Runs the proxy until a signal ends it.
 pub fn run(args: ProxyArgs) -> Result<(), Box<dyn Error>> {
-    let check_only = args.config.check_config;
-    let options = merge(args)?;
-    options.log.check()?;
-    options.proxy.check().map_err(|error| format!("option '{}': {}", error.setting, error.problem))?;
-    if options.listen.join.is_empty() {
-        return Err("option 'join': name the bus of at least one node (HOST:PORT)".into());
-    }
-    check_join(&options.listen.join)?;
-    check_listen(&options.listen)?;
-    if check_only {
+    let options = checked(args.clone())?;
+    if args.config.check_config {
         let mut shown = options;
         if !shown.proxy.requirepass.is_empty() {
             shown.proxy.requirepass = "(hidden)".into();
@@ -130,8 +122,16 @@ pub fn run(args: ProxyArgs) -> Result<(), Box<dyn Error>> {
     let secret = read_secret(&listen)?;
     let listeners = open(&listen, !proxy.requirepass.is_empty())?;
     let shutdown = shutdown::on_signals()?;
-    let maps = MapSource::Watch(listen.join);
-    let handle = torc_proxy::start(Setup { config: proxy, listeners, secret: Some(secret), maps, shutdown })?;
+    let maps = MapSource::Watch(listen.join.clone());
+    let read_again: ReadAgain = Box::new(move || read_again(&args, &log, &listen));
+    let handle = torc_proxy::start(Setup {
+        config: proxy,
+        listeners,
+        secret: Some(secret),
+        maps,
+        shutdown,
+        read_again: Some(read_again),
+    })?;
     let at = handle.addresses();
     tracing::info!(
         pid = std::process::id(),
@@ -143,6 +143,47 @@ pub fn run(args: ProxyArgs) -> Result<(), Box<dyn Error>> {
     handle.join();
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The options, merged and fit to be used.
+fn checked(args: ProxyArgs) -> Result<Options, Box<dyn Error>> {
+    let options = merge(args)?;
+    options.log.check()?;
+    options.proxy.check().map_err(|error| format!("option '{}': {}", error.setting, error.problem))?;
+    if options.listen.join.is_empty() {
+        return Err("option 'join': name the bus of at least one node (HOST:PORT)".into());
+    }
+    check_join(&options.listen.join)?;
+    check_listen(&options.listen)?;
+    Ok(options)
+}
+
+/// The options as they are now, and which of those that need a restart differ from `log` and `listen`.
+fn read_again(args: &ProxyArgs, log: &LogOptions, listen: &ListenConfig) -> Result<Reloaded, String> {
+    let now = checked(args.clone()).map_err(|error| error.to_string())?;
+    let mut elsewhere = now.listen.differing(listen);
+    if now.log != *log {
+        elsewhere.push("the log's".to_owned());
+    }
+    Ok(Reloaded { config: now.proxy, elsewhere })
+}
+
+impl ListenConfig {
+    /// Names of the options that differ.
+    fn differing(&self, other: &ListenConfig) -> Vec<String> {
+        let differs = [
+            ("join", self.join != other.join),
+            ("secret_file", self.secret_file != other.secret_file),
+            ("port", self.port != other.port),
+            ("memcached_port", self.memcached_port != other.memcached_port),
+            ("http_port", self.http_port != other.http_port),
+            ("bind", self.bind != other.bind),
+            ("unixsocket", self.unixsocket != other.unixsocket),
+            ("memcached_unixsocket", self.memcached_unixsocket != other.memcached_unixsocket),
+            ("unixsocket_mode", self.unixsocket_mode != other.unixsocket_mode),
+        ];
+        differs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned()).collect()
+    }
 }
 
 fn merge(args: ProxyArgs) -> Result<Options, Box<dyn Error>> {

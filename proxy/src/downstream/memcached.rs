@@ -44,13 +44,18 @@ pub struct MemcachedSession {
 impl MemcachedSession {
     /// For a client that has just connected.
     pub fn new(worker: &Worker) -> Self {
+<<<<<<< HEAD
         let tunable = worker.shared.tunable.load();
+=======
+        let settings = worker.shared.settings.load();
+        let limits = Limits { max_value_bytes: settings.memcached_item_bytes, ..Limits::default() };
+>>>>>>> 351d78e (Take another configuration without closing a connection)
         MemcachedSession {
             parser: RequestParser::new(limits(worker, false)),
             guarded: false,
             session: Session::new(
-                tunable.requirepass.is_empty() && worker.shared.memcached_users.is_empty(),
-                tunable.request_timeout_ms,
+                settings.requirepass.is_empty() && worker.shared.memcached_users.load().is_empty(),
+                settings.request_timeout_ms,
             ),
             scratch: Vec::new(),
         }
@@ -66,7 +71,8 @@ fn limits(worker: &Worker, guarded: bool) -> Limits {
 impl Taker for MemcachedSession {
     fn take(&mut self, worker: &Rc<Worker>, client: &Rc<Client>, input: &mut InBuffer) -> Stop {
         let routes = worker.routes();
-        let config = &worker.shared.config;
+        let config = worker.settings();
+        self.session.set_timeout(config.request_timeout_ms);
         loop {
             let (pending, held) = {
                 let outbox = client.outbox.borrow();
@@ -100,6 +106,12 @@ impl Taker for MemcachedSession {
                 }
             };
             let length = frame.len;
+<<<<<<< HEAD
+=======
+            if !self.session.authenticated && worker.shared.memcached_users.load().is_empty() {
+                crate::local::enter_if_open(worker, &mut self.session);
+            }
+>>>>>>> 351d78e (Take another configuration without closing a connection)
             let mut door = Door { worker, client, session: &mut self.session, routes: &routes };
             let step = match &frame.item {
                 Item::Request(request) => door.request(request, &mut self.scratch),
@@ -197,7 +209,7 @@ impl Door<'_> {
             answer(self.worker, self.client, Render::Memcached, words::UNAUTHENTICATED);
             return;
         }
-        let users = &self.worker.shared.memcached_users;
+        let users = self.worker.shared.memcached_users.load();
         let known = if users.is_empty() {
             let login = Login::of_memcached(request.data);
             login.is_some_and(|login| crate::local::may_enter(self.worker, &login))

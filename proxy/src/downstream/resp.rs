@@ -13,6 +13,7 @@ use super::session::{ReplyMode, Session};
 use super::task::{Stop, Taker};
 use crate::buffer::InBuffer;
 use crate::call::Call;
+use crate::config::ProxyConfig;
 use crate::dispatch;
 use crate::local;
 use crate::plan;
@@ -44,27 +45,39 @@ pub struct RespSession {
     alone: bool,
     /// For arguments that are not forwarded as they came.
     scratch: Vec<u8>,
+    /// The settings that it goes by.
+    settings: Rc<ProxyConfig>,
 }
 
 impl RespSession {
     /// For a client that has just connected.
     pub fn new(worker: &Worker) -> Self {
-        let tunable = worker.shared.tunable.load();
-        let authenticated = tunable.requirepass.is_empty();
+        let settings = worker.shared.settings.load();
+        let authenticated = settings.requirepass.is_empty();
         RespSession {
             parser: RequestParser::new(limits(worker, authenticated)),
-            session: Session::new(authenticated, tunable.request_timeout_ms),
+            session: Session::new(authenticated, settings.request_timeout_ms),
             stalled: None,
             alone: false,
             scratch: Vec::new(),
+            settings: worker.settings(),
         }
+    }
+
+    /// Takes changed settings.
+    #[cold]
+    fn renew(&mut self, worker: &Worker, settings: &Rc<ProxyConfig>) {
+        self.settings = Rc::clone(settings);
+        self.session.set_timeout(settings.request_timeout_ms);
+        self.parser.set_limits(limits(worker, self.session.authenticated));
     }
 }
 
 fn limits(worker: &Worker, authenticated: bool) -> Limits {
+    let settings = worker.shared.settings.load();
     Limits {
-        max_bulk_bytes: worker.shared.tunable.load().max_bulk_bytes,
-        max_frame_bytes: worker.shared.config.max_request_bytes,
+        max_bulk_bytes: settings.max_bulk_bytes,
+        max_frame_bytes: settings.max_request_bytes,
         unauthenticated: !authenticated,
         ..Limits::default()
     }
@@ -73,7 +86,10 @@ fn limits(worker: &Worker, authenticated: bool) -> Limits {
 impl Taker for RespSession {
     fn take(&mut self, worker: &Rc<Worker>, client: &Rc<Client>, input: &mut InBuffer) -> Stop {
         let routes = worker.routes();
-        let config = &worker.shared.config;
+        let config = worker.settings();
+        if !Rc::ptr_eq(&config, &self.settings) {
+            self.renew(worker, &config);
+        }
         let mut taken = 0;
         let stop = loop {
             let (pending, held) = {

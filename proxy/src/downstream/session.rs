@@ -69,6 +69,14 @@ impl Session {
         self.prefixes.valid = false;
     }
 
+    /// Changes how long a request may take.
+    pub fn set_timeout(&mut self, timeout_ms: u32) {
+        if self.timeout_ms != timeout_ms {
+            self.timeout_ms = timeout_ms;
+            self.changed();
+        }
+    }
+
     /// How the next reply is given.
     pub fn render(&self) -> Render {
         match self.reply_mode {

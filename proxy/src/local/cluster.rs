@@ -64,7 +64,8 @@ impl Myself {
         let shared = &call.worker.shared;
         let own = &call.client.info.local;
         // The address that the client itself uses is one that it can reach.
-        let host = match &*shared.config.advertise {
+        let settings = shared.settings.load();
+        let host = match &*settings.advertise {
             "" => own.rsplit_once(':').map_or("127.0.0.1", |(host, _)| host).trim_matches(['[', ']']),
             host => host,
         };

@@ -6,11 +6,10 @@ use torc_protocol::glob;
 use torc_protocol::resp::parse_i64;
 
 use crate::call::Call;
-use crate::config::MAX_SLOW_LOG;
+use crate::config::{MAX_SLOW_LOG, ProxyConfig};
 use crate::dispatch;
 use crate::downstream::resp::Step;
 use crate::join::How;
-use crate::shared::Tunable;
 
 /// Options of the proxy.
 const OWN: [&str; 8] = [
@@ -32,18 +31,18 @@ pub(super) fn get(call: &mut Call<'_>) -> Step {
         .filter(|name| patterns.iter().any(|pattern| glob::matches_ignoring_case(pattern, name.as_bytes())))
         .collect();
     let shared = &call.worker.shared;
-    let tunable = shared.tunable.load();
+    let settings = shared.settings.load();
     let own: Vec<(&'static str, String)> = names
         .into_iter()
         .map(|name| {
             let value = match name {
                 "maxclients" => shared.limit.limit().to_string(),
-                "timeout" => (tunable.idle_timeout_ms / 1000).to_string(),
-                "requirepass" => tunable.requirepass.clone(),
-                "proto-max-bulk-len" => tunable.max_bulk_bytes.to_string(),
-                "proxy-request-timeout-ms" => tunable.request_timeout_ms.to_string(),
-                "proxy-slow-request-ms" => tunable.slow_request_ms.to_string(),
-                "proxy-slow-log-len" => tunable.slow_log_len.to_string(),
+                "timeout" => (settings.idle_timeout_ms / 1000).to_string(),
+                "requirepass" => settings.requirepass.clone(),
+                "proto-max-bulk-len" => settings.max_bulk_bytes.to_string(),
+                "proxy-request-timeout-ms" => settings.request_timeout_ms.to_string(),
+                "proxy-slow-request-ms" => settings.slow_request_ms.to_string(),
+                "proxy-slow-log-len" => settings.slow_log_len.to_string(),
                 _ => shared.config.threads.to_string(),
             };
             (name, value)
@@ -83,62 +82,52 @@ pub(super) fn set(call: &mut Call<'_>) -> Step {
         );
     }
     let shared = &call.worker.shared;
-    let mut tunable = Tunable::clone(&shared.tunable.load());
-    let mut most_clients = None;
+    let changing = shared.changing.lock();
+    let mut settings = ProxyConfig::clone(&shared.settings.load());
     for (name, value) in &pairs {
-        if let Err(why) =
-            set_one(&mut tunable, &mut most_clients, name, value, shared.config.max_request_bytes)
-        {
+        if let Err(why) = set_one(&mut settings, name, value) {
             return call
                 .refuse(&format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}"));
         }
     }
-    if let Some(most) = most_clients {
-        shared.limit.set_limit(most);
-    }
-    shared.tunable.store(tunable.into());
+    shared.set_settings(settings);
+    drop(changing);
     call.reply(|reply| reply.ok())
 }
 
-fn set_one(
-    tunable: &mut Tunable,
-    most_clients: &mut Option<usize>,
-    name: &str,
-    value: &[u8],
-    most_bytes: usize,
-) -> Result<(), &'static str> {
+fn set_one(settings: &mut ProxyConfig, name: &str, value: &[u8]) -> Result<(), &'static str> {
     let number = || parse_i64(value).and_then(|number| u64::try_from(number).ok());
     match name {
         "maxclients" => {
             let most = number().filter(|most| *most > 0).ok_or("argument must be a positive number")?;
-            *most_clients = Some(usize::try_from(most).unwrap_or(usize::MAX));
+            settings.max_clients = usize::try_from(most).unwrap_or(usize::MAX);
         }
         "timeout" => {
             let seconds = number().ok_or(error::CONFIG_NOT_AN_INTEGER)?;
-            tunable.idle_timeout_ms = seconds.saturating_mul(1000);
+            settings.idle_timeout_ms = seconds.saturating_mul(1000);
         }
         "requirepass" => {
-            tunable.requirepass =
+            settings.requirepass =
                 String::from_utf8(value.to_vec()).map_err(|_| "the password must be UTF-8")?;
         }
         "proto-max-bulk-len" => {
             let bytes = number().and_then(|bytes| usize::try_from(bytes).ok());
-            let bytes = bytes.filter(|bytes| (1024..=most_bytes).contains(bytes));
-            tunable.max_bulk_bytes =
+            let bytes = bytes.filter(|bytes| (1024..=settings.max_request_bytes).contains(bytes));
+            settings.max_bulk_bytes =
                 bytes.ok_or("argument must be between 1024 and the bound on a request")?;
         }
         "proxy-request-timeout-ms" => {
             let timeout_ms =
                 number().and_then(|number| u32::try_from(number).ok()).filter(|number| *number >= 10);
-            tunable.request_timeout_ms = timeout_ms.ok_or("argument must be at least 10 milliseconds")?;
+            settings.request_timeout_ms = timeout_ms.ok_or("argument must be at least 10 milliseconds")?;
         }
         "proxy-slow-request-ms" => {
-            tunable.slow_request_ms = number().ok_or(error::CONFIG_NOT_AN_INTEGER)?;
+            settings.slow_request_ms = number().ok_or(error::CONFIG_NOT_AN_INTEGER)?;
         }
         "proxy-slow-log-len" => {
             let most =
                 number().and_then(|most| usize::try_from(most).ok()).filter(|most| *most <= MAX_SLOW_LOG);
-            tunable.slow_log_len = most.ok_or("argument must be between 0 and 65536")?;
+            settings.slow_log_len = most.ok_or("argument must be between 0 and 65536")?;
         }
         _ => return Err("can't set immutable config"),
     }

@@ -70,16 +70,16 @@ fn select(call: &mut Call<'_>) -> Step {
 
 /// Whether somebody may come in.
 pub fn may_enter(worker: &crate::worker::Worker, login: &Login<'_>) -> bool {
-    login.is_right(&worker.shared.tunable.load().requirepass)
+    login.is_right(&worker.shared.settings.load().requirepass)
 }
 
 /// Lets a client in that need no longer log in: the password was removed after it had connected.
 pub fn enter_if_open(worker: &crate::worker::Worker, session: &mut Session) {
-    session.authenticated |= worker.shared.tunable.load().requirepass.is_empty();
+    session.authenticated |= worker.shared.settings.load().requirepass.is_empty();
 }
 
 fn auth(call: &mut Call<'_>) -> Step {
-    let has_password = !call.worker.shared.tunable.load().requirepass.is_empty();
+    let has_password = !call.worker.shared.settings.load().requirepass.is_empty();
     let login = match Login::of_auth(&call.request.args, has_password) {
         Ok(login) => login,
         Err(text) => return call.refuse(text),
@@ -122,8 +122,8 @@ fn hello(call: &mut Call<'_>) -> Step {
 
 fn reset(call: &mut Call<'_>) -> Step {
     unwatch(call.worker, call.client, call.session);
-    let tunable = call.worker.shared.tunable.load();
-    *call.session = Session::new(tunable.requirepass.is_empty(), tunable.request_timeout_ms);
+    let settings = call.worker.shared.settings.load();
+    *call.session = Session::new(settings.requirepass.is_empty(), settings.request_timeout_ms);
     let info = &call.client.info;
     info.db.store(0, Ordering::Relaxed);
     info.resp.store(2, Ordering::Relaxed);

@@ -37,7 +37,7 @@ pub enum DialError {
 
 /// A connection that has proved itself and speaks RESP3, and its name in logs.
 pub async fn dial(worker: &Rc<Worker>, address: &str) -> Result<(Stream, u64), DialError> {
-    let patience = Duration::from_millis(worker.shared.config.connect_timeout_ms);
+    let patience = Duration::from_millis(worker.settings().connect_timeout_ms);
     tokio::time::timeout(patience, connect(worker, address)).await.map_err(|_| DialError::Timeout)?
 }
 

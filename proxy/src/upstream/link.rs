@@ -113,7 +113,7 @@ impl Link {
     /// Wakes the clients that wait, when `buffered` bytes are few enough.
     #[inline]
     pub fn let_go(&self, buffered: usize, worker: &Worker) {
-        if buffered * 2 > worker.shared.config.upstream_buffer_bytes || self.waiting.borrow().is_empty() {
+        if buffered * 2 > worker.settings().upstream_buffer_bytes || self.waiting.borrow().is_empty() {
             return;
         }
         for client in self.waiting.take() {
@@ -129,7 +129,7 @@ impl Link {
                 other => break other,
             }
         };
-        if self.busy.borrow().len() >= worker.shared.config.dedicated_connections {
+        if self.busy.borrow().len() >= worker.settings().dedicated_connections {
             return Err(NoDedicated::AllInUse);
         }
         let connection = match idle {

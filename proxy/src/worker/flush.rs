@@ -99,7 +99,7 @@ impl Worker {
             return;
         }
         let held = client.outbox.borrow().held_bytes();
-        if held > self.shared.config.client_output_hard_bytes {
+        if held > self.settings.borrow().client_output_hard_bytes {
             tracing::warn!(client = client.id(), address = %client.info.address, bytes = held,
                 "closing a client that does not read its replies");
             self.metrics.output_closed.add(1);

@@ -26,6 +26,7 @@ use torc_protocol::error;
 use torc_runtime::random::split_mix;
 
 use crate::buffer::Pool;
+use crate::config::ProxyConfig;
 use crate::downstream::client::Client;
 use crate::metrics::WorkerMetrics;
 use crate::shared::Shared;
@@ -68,6 +69,10 @@ pub struct Worker {
     /// Whether buffers hold more than they should: clients are read from only as replies leave.
     crowded: Cell<bool>,
     draining: Cell<bool>,
+    /// The settings as of the ticker's latest round.
+    settings: RefCell<Rc<ProxyConfig>>,
+    /// What `settings` is a copy of.
+    settings_of: RefCell<Arc<ProxyConfig>>,
     /// Nanoseconds from which a request is slow; `u64::MAX`: none is. As of the ticker's latest round.
     slow_ns: Cell<u64>,
 }
@@ -75,6 +80,7 @@ pub struct Worker {
 impl Worker {
     fn new(shared: Arc<Shared>, index: usize, metrics: Arc<WorkerMetrics>, seed: u64) -> Rc<Worker> {
         let numbers = Numbers::new(shared.origin(index));
+        let settings = shared.settings.load_full();
         Rc::new(Worker {
             shared,
             index,
@@ -94,6 +100,8 @@ impl Worker {
             random: Cell::new(seed),
             crowded: Cell::new(false),
             draining: Cell::new(false),
+            settings: RefCell::new(Rc::new(ProxyConfig::clone(&settings))),
+            settings_of: RefCell::new(settings),
             slow_ns: Cell::new(u64::MAX),
         })
     }
@@ -102,6 +110,25 @@ impl Worker {
     #[inline]
     pub fn routes(&self) -> Rc<Routes> {
         Rc::clone(&self.routes.borrow())
+    }
+
+    /// The settings of now. A batch of requests keeps those it began with.
+    #[inline]
+    pub fn settings(&self) -> Rc<ProxyConfig> {
+        Rc::clone(&self.settings.borrow())
+    }
+
+    /// Takes what CONFIG SET or a reload has changed.
+    fn renew_settings(&self) {
+        let now = self.shared.settings.load();
+        if !Arc::ptr_eq(&now, &self.settings_of.borrow()) {
+            self.settings.replace(Rc::new(ProxyConfig::clone(&now)));
+            self.settings_of.replace(Arc::clone(&now));
+        }
+        self.slow_ns.set(match now.slow_request_ms {
+            0 => u64::MAX,
+            ms => ms.saturating_mul(1_000_000),
+        });
     }
 
     /// A random number.
@@ -221,9 +248,10 @@ impl Worker {
             return;
         }
         let mut held = self.held.borrow_mut();
-        let config = &self.shared.config;
+        let config = self.settings.borrow();
         if held.len() >= config.max_held_requests || held.bytes() + bytes.len() > config.max_held_bytes {
             drop(held);
+            drop(config);
             self.fail(&pending, text::TOO_MANY_HELD);
             return;
         }

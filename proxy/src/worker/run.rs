@@ -99,7 +99,7 @@ async fn drain(worker: &Rc<Worker>) {
     const STEP: Duration = Duration::from_millis(5);
     worker.draining.set(true);
     worker.clients().iter().for_each(|client| client.wake());
-    let steps = worker.shared.config.drain_ms / STEP.as_millis() as u64;
+    let steps = worker.settings().drain_ms / STEP.as_millis() as u64;
     for _ in 0..steps {
         if worker.clients.borrow().is_empty() {
             break;

@@ -9,14 +9,6 @@ use crate::upstream::link::Link;
 use crate::upstream::pending::{Pending, Way};
 
 impl Worker {
-    /// Takes the threshold as it is now.
-    pub(super) fn renew_slow_threshold(&self) {
-        self.slow_ns.set(match self.shared.tunable.load().slow_request_ms {
-            0 => u64::MAX,
-            ms => ms.saturating_mul(1_000_000),
-        });
-    }
-
     /// Whether a request that took so long is slow. One that waits on purpose is not.
     #[inline]
     pub fn is_slow(&self, pending: &Pending, took_ns: u64) -> bool {
@@ -47,6 +39,6 @@ impl Worker {
             answered,
         };
         self.metrics.slow.add(1);
-        self.shared.slow.note(entry, now_ms, self.shared.tunable.load().slow_log_len);
+        self.shared.slow.note(entry, now_ms, self.settings.borrow().slow_log_len);
     }
 }

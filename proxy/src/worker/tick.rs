@@ -19,11 +19,11 @@ impl Worker {
     /// The ticker's task.
     pub(super) async fn ticker(self: Rc<Self>) {
         let mut idle_check_ns = 0;
-        self.renew_slow_threshold();
+        self.renew_settings();
         loop {
             tokio::time::sleep(if self.holding.get() { BUSY } else { QUIET }).await;
             let now_ns = self.clock.refresh();
-            self.renew_slow_threshold();
+            self.renew_settings();
             self.retry(false);
             self.check_deadlines(now_ns);
             self.count_memory();
@@ -42,7 +42,7 @@ impl Worker {
     /// Answers requests that no node answered in time. A connection on which nothing comes for another time-out
     /// is given up.
     fn check_deadlines(&self, now_ns: u64) {
-        let patience_ns = u64::from(self.shared.tunable.load().request_timeout_ms) * 1_000_000;
+        let patience_ns = u64::from(self.settings.borrow().request_timeout_ms) * 1_000_000;
         let mut overdue = Vec::new();
         for link in self.all_links() {
             for connection in link.connections() {
@@ -74,10 +74,10 @@ impl Worker {
             }
         }
         self.metrics.buffered.set(bytes as u64);
-        let crowded = bytes > self.shared.config.max_buffer_bytes;
+        let crowded = bytes > self.settings.borrow().max_buffer_bytes;
         if crowded
             && let Some((held, client)) =
-                slowest.filter(|(held, _)| *held > self.shared.config.client_output_soft_bytes)
+                slowest.filter(|(held, _)| *held > self.settings.borrow().client_output_soft_bytes)
         {
             tracing::warn!(client = client.id(), address = %client.info.address, bytes = held,
                 "buffers are full: closing the client that leaves the most unread");
@@ -90,7 +90,7 @@ impl Worker {
     }
 
     fn close_idle(&self) {
-        let timeout_ms = self.shared.tunable.load().idle_timeout_ms;
+        let timeout_ms = self.settings.borrow().idle_timeout_ms;
         if timeout_ms == 0 {
             return;
         }

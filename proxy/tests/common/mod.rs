@@ -104,6 +104,7 @@ impl World {
             secret: Some(secret()),
             maps: MapSource::Given(receiver),
             shutdown: shutdown.clone(),
+            read_again: None,
         })
         .expect("starts");
         let world = World { nodes, maps, proxy, shutdown, epoch: 1 };
