@@ -77,8 +77,8 @@ impl InBuffer {
     }
 
     /// Bytes of memory held.
-    #[cfg(test)]
-    fn capacity(&self) -> usize {
+    #[inline]
+    pub fn capacity(&self) -> usize {
         self.bytes.len()
     }
 

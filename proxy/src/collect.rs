@@ -21,7 +21,7 @@ struct Plain {
     of: fn(&WorkerMetrics) -> &Counter,
 }
 
-const PLAIN: [Plain; 13] = [
+const PLAIN: [Plain; 14] = [
     counter("torc_proxy_bytes_in_total", "Bytes read from clients.", |w| &w.bytes_in),
     counter("torc_proxy_bytes_out_total", "Bytes written to clients.", |w| &w.bytes_out),
     counter("torc_proxy_downgraded_total", "Replies translated from RESP3 to RESP2.", |w| &w.downgraded),
@@ -33,6 +33,7 @@ const PLAIN: [Plain; 13] = [
         &w.protocol_errors
     }),
     counter("torc_proxy_output_closed_total", "Clients closed for unread replies.", |w| &w.output_closed),
+    counter("torc_proxy_input_closed_total", "Clients closed for unfinished requests.", |w| &w.input_closed),
     counter("torc_proxy_orphaned_replies_total", "Replies whose client was gone.", |w| &w.orphaned),
     counter("torc_proxy_slow_requests_total", "Requests that took longer than slow_request_ms.", |w| &w.slow),
     gauge("torc_proxy_held_requests", "Requests that wait for their shard now.", |w| &w.held),
@@ -55,7 +56,7 @@ struct PerNode {
     of: fn(&NodeMetrics) -> &Counter,
 }
 
-const PER_NODE: [PerNode; 7] = [
+const PER_NODE: [PerNode; 11] = [
     per_node("torc_proxy_upstream_requests_total", "Requests sent to the node.", false, |n| &n.requests),
     per_node("torc_proxy_upstream_errors_total", "Error replies of the node.", false, |n| &n.errors),
     per_node("torc_proxy_upstream_refused_total", "Requests that the node refused to execute.", false, |n| {
@@ -64,6 +65,27 @@ const PER_NODE: [PerNode; 7] = [
     per_node("torc_proxy_upstream_connects_total", "Connections opened to the node.", false, |n| &n.connects),
     per_node("torc_proxy_upstream_failures_total", "Connections that failed or broke.", false, |n| {
         &n.failures
+    }),
+    per_node(
+        "torc_proxy_upstream_timeouts_total",
+        "Requests that the node did not answer in time.",
+        false,
+        |n| &n.timeouts,
+    ),
+    per_node(
+        "torc_proxy_upstream_trips_total",
+        "Times that the node answered nothing and was given up.",
+        false,
+        |n| &n.trips,
+    ),
+    per_node(
+        "torc_proxy_upstream_circuit_open",
+        "Workers that wait before they try the node again.",
+        true,
+        |n| &n.open,
+    ),
+    per_node("torc_proxy_upstream_slow", "Workers that find the node much slower than others.", true, |n| {
+        &n.slow
     }),
     per_node("torc_proxy_upstream_in_flight", "Requests that the node has not answered.", true, |n| {
         &n.in_flight

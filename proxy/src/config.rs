@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use torc_cluster::map::Policy;
 use torc_protocol::login::MemcachedUsers;
 
+use crate::upstream::breaker::BreakerLimits;
+
 /// Settings of a proxy. Sizes are in bytes, times in milliseconds.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -27,6 +29,15 @@ pub struct ProxyConfig {
     pub request_timeout_ms: u32,
     /// How long opening a connection to a node, handshake included, may take.
     pub connect_timeout_ms: u64,
+    /// The pause before a node is tried again after a connection to it has failed; doubled with each further failure.
+    pub reconnect_first_ms: u64,
+    /// The longest such pause. Each is spread by a quarter either way.
+    pub reconnect_last_ms: u64,
+    /// Requests to a node that time out in a row, with nothing answered between them, until its connections are given up
+    /// and it is probed before it gets requests again; 0: never.
+    pub trip_after_timeouts: u32,
+    /// Connections to the nodes are opened before a request needs them.
+    pub warm_up: bool,
     /// Multiplexed connections per thread and node.
     pub connections_per_node: usize,
     /// Connections per thread and node for requests that wait (`LOCK.ACQUIRE … WAIT`, `WAIT`) and for `WATCH`.
@@ -77,6 +88,10 @@ impl Default for ProxyConfig {
             idle_timeout_ms: 0,
             request_timeout_ms: 5_000,
             connect_timeout_ms: 1_000,
+            reconnect_first_ms: 25,
+            reconnect_last_ms: 400,
+            trip_after_timeouts: 5,
+            warm_up: true,
             connections_per_node: 1,
             dedicated_connections: 256,
             max_pending_per_client: 1_024,
@@ -104,6 +119,8 @@ const MIB: usize = 1024 * 1024;
 pub const MAX_THREADS: usize = 256;
 /// Most multiplexed connections per thread and node.
 pub const MAX_CONNECTIONS_PER_NODE: usize = 64;
+/// The longest pause before a node is tried again: a minute.
+const MAX_PAUSE_MS: usize = 60_000;
 /// Most slow requests that are kept.
 pub const MAX_SLOW_LOG: usize = 1 << 16;
 /// The longest request time-out: a day.
@@ -120,6 +137,15 @@ pub struct ConfigError {
 }
 
 impl ProxyConfig {
+    /// When circuits open, and for how long.
+    pub(crate) fn breaker(&self) -> BreakerLimits {
+        BreakerLimits {
+            first_pause_ns: self.reconnect_first_ms.saturating_mul(1_000_000),
+            last_pause_ns: self.reconnect_last_ms.saturating_mul(1_000_000),
+            timeouts: self.trip_after_timeouts,
+        }
+    }
+
     /// What the file of memcached's users says.
     pub fn memcached_users(&self) -> Result<MemcachedUsers, ConfigError> {
         let Some(path) = &self.memcached_auth_file else { return Ok(MemcachedUsers::default()) };
@@ -150,6 +176,13 @@ impl ProxyConfig {
         within("max_bulk_bytes", self.max_bulk_bytes, 1024, self.max_request_bytes)?;
         within("client_output_hard_bytes", self.client_output_hard_bytes, 1024, usize::MAX)?;
         within("client_output_soft_bytes", self.client_output_soft_bytes, 1, self.client_output_hard_bytes)?;
+        within("reconnect_first_ms", self.reconnect_first_ms as usize, 1, MAX_PAUSE_MS)?;
+        within(
+            "reconnect_last_ms",
+            self.reconnect_last_ms as usize,
+            self.reconnect_first_ms as usize,
+            MAX_PAUSE_MS,
+        )?;
         within("slow_log_len", self.slow_log_len, 0, MAX_SLOW_LOG)?;
         self.memcached_users()?;
         within("name", self.name.len(), 1, 64)?;

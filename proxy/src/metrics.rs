@@ -85,6 +85,8 @@ pub struct WorkerMetrics {
     pub protocol_errors: Counter,
     /// Clients closed because they did not read their replies.
     pub output_closed: Counter,
+    /// Clients closed because unfinished requests held too much memory.
+    pub input_closed: Counter,
     /// Replies that came when their client was gone.
     pub orphaned: Counter,
     /// Bytes that buffers hold.
@@ -110,6 +112,7 @@ impl Default for WorkerMetrics {
             timeouts: Counter::default(),
             protocol_errors: Counter::default(),
             output_closed: Counter::default(),
+            input_closed: Counter::default(),
             orphaned: Counter::default(),
             buffered: Counter::default(),
             slow: Counter::default(),
@@ -147,6 +150,14 @@ pub struct NodeMetrics {
     pub connects: Counter,
     /// Connections that could not be opened, or broke.
     pub failures: Counter,
+    /// Requests that it did not answer in time.
+    pub timeouts: Counter,
+    /// Times that its connections were given up because it answered nothing.
+    pub trips: Counter,
+    /// 1 while its circuit is open.
+    pub open: Counter,
+    /// 1 while it answers much more slowly than others.
+    pub slow: Counter,
     /// From sending to the reply.
     pub latency: LatencyHistogram,
 }

@@ -178,3 +178,71 @@ async fn metrics_and_readiness() {
     assert_eq!(status(port).await.as_deref(), Some("503"));
     world.end().await;
 }
+
+/// Sends the beginning of a SET of `bytes` bytes: all but the last one.
+async fn begin_set(client: &mut Client, bytes: usize) {
+    client.send_raw(format!("*3\r\n$3\r\nSET\r\n$3\r\nbig\r\n${bytes}\r\n").as_bytes()).await;
+    // Whoever is closed meanwhile finds out later.
+    let chunk = vec![b'x'; 256 * 1024];
+    let mut left = bytes - 1;
+    while left > 0 {
+        let part = left.min(chunk.len());
+        let sent = tokio::time::timeout(
+            PATIENCE,
+            tokio::io::AsyncWriteExt::write_all(&mut client.stream, &chunk[..part]),
+        );
+        if !matches!(sent.await, Ok(Ok(()))) {
+            return;
+        }
+        left -= part;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unfinished_requests_are_bounded_together() {
+    const MIB: usize = 1024 * 1024;
+    let config = ProxyConfig { max_buffer_bytes: 48 * MIB, ..ProxyConfig::default() };
+    let world = World::new(1, config).await;
+    // Ten clients begin 160 MB.
+    let mut senders = tokio::task::JoinSet::new();
+    for _ in 0..10 {
+        let mut client = world.client().await;
+        senders.spawn(async move {
+            begin_set(&mut client, 16 * MIB).await;
+            // The last byte and the end of the line.
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut client.stream, b"x\r\n").await;
+            client.rest_or_reply().await
+        });
+    }
+    let (mut stored, mut closed, mut most) = (0, 0, 0.0_f64);
+    loop {
+        tokio::select! {
+            ended = senders.join_next() => match ended {
+                Some(reply) => match reply.expect("ends") == "+OK\r\n" {
+                    true => stored += 1,
+                    false => closed += 1,
+                },
+                None => break,
+            },
+            () = tokio::time::sleep(Duration::from_millis(30)) => {
+                most = most.max(gauge(&world, "torc_proxy_buffered_bytes").await);
+            }
+        }
+    }
+    println!("{stored} stored, {closed} closed, at most {most} bytes in buffers");
+    assert!(stored > 0, "some of them got through");
+    // One request more than the bound, in the buffers of both sides.
+    assert!(most < (48 + 2 * 32) as f64 * MIB as f64, "{most} bytes in buffers");
+    assert_eq!(gauge(&world, "torc_proxy_input_closed_total").await, f64::from(closed));
+    assert_eq!(world.client().await.ask("PING").await, "+PONG\r\n");
+    world.end().await;
+}
+
+/// A metric without labels.
+async fn gauge(world: &World, name: &str) -> f64 {
+    let mut http = Client::connect(world.proxy.addresses().http_port).await;
+    http.send_raw(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    let text = String::from_utf8(http.rest().await).expect("text");
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+    line.unwrap_or_else(|| panic!("no {name}"))
+}

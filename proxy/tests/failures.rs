@@ -24,6 +24,16 @@ fn first(name: &'static str, mut times: usize, act: Act) -> impl FnMut(&common::
     }
 }
 
+/// A connection after a lost one is probed before requests go on it.
+fn is_probe(seen: &common::node::Seen) -> bool {
+    seen.args[0] == "PING"
+}
+
+/// Answers requests by the acts from the last to the first, the others as usual.
+fn in_turn(mut acts: Vec<Act>) -> impl FnMut(&common::node::Seen) -> Act + Send {
+    move |seen| if is_probe(seen) { Act::Usual } else { acts.pop().unwrap_or(Act::Usual) }
+}
+
 #[tokio::test]
 async fn what_is_refused_is_tried_again() {
     let world = World::new(1, ProxyConfig::default()).await;
@@ -116,16 +126,17 @@ async fn what_a_refusal_settles() {
     let numbers: Vec<_> = world.nodes[0].seen().iter().filter_map(|seen| Some(seen.id?.seq)).collect();
     assert!(numbers.len() == 2 && numbers[0] < numbers[1], "{numbers:?}");
     // A second sending was: nobody knows of the first one.
-    let mut acts = vec![Act::Reply(too_old), Act::ExecuteAndDrop];
-    world.nodes[0].hook(move |_| acts.pop().unwrap_or(Act::Usual));
+    let acts = vec![Act::Reply(too_old), Act::ExecuteAndDrop];
+    world.nodes[0].hook(in_turn(acts));
     assert!(client.ask("INCR n").await.starts_with("-UNCERTAIN "));
     // What says "not executed" says it of its own sending: tried on until the deadline, and never a plain error.
     let mut acts = vec![Act::Reply("-NOREPLICAS Not enough good replicas to write.\r\n".into()); 3];
     acts.push(Act::ExecuteAndDrop);
-    world.nodes[0].hook(move |_| acts.pop().unwrap_or(Act::Usual));
+    world.nodes[0].hook(in_turn(acts));
     assert_eq!(client.ask("INCR n").await, ":3\r\n");
     let mut executed = false;
-    world.nodes[0].hook(move |_| match std::mem::replace(&mut executed, true) {
+    world.nodes[0].hook(move |seen| match is_probe(seen) || std::mem::replace(&mut executed, true) {
+        true if is_probe(seen) => Act::Usual,
         false => Act::ExecuteAndDrop,
         true => Act::Reply("-NOREPLICAS Not enough good replicas to write.\r\n".into()),
     });

@@ -112,7 +112,8 @@ async fn what_is_lost_is_asked_again_and_done_once() {
     let mut client = world.memcached().await;
     let mut lost = Vec::new();
     world.nodes[0].hook(move |seen| {
-        let line = seen.args[1].clone();
+        // Connections after a lost one are probed by a command without arguments.
+        let Some(line) = seen.args.get(1).cloned() else { return Act::Usual };
         if lost.contains(&line) {
             return Act::Usual;
         }

@@ -34,6 +34,7 @@ pub mod linear;
 pub mod netns;
 pub mod peer;
 pub mod process;
+pub mod proxy;
 pub mod python;
 pub mod quote;
 pub mod recorder;

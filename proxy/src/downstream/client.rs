@@ -131,6 +131,8 @@ pub struct Client {
     pub lane: Cell<Lane>,
     /// Whether somebody ordered it closed.
     pub killed: Cell<bool>,
+    /// Bytes of memory that its unfinished requests hold.
+    pub input: Cell<usize>,
     /// Positions of its last write per shard: shard, term, offset.
     pub positions: RefCell<Positions>,
     /// Connections of its own: for WATCH, or while it waits.
@@ -156,6 +158,7 @@ impl Client {
             watching: Cell::new(false),
             lane: Cell::default(),
             killed: Cell::new(false),
+            input: Cell::new(0),
             positions: RefCell::default(),
             dedicated: RefCell::default(),
             resume_at: Cell::new(NOT_WAITING),

@@ -82,7 +82,12 @@ pub fn welcome(worker: &Rc<Worker>, accepted: Accepted) {
 
 async fn serve(worker: Rc<Worker>, client: Rc<Client>, mut session: impl Taker) {
     let mut reader = Reader::default();
-    std::future::poll_fn(|context| reader.poll(&worker, &client, &mut session, context)).await;
+    std::future::poll_fn(|context| {
+        let poll = reader.poll(&worker, &client, &mut session, context);
+        worker.count_input(&client, reader.input.capacity());
+        poll
+    })
+    .await;
     worker.part(&client);
 }
 
@@ -129,6 +134,11 @@ impl Reader {
                 return Self::farewell(worker, client);
             }
             if self.ended || (waits && self.input.len() >= READ_AHEAD_BYTES) {
+                return Poll::Pending;
+            }
+            worker.count_input(client, self.input.capacity());
+            if worker.is_crowded() && self.input.len() >= READ_AHEAD_BYTES {
+                // The ticker makes room, and wakes everybody when there is some.
                 return Poll::Pending;
             }
             let wanted = if waits { 0 } else { self.wanted };
@@ -200,6 +210,17 @@ impl Reader {
 }
 
 impl Worker {
+    /// Takes note of how much memory a client's unfinished requests hold. Above the bound big ones are read no further,
+    /// until the ticker has made room.
+    fn count_input(&self, client: &Client, bytes: usize) {
+        let before = client.input.replace(bytes);
+        let all = (self.inputs.get() + bytes).saturating_sub(before);
+        self.inputs.set(all);
+        if bytes > before && all > self.settings.borrow().max_buffer_bytes {
+            self.crowded.set(true);
+        }
+    }
+
     /// A client has come.
     fn adopt(&self, client: &Rc<Client>) {
         self.remember(client);
@@ -211,6 +232,7 @@ impl Worker {
     /// A client has gone: whatever is under way for it is answered to nobody.
     fn part(&self, client: &Rc<Client>) {
         client.closed.set(true);
+        self.count_input(client, 0);
         self.give_back(client);
         client.outbox.borrow_mut().clear();
         self.forget(client.id());

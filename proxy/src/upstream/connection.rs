@@ -20,7 +20,7 @@ use torc_protocol::trace::Trace;
 use torc_runtime::listen::Stream;
 
 use super::body::{Body, may_repeat};
-use super::handshake::{self, DialError};
+use super::handshake::{self, DialError, Dialled};
 use super::ids::Ticket;
 use super::link::Link;
 use super::pending::{Pending, Way};
@@ -182,6 +182,11 @@ impl Connection {
         state.out.len() - state.acked
     }
 
+    /// Bytes of memory that its buffers hold.
+    pub fn memory(&self) -> usize {
+        self.state.borrow().out.capacity() + self.input.borrow().buffer.capacity()
+    }
+
     /// Appends a request. The caller has it flushed.
     #[inline]
     pub fn push(&self, mut pending: Pending, body: Body<'_>) {
@@ -206,6 +211,12 @@ impl Connection {
     /// Ends it now; what is under way is treated as lost.
     pub fn end_now(&self) {
         self.end.set(Some(EndWish::Now));
+        self.wake();
+    }
+
+    /// Ends it as one whose node answers nothing.
+    pub fn give_up(&self) {
+        self.end.set(Some(EndWish::Stalled));
         self.wake();
     }
 
@@ -237,8 +248,7 @@ impl Connection {
         }
         drop(state);
         if stalled {
-            self.end.set(Some(EndWish::Stalled));
-            self.wake();
+            self.give_up();
         }
     }
 
@@ -375,6 +385,7 @@ impl Connection {
     ) -> Result<u64, Ended> {
         let mut state = self.state.borrow_mut();
         state.answered += 1;
+        self.link.answered();
         let Some(front) = state.fifo.front_mut() else { return Err(Ended::Unasked) };
         if front.skip > 0 {
             front.skip -= 1;
@@ -492,10 +503,13 @@ fn orphan(pending: &mut Pending, bytes: &[u8], sent: bool) -> Orphan {
 }
 
 async fn run(worker: Rc<Worker>, connection: Rc<Connection>) {
-    let ended = match handshake::dial(&worker, &connection.link.target.address).await {
-        Ok((stream, name)) => {
+    let dialled =
+        handshake::dial(&worker, &connection.link.target.address, connection.link.is_doubted()).await;
+    let ended = match dialled {
+        Ok(Dialled { stream, name, answered }) => {
             connection.stream.replace(Some(stream));
             connection.name.set(name);
+            connection.state.borrow_mut().answered = answered;
             connection.state.borrow_mut().phase = Phase::Open;
             connection.link.opened();
             worker.mark_connection(&connection);

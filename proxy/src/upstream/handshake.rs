@@ -7,12 +7,14 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use torc_protocol::context::Context;
 use torc_protocol::handshake::{ClientHandshake, HandshakeError, HelloReply, Role};
-use torc_protocol::resp::{ProtocolError, Value};
+use torc_protocol::resp::{ProtocolError, Value, request_arg, request_header};
 use torc_protocol::trace::Trace;
 use torc_runtime::datadir::random_bytes;
 use torc_runtime::listen::Stream;
 
+use super::body::write_prefix;
 use crate::worker::Worker;
 
 /// The most bytes of a handshake's reply.
@@ -35,22 +37,33 @@ pub enum DialError {
     Protocol(#[from] ProtocolError),
 }
 
-/// A connection that has proved itself and speaks RESP3, and its name in logs.
-pub async fn dial(worker: &Rc<Worker>, address: &str) -> Result<(Stream, u64), DialError> {
-    let patience = Duration::from_millis(worker.settings().connect_timeout_ms);
-    tokio::time::timeout(patience, connect(worker, address)).await.map_err(|_| DialError::Timeout)?
+/// A connection that has proved itself and speaks RESP3.
+#[derive(Debug)]
+pub struct Dialled {
+    /// The connection.
+    pub stream: Stream,
+    /// Its name in logs.
+    pub name: u64,
+    /// Requests that the node has answered on it already.
+    pub answered: u64,
 }
 
-async fn connect(worker: &Rc<Worker>, address: &str) -> Result<(Stream, u64), DialError> {
+/// Opens a connection. `probe`: the node must answer a PING on it as well, within the same time.
+pub async fn dial(worker: &Rc<Worker>, address: &str, probe: bool) -> Result<Dialled, DialError> {
+    let patience = Duration::from_millis(worker.settings().connect_timeout_ms);
+    tokio::time::timeout(patience, connect(worker, address, probe)).await.map_err(|_| DialError::Timeout)?
+}
+
+async fn connect(worker: &Rc<Worker>, address: &str, probe: bool) -> Result<Dialled, DialError> {
     let mut stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
-    let mut connection = 0;
+    let mut name = 0;
     if let Some(secret) = &worker.shared.secret {
-        let name = &worker.shared.config.name;
+        let own_name = &worker.shared.config.name;
         let mut nonce = [0; 16];
         random_bytes(&mut nonce)?;
-        connection = Trace::connection_of(&nonce);
-        let handshake = ClientHandshake::new(secret.clone(), Role::Proxy, name, nonce);
+        name = Trace::connection_of(&nonce);
+        let handshake = ClientHandshake::new(secret.clone(), Role::Proxy, own_name, nonce);
         let mut request = Vec::new();
         handshake.hello_request(&mut request);
         stream.write_all(&request).await?;
@@ -62,7 +75,16 @@ async fn connect(worker: &Rc<Worker>, address: &str) -> Result<(Stream, u64), Di
             return Err(HandshakeError::Refused(refusal.into_owned()).into());
         }
     }
-    Ok((Stream::from(stream), connection))
+    if probe {
+        let mut request = Vec::new();
+        request_header(&mut request, 3);
+        write_prefix(&Context::default(), &mut request);
+        request_arg(&mut request, b"PING");
+        stream.write_all(&request).await?;
+        // Any reply will do: the node executes requests.
+        reply(&mut stream).await?;
+    }
+    Ok(Dialled { stream: Stream::from(stream), name, answered: u64::from(probe) })
 }
 
 /// One reply: the node sends nothing beyond it before it is asked again.

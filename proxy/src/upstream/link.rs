@@ -4,16 +4,15 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::breaker::{Breaker, BreakerLimits};
 use super::connection::{Connection, Ended, Phase};
+use super::outlier::Sample;
 use super::pending::Lane;
 use crate::downstream::client::Client;
 use crate::metrics::NodeMetrics;
 use crate::table::Target;
 use crate::worker::Worker;
 
-/// The pause after a connection failed, doubled up to the second one while it goes on.
-const FIRST_PAUSE_NS: u64 = 25_000_000;
-const LAST_PAUSE_NS: u64 = 400_000_000;
 /// Dedicated connections that are kept open without use.
 const MAX_IDLE: usize = 16;
 
@@ -30,10 +29,10 @@ pub struct Link {
     idle: RefCell<Vec<Rc<Connection>>>,
     /// Dedicated connections that somebody uses.
     busy: RefCell<Vec<Rc<Connection>>>,
-    /// Connections that failed in a row.
-    failures: Cell<u32>,
-    /// No new connection before this, on the worker's clock.
-    pause_until_ns: Cell<u64>,
+    /// Whether the node may be asked, on the worker's clock.
+    breaker: Breaker,
+    /// Replies, and the sum of their times, at the latest look at how slow the node is.
+    looked: Cell<(u64, u64)>,
     /// Clients that wait for room in the buffers.
     waiting: RefCell<Vec<Rc<Client>>>,
     /// Whether the map does not name it any more.
@@ -49,8 +48,8 @@ impl Link {
             shared: RefCell::new(vec![None; connections.max(1) * 2]),
             idle: RefCell::default(),
             busy: RefCell::default(),
-            failures: Cell::new(0),
-            pause_until_ns: Cell::new(0),
+            breaker: Breaker::default(),
+            looked: Cell::default(),
             waiting: RefCell::default(),
             retired: Cell::new(false),
         }
@@ -78,7 +77,65 @@ impl Link {
 
     /// Whether the node could not be reached a moment ago.
     pub fn is_paused(&self, worker: &Worker) -> bool {
-        worker.clock.now_ns() < self.pause_until_ns.get()
+        self.breaker.is_open(worker.clock.now_ns())
+    }
+
+    /// Whether a new connection has to answer a probe before requests go on it.
+    pub fn is_doubted(&self) -> bool {
+        self.breaker.is_doubted()
+    }
+
+    /// A request was answered.
+    #[inline]
+    pub fn answered(&self) {
+        self.breaker.answered();
+    }
+
+    /// Opens the shared connections of the quick lane that are not there, unless the node could not be reached a moment
+    /// ago: the first requests after a new map, or after a failure, find them open.
+    pub fn warm_up(self: &Rc<Self>, worker: &Rc<Worker>) {
+        let lanes = self.shared.borrow().len();
+        for client in 0..lanes as u64 / 2 {
+            if !self.retired.get() && !self.is_paused(worker) {
+                self.shared(worker, client, Lane::Quick);
+            }
+        }
+    }
+
+    /// A request timed out. When too many have in a row, the shared connections are given up: what is under way on them is
+    /// judged as after any loss, and the circuit opens.
+    pub fn timed_out(&self, limits: BreakerLimits) {
+        self.metrics.timeouts.add(1);
+        if !self.breaker.timed_out(limits) {
+            return;
+        }
+        let shared: Vec<_> = self.shared.borrow().iter().flatten().cloned().collect();
+        let mut usable = shared.iter().filter(|connection| connection.is_usable()).peekable();
+        if usable.peek().is_some() {
+            self.metrics.trips.add(1);
+            tracing::warn!(node = %self.target.address, requests = limits.timeouts,
+                "the node answers nothing: giving its connections up");
+            usable.for_each(|connection| connection.give_up());
+        }
+    }
+
+    /// How the node has answered since this was asked last.
+    pub fn sample(&self) -> Sample {
+        let metrics = &self.metrics;
+        let now = (metrics.requests.get().saturating_sub(metrics.in_flight.get()), metrics.latency.sum_ns());
+        let before = self.looked.replace(now);
+        let answers = now.0.saturating_sub(before.0);
+        Sample { answers, mean_ns: now.1.saturating_sub(before.1).checked_div(answers).unwrap_or(0) }
+    }
+
+    /// Marks the node as slower than the others, or not.
+    pub fn mark_slow(&self, slow: bool, mean_ns: u64) {
+        let before = self.metrics.slow.get() > 0;
+        self.metrics.slow.set(u64::from(slow));
+        if slow && !before {
+            let mean_ms = mean_ns / 1_000_000;
+            tracing::warn!(node = %self.target.address, mean_ms, "the node answers much more slowly than others");
+        }
     }
 
     /// How a client's shared connection stands, in words.
@@ -86,10 +143,11 @@ impl Link {
         let shared = self.shared.borrow();
         match shared.get(index(client, lane, shared.len())) {
             Some(Some(connection)) if connection.is_usable() => match connection.phase() {
+                Phase::Open if self.metrics.slow.get() > 0 => "open; slower than other nodes",
                 Phase::Open => "open",
                 _ => "being opened: requests wait for it",
             },
-            _ if self.is_paused(worker) => "could not be reached a moment ago: requests wait",
+            _ if self.is_paused(worker) => "circuit open: requests wait until the node is tried again",
             _ => "not opened yet",
         }
     }
@@ -156,10 +214,10 @@ impl Link {
 
     /// A connection has opened.
     pub fn opened(&self) {
-        if self.failures.replace(0) > 0 {
+        if self.breaker.connected() {
             tracing::info!(node = %self.target.address, "reached the node again");
         }
-        self.pause_until_ns.set(0);
+        self.metrics.open.set(0);
         self.metrics.connects.add(1);
         self.metrics.connections.add(1);
     }
@@ -176,10 +234,9 @@ impl Link {
             return;
         }
         self.metrics.failures.add(1);
-        let failures = self.failures.get();
-        self.failures.set(failures.saturating_add(1));
-        let pause = (FIRST_PAUSE_NS << failures.min(8)).min(LAST_PAUSE_NS);
-        self.pause_until_ns.set(worker.clock.now_ns() + worker.jitter(pause));
+        self.metrics.open.set(1);
+        let limits = worker.settings().breaker();
+        let failures = self.breaker.failed(worker.clock.now_ns(), limits, |pause| worker.jitter(pause));
         if failures == 0 {
             tracing::warn!(node = %self.target.address, cause = %ended, "lost a connection to the node");
         } else {
@@ -197,6 +254,8 @@ impl Link {
     /// The map does not name the node any more: its connections end when nothing is under way.
     pub fn retire(&self, worker: &Worker) {
         self.retired.set(true);
+        self.metrics.open.set(0);
+        self.metrics.slow.set(0);
         for connection in self.connections() {
             connection.end_when_idle();
         }

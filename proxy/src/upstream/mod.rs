@@ -8,10 +8,12 @@
 //! All of it belongs to one worker.
 
 pub mod body;
+pub mod breaker;
 pub mod connection;
 pub mod handshake;
 pub mod hold;
 pub mod ids;
 pub mod link;
+pub mod outlier;
 pub mod pending;
 pub mod refusal;

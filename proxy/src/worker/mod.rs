@@ -67,10 +67,12 @@ pub struct Worker {
     numbers: Rc<Numbers>,
     random: Cell<u64>,
     /// Whether buffers hold more than they should: clients are read from only as replies leave.
-    crowded: Cell<bool>,
+    pub(crate) crowded: Cell<bool>,
+    /// Bytes of memory that unfinished requests of clients hold.
+    pub(crate) inputs: Cell<usize>,
     draining: Cell<bool>,
     /// The settings as of the ticker's latest round.
-    settings: RefCell<Rc<ProxyConfig>>,
+    pub(crate) settings: RefCell<Rc<ProxyConfig>>,
     /// What `settings` is a copy of.
     settings_of: RefCell<Arc<ProxyConfig>>,
     /// Nanoseconds from which a request is slow; `u64::MAX`: none is. As of the ticker's latest round.
@@ -99,6 +101,7 @@ impl Worker {
             numbers,
             random: Cell::new(seed),
             crowded: Cell::new(false),
+            inputs: Cell::new(0),
             draining: Cell::new(false),
             settings: RefCell::new(Rc::new(ProxyConfig::clone(&settings))),
             settings_of: RefCell::new(settings),

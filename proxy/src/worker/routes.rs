@@ -79,6 +79,7 @@ impl Worker {
             link.retire(self);
             self.retired.borrow_mut().push(link);
         }
+        self.warm_up();
         self.retry(true);
     }
 

@@ -87,6 +87,21 @@ impl Client {
         }
     }
 
+    /// The next reply's bytes, or what came before the end.
+    pub async fn rest_or_reply(&mut self) -> String {
+        loop {
+            if let Ok(Some((_, used))) = Value::decode(&self.buffer) {
+                return String::from_utf8_lossy(&self.buffer.drain(..used).collect::<Vec<_>>()).into_owned();
+            }
+            match timeout(PATIENCE, self.stream.read_buf(&mut self.buffer)).await.expect("in time") {
+                Ok(0) | Err(_) => {
+                    return String::from_utf8_lossy(&std::mem::take(&mut self.buffer)).into_owned();
+                }
+                Ok(_) => {}
+            }
+        }
+    }
+
     /// Whether nothing comes for a while.
     pub async fn is_silent(&mut self, for_ms: u64) -> bool {
         timeout(Duration::from_millis(for_ms), self.stream.read_buf(&mut self.buffer)).await.is_err()

@@ -217,6 +217,7 @@ impl FakeNode {
                     inner.seen.push(seen.clone());
                     inner.hook.as_mut().map_or(Act::Usual, |hook| hook(&seen))
                 };
+                let mut ends = false;
                 match act {
                     Act::Usual => {}
                     Act::Late(pause) => {
@@ -229,10 +230,7 @@ impl FakeNode {
                         continue;
                     }
                     Act::Drop => return Ok(()),
-                    Act::ExecuteAndDrop => {
-                        self.execute_once(&args, &context, &mut Vec::new());
-                        return Ok(());
-                    }
+                    Act::ExecuteAndDrop => ends = true,
                     Act::Never => {
                         stream.write_all(&std::mem::take(&mut out)).await?;
                         std::future::pending::<()>().await;
@@ -250,6 +248,9 @@ impl FakeNode {
                         let at = out.len();
                         if let Some(reply) = self.inner.lock().known(&context) {
                             out.extend_from_slice(&reply);
+                            if ends {
+                                return Ok(());
+                            }
                             continue;
                         }
                         let changed = watched.take().is_some_and(|at| at != self.inner.lock().version);
@@ -276,6 +277,9 @@ impl FakeNode {
                         }
                         None => self.execute_once(&args, &context, &mut out),
                     },
+                }
+                if ends {
+                    return Ok(());
                 }
             }
             stream.write_all(&out).await?;

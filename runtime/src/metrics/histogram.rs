@@ -59,6 +59,11 @@ impl LatencyHistogram {
         bump(&self.sum_ns, duration_ns.wrapping_mul(times));
     }
 
+    /// The sum of all durations, in nanoseconds.
+    pub fn sum_ns(&self) -> u64 {
+        self.sum_ns.load(Ordering::Relaxed)
+    }
+
     /// A copy of the counts as they are now.
     pub fn snapshot(&self) -> HistogramSnapshot {
         let counts = self.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect();
