@@ -88,3 +88,8 @@ fuzz target seconds="60" crate="protocol":
 # Licences, duplicates and sources of the dependencies (needs cargo-deny).
 deny:
     cargo deny check licenses bans sources
+
+# What a proxy beside an application takes: time to start, memory with many clients, the peak of one big value.
+sidecar *args:
+    cargo build --release -p torc
+    bench/sidecar {{ args }}

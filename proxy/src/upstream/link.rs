@@ -171,7 +171,7 @@ impl Link {
     /// Wakes the clients that wait, when `buffered` bytes are few enough.
     #[inline]
     pub fn let_go(&self, buffered: usize, worker: &Worker) {
-        if buffered * 2 > worker.settings().upstream_buffer_bytes || self.waiting.borrow().is_empty() {
+        if buffered * 2 > worker.settings.borrow().upstream_buffer_bytes || self.waiting.borrow().is_empty() {
             return;
         }
         for client in self.waiting.take() {
