@@ -164,3 +164,71 @@ fn a_sidecar_follows_the_map_by_itself() {
         assert_eq!(text(&mut over_socket, &["DEL", &format!("k{n}")]), ":1\r\n");
     }
 }
+
+const MIB: u64 = 1024 * 1024;
+
+/// What a value of that many bytes makes the proxy hold at most, beside what it held before.
+fn big_value(megabytes: u64) {
+    let cluster = one_node();
+    let proxy = Proxy::start(&cluster, "");
+    let before = proxy.resident_bytes();
+    let size = megabytes * MIB;
+    let value = vec![b'x'; usize::try_from(size).expect("fits")];
+    let mut client = proxy.connect();
+    let set = [&b"SET"[..], b"big", &value];
+    assert_eq!(client.call_raw(&set).expect("an answer"), b"+OK\r\n");
+    let head = format!("${size}\r\n").len();
+    let reply = client.call_raw(&["GET", "big"]).expect("an answer");
+    assert!(reply.len() == head + value.len() + 2 && reply[head..head + value.len()] == value[..]);
+    let most = proxy.peak_bytes().saturating_sub(before);
+    println!("{megabytes} MB: {} MiB beside the {} MiB before", most / MIB, before / MIB);
+    // On its way in it is in the client's buffer and in the node's, on its way out the other way round.
+    assert!(most < size * 5 / 2 + 16 * MIB, "{most} bytes for a value of {size}");
+    // Others are served as before, and the memory goes back.
+    assert_eq!(text(&mut proxy.connect(), &["DEL", "big"]), ":1\r\n");
+    cluster::wait_for("the memory to go back", || (proxy.resident_bytes() < before + 16 * MIB).then_some(()));
+}
+
+#[test]
+fn a_big_value_is_held_twice_for_a_moment() {
+    big_value(48);
+}
+
+#[test]
+#[ignore = "takes two gigabytes of memory"]
+fn a_value_of_500_mb_is_held_twice_for_a_moment() {
+    big_value(500);
+}
+
+/// Idle clients hold no buffers: what each costs is the memory of its task.
+fn idle_clients(count: u64) {
+    let cluster = one_node();
+    let proxy = Proxy::start(&cluster, "max_clients = 20000\n");
+    let mut clients = vec![proxy.connect()];
+    text(&mut clients[0], &["GET", "nosuch"]);
+    let before = proxy.resident_bytes();
+    for n in 1..=count {
+        let mut client = proxy.connect();
+        assert_eq!(text(&mut client, &["GET", &format!("nosuch:{n}")]), "$-1\r\n");
+        clients.push(client);
+    }
+    let each = proxy.resident_bytes().saturating_sub(before) / count;
+    println!("{count} idle clients: {each} bytes each");
+    assert!(each < 8 * 1024, "{each} bytes for each idle client");
+    assert_eq!(
+        Scrape::of(proxy.http()).sum("torc_proxy_clients", &[("protocol", "resp")]),
+        (count + 1) as f64
+    );
+    assert_eq!(text(&mut clients[0], &["PING"]), "+PONG\r\n");
+}
+
+#[test]
+fn idle_clients_hold_no_buffers() {
+    idle_clients(500);
+}
+
+#[test]
+#[ignore = "needs ten thousand file descriptors"]
+fn ten_thousand_idle_clients() {
+    idle_clients(10_000);
+}
