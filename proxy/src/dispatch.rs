@@ -37,7 +37,11 @@ pub fn render_of(session: &Session, command: Command) -> Render {
 pub fn has_room(worker: &Worker, client: &Rc<Client>, routes: &Routes, place: Option<usize>) -> bool {
     match place.and_then(|index| routes.link(index)) {
         Some(link)
-            if link.is_full(client.id(), client.lane.get(), worker.settings.borrow().upstream_buffer_bytes) =>
+            if link.is_full(
+                client.id(),
+                client.lane.get(),
+                worker.settings.borrow().upstream_buffer_bytes,
+            ) =>
         {
             link.wait_for_room(client);
             false
