@@ -222,6 +222,7 @@ fn a_failover_does_not_open_the_locks_that_a_loss_closed() {
         in_sync: BTreeSet::from([again(2)]),
         handed_back: true,
         reign: 0,
+        cost: PromotionCost::default(),
     };
     assert_eq!(map.apply(promote), MapReply::Done);
     let still = Change::Lead { term: Term(3), empty: false, locks_closed_until_ns: 20 + ttl_ns };

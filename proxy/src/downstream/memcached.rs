@@ -44,12 +44,7 @@ pub struct MemcachedSession {
 impl MemcachedSession {
     /// For a client that has just connected.
     pub fn new(worker: &Worker) -> Self {
-<<<<<<< HEAD
-        let tunable = worker.shared.tunable.load();
-=======
         let settings = worker.shared.settings.load();
-        let limits = Limits { max_value_bytes: settings.memcached_item_bytes, ..Limits::default() };
->>>>>>> 351d78e (Take another configuration without closing a connection)
         MemcachedSession {
             parser: RequestParser::new(limits(worker, false)),
             guarded: false,
@@ -64,7 +59,7 @@ impl MemcachedSession {
 
 /// The bounds on requests: who has not logged in makes nobody keep much.
 fn limits(worker: &Worker, guarded: bool) -> Limits {
-    let most = worker.shared.config.memcached_item_bytes;
+    let most = worker.shared.settings.load().memcached_item_bytes;
     Limits { max_value_bytes: if guarded { most.min(MAX_LOGIN_BYTES) } else { most }, ..Limits::default() }
 }
 
@@ -87,7 +82,7 @@ impl Taker for MemcachedSession {
                 client.resume_at(pending / 2);
                 return Stop::Wait;
             }
-            if !self.session.authenticated && worker.shared.memcached_users.is_empty() {
+            if !self.session.authenticated && worker.shared.memcached_users.load().is_empty() {
                 crate::local::enter_if_open(worker, &mut self.session);
             }
             if self.guarded == self.session.authenticated {
@@ -106,12 +101,6 @@ impl Taker for MemcachedSession {
                 }
             };
             let length = frame.len;
-<<<<<<< HEAD
-=======
-            if !self.session.authenticated && worker.shared.memcached_users.load().is_empty() {
-                crate::local::enter_if_open(worker, &mut self.session);
-            }
->>>>>>> 351d78e (Take another configuration without closing a connection)
             let mut door = Door { worker, client, session: &mut self.session, routes: &routes };
             let step = match &frame.item {
                 Item::Request(request) => door.request(request, &mut self.scratch),
