@@ -75,6 +75,7 @@ impl Call<'_> {
         let now_ns = self.worker.clock.now_ns();
         Pending {
             client: Some(Rc::clone(self.client)),
+            quest: None,
             seq,
             part: 0,
             skips: 0,

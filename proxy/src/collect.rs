@@ -21,7 +21,7 @@ struct Plain {
     of: fn(&WorkerMetrics) -> &Counter,
 }
 
-const PLAIN: [Plain; 14] = [
+const PLAIN: [Plain; 23] = [
     counter("torc_proxy_bytes_in_total", "Bytes read from clients.", |w| &w.bytes_in),
     counter("torc_proxy_bytes_out_total", "Bytes written to clients.", |w| &w.bytes_out),
     counter("torc_proxy_downgraded_total", "Replies translated from RESP3 to RESP2.", |w| &w.downgraded),
@@ -36,6 +36,25 @@ const PLAIN: [Plain; 14] = [
     counter("torc_proxy_input_closed_total", "Clients closed for unfinished requests.", |w| &w.input_closed),
     counter("torc_proxy_orphaned_replies_total", "Replies whose client was gone.", |w| &w.orphaned),
     counter("torc_proxy_slow_requests_total", "Requests that took longer than slow_request_ms.", |w| &w.slow),
+    counter("torc_proxy_messages_total", "Messages of channels given to clients.", |w| &w.messages),
+    counter(
+        "torc_proxy_resubscriptions_total",
+        "Subscriptions told to a node again: after a break, a failover or a move of slots.",
+        |w| &w.resubscriptions,
+    ),
+    counter("torc_proxy_listeners_closed_total", "Clients closed for unread messages.", |w| {
+        &w.listeners_closed
+    }),
+    gauge("torc_proxy_blocked_clients", "Clients that wait at nodes.", |w| &w.blocked),
+    gauge("torc_proxy_listeners", "Clients that listen to channels.", |w| &w.listeners),
+    gauge("torc_proxy_subscription_connections", "Connections over which nodes are listened to.", |w| {
+        &w.feeds
+    }),
+    gauge("torc_proxy_channels", "Channels that clients listen to, by thread.", |w| &w.channels),
+    gauge("torc_proxy_patterns", "Patterns that clients listen to, by thread.", |w| &w.patterns),
+    gauge("torc_proxy_shard_channels", "Shard channels that clients listen to, by thread.", |w| {
+        &w.shard_channels
+    }),
     gauge("torc_proxy_held_requests", "Requests that wait for their shard now.", |w| &w.held),
     gauge("torc_proxy_buffered_bytes", "Bytes in the buffers of requests and replies.", |w| &w.buffered),
 ];
@@ -90,6 +109,30 @@ const PER_NODE: [PerNode; 11] = [
     per_node("torc_proxy_upstream_in_flight", "Requests that the node has not answered.", true, |n| {
         &n.in_flight
     }),
+    per_node(
+        "torc_proxy_upstream_blocking_connections",
+        "Connections that clients have to themselves while they wait.",
+        true,
+        |n| &n.waiting,
+    ),
+    per_node(
+        "torc_proxy_upstream_dedicated_connections",
+        "Connections that clients have to themselves for WATCH and locks.",
+        true,
+        |n| &n.holding,
+    ),
+    per_node(
+        "torc_proxy_blocking_refused_total",
+        "Requests refused: blocking_connections were in use.",
+        false,
+        |n| &n.refused_waiting,
+    ),
+    per_node(
+        "torc_proxy_dedicated_refused_total",
+        "Requests refused: dedicated_connections were in use.",
+        false,
+        |n| &n.refused_holding,
+    ),
     per_node("torc_proxy_upstream_connections", "Open connections to the node.", true, |n| &n.connections),
 ];
 

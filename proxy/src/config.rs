@@ -40,7 +40,10 @@ pub struct ProxyConfig {
     pub warm_up: bool,
     /// Multiplexed connections per thread and node.
     pub connections_per_node: usize,
-    /// Connections per thread and node for requests that wait (`LOCK.ACQUIRE … WAIT`, `WAIT`) and for `WATCH`.
+    /// Connections per thread and node for commands that wait there (`BLPOP`, `XREAD … BLOCK`, `WAIT`): as many clients
+    /// may do so, each at one node, or at one of each shard where its keys are on several.
+    pub blocking_connections: usize,
+    /// Connections per thread and node for `WATCH` and for `LOCK.ACQUIRE … WAIT`.
     pub dedicated_connections: usize,
     /// Requests of one client that may be under way; then the proxy stops reading from it.
     pub max_pending_per_client: usize,
@@ -50,6 +53,13 @@ pub struct ProxyConfig {
     pub client_output_soft_bytes: usize,
     /// Bytes of unread replies after which a client is closed.
     pub client_output_hard_bytes: usize,
+    /// Bytes of unread messages and replies after which a client that listens to channels is closed; 0: the bound of all
+    /// clients alone holds.
+    pub pubsub_output_hard_bytes: usize,
+    /// The same when it leaves so many unread for `pubsub_output_soft_ms`; 0: never.
+    pub pubsub_output_soft_bytes: usize,
+    /// See `pubsub_output_soft_bytes`.
+    pub pubsub_output_soft_ms: u64,
     /// Bytes that all buffers of one thread may hold; above it requests are taken only as replies leave.
     pub max_buffer_bytes: usize,
     /// Requests per thread that may wait for a shard to get a primary.
@@ -93,11 +103,15 @@ impl Default for ProxyConfig {
             trip_after_timeouts: 5,
             warm_up: true,
             connections_per_node: 1,
+            blocking_connections: 1_024,
             dedicated_connections: 256,
             max_pending_per_client: 1_024,
             upstream_buffer_bytes: 32 * MIB,
             client_output_soft_bytes: 4 * MIB,
             client_output_hard_bytes: 1024 * MIB,
+            pubsub_output_hard_bytes: 32 * MIB,
+            pubsub_output_soft_bytes: 8 * MIB,
+            pubsub_output_soft_ms: 60_000,
             max_buffer_bytes: 1024 * MIB,
             max_held_requests: 10_000,
             max_held_bytes: 64 * MIB,
@@ -168,6 +182,7 @@ impl ProxyConfig {
         within("threads", self.threads, 1, MAX_THREADS)?;
         within("max_clients", self.max_clients, 1, 10_000_000)?;
         within("connections_per_node", self.connections_per_node, 1, MAX_CONNECTIONS_PER_NODE)?;
+        within("blocking_connections", self.blocking_connections, 1, 65_536)?;
         within("dedicated_connections", self.dedicated_connections, 1, 65_536)?;
         within("max_pending_per_client", self.max_pending_per_client, 1, 1 << 20)?;
         within("request_timeout_ms", self.request_timeout_ms as usize, 10, MAX_TIMEOUT_MS as usize)?;

@@ -12,6 +12,7 @@ use crate::downstream::resp::Step;
 use crate::downstream::session::Session;
 use crate::join::{How, Join};
 use crate::plan::{self, Keyed, Part, Parts, Plan, Spread, slot_of};
+use crate::scatter::{self, Begun};
 use crate::text;
 use crate::upstream::body::Body;
 use crate::upstream::pending::{Dest, NEVER, Way};
@@ -55,6 +56,14 @@ pub fn has_room(worker: &Worker, client: &Rc<Client>, routes: &Routes, place: Op
 pub fn by_key(call: &mut Call<'_>) -> Step {
     match plan::by_key(call.request) {
         Ok(keyed) => keyed_one(call, keyed),
+        Err(text) if text == error::CROSSSLOT => match scatter::begin(call) {
+            Begun::Scattered(step) => step,
+            Begun::OneShard(slot) => {
+                let wait_ms = plan::wait_ms(call.request);
+                keyed_one(call, Keyed { dest: Dest::Slot(slot), key: b"", wait_ms })
+            }
+            Begun::No => call.refuse(text::CROSS_SLOT),
+        },
         Err(text) => call.refuse(&text),
     }
 }
@@ -101,6 +110,7 @@ pub fn alone(call: &mut Call<'_>, dest: Dest, wait_ms: u64) -> Step {
     let prefix = call.session.prefix_with_time(&call.routes.table, pending.write, key, timeout_ms);
     let args = call.request.encoded(call.scratch);
     let body = Body::One { count: call.request.args.len(), prefix: &prefix, args };
+    call.client.waits.set(true);
     call.worker.submit_alone(call.routes, pending, body);
     Step::DoneAlone
 }

@@ -120,9 +120,12 @@ fn clients(shared: &Shared, text: &mut String) {
     let (resp, memcached) = (sum(shared, |w| &w.resp_clients), sum(shared, |w| &w.memcached_clients));
     let _ = write!(
         text,
-        "connected_clients:{}\r\nmemcached_clients:{memcached}\r\nmaxclients:{}\r\nblocked_clients:0\r\n",
+        "connected_clients:{}\r\nmemcached_clients:{memcached}\r\nmaxclients:{}\r\nblocked_clients:{}\r\n\
+         pubsub_clients:{}\r\n",
         resp + memcached,
         shared.limit.limit(),
+        sum(shared, |w| &w.blocked),
+        sum(shared, |w| &w.listeners),
     );
 }
 
@@ -142,14 +145,18 @@ fn stats(shared: &Shared, text: &mut String) {
         text,
         "total_connections_received:{}\r\nrejected_connections:{}\r\ntotal_commands_processed:{}\r\n\
          total_error_replies:{}\r\ntotal_net_input_bytes:{}\r\ntotal_net_output_bytes:{}\r\n\
-         client_output_buffer_limit_disconnections:{}\r\n",
+         client_output_buffer_limit_disconnections:{}\r\npubsub_channels:{}\r\npubsub_patterns:{}\r\n\
+         pubsubshard_channels:{}\r\n",
         shared.limit.accepted(),
         shared.limit.refused(),
         sum_commands(shared, |c| &c.requests),
         sum_commands(shared, |c| &c.errors),
         sum(shared, |w| &w.bytes_in),
         sum(shared, |w| &w.bytes_out),
-        sum(shared, |w| &w.output_closed),
+        sum(shared, |w| &w.output_closed) + sum(shared, |w| &w.listeners_closed),
+        sum(shared, |w| &w.channels),
+        sum(shared, |w| &w.patterns),
+        sum(shared, |w| &w.shard_channels),
     );
 }
 

@@ -24,6 +24,12 @@ pub enum How {
     AnyOk,
     /// Arrays are joined.
     Concat,
+    /// Arrays are joined; what is there already is left out.
+    Union,
+    /// The largest integer.
+    Most,
+    /// Arrays of the same names, each with the largest of its integers.
+    MostEach,
     /// The first part that is not null.
     First,
     /// All must be the same.
@@ -186,6 +192,27 @@ fn join(how: &How, parts: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
                 reply.raw(part.get(array(part)?.1..)?);
             }
         }
+        How::Union => {
+            let mut all: Vec<Value> = Vec::new();
+            let mut known = std::collections::HashSet::new();
+            for part in parts {
+                for item in Value::decode(part).ok()??.0.into_array()? {
+                    if known.insert(item.as_bytes()?.to_vec()) {
+                        all.push(item);
+                    }
+                }
+            }
+            reply.array(all.len());
+            all.iter().for_each(|item| item.write(&mut reply));
+        }
+        How::Most => {
+            let mut most = 0;
+            for part in parts {
+                most = most.max(integer(part)?);
+            }
+            reply.integer(most);
+        }
+        How::MostEach => most_each(parts, &mut reply)?,
         How::InOrder(order) => in_order(order, parts, &mut reply)?,
         How::LogicalAnd => logical_and(parts, &mut reply)?,
         How::Scan(step) => step.rewrite(parts.first()?, &mut reply)?,
@@ -213,6 +240,25 @@ fn in_order(order: &[u16], parts: &[&[u8]], reply: &mut ReplyWriter<'_>) -> Opti
         reply.raw(element);
         *rest = after;
     }
+    Some(())
+}
+
+fn most_each(parts: &[&[u8]], reply: &mut ReplyWriter<'_>) -> Option<()> {
+    let mut all: Vec<Value> = Vec::new();
+    for part in parts {
+        let items = Value::decode(part).ok()??.0.into_array()?;
+        if all.is_empty() {
+            all = items;
+            continue;
+        }
+        for (most, item) in all.iter_mut().zip(items) {
+            if most.as_int() < item.as_int() {
+                *most = item;
+            }
+        }
+    }
+    reply.array(all.len());
+    all.iter().for_each(|item| item.write(reply));
     Some(())
 }
 
@@ -408,6 +454,15 @@ mod tests {
         assert_eq!(
             joined(How::Concat, &["*1\r\n+a\r\n", "*0\r\n", "*2\r\n+b\r\n+c\r\n"]),
             "*3\r\n+a\r\n+b\r\n+c\r\n"
+        );
+        assert_eq!(joined(How::Most, &[":4\r\n", ":2\r\n"]), ":4\r\n");
+        assert_eq!(
+            joined(How::Union, &["*2\r\n$1\r\na\r\n$1\r\nb\r\n", "*2\r\n$1\r\nb\r\n$1\r\nc\r\n"]),
+            "*3\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n"
+        );
+        assert_eq!(
+            joined(How::MostEach, &["*2\r\n$1\r\n7\r\n:1\r\n", "*2\r\n$1\r\n7\r\n:3\r\n"]),
+            "*2\r\n$1\r\n7\r\n:3\r\n"
         );
         assert_eq!(joined(How::First, &["_\r\n", "$1\r\na\r\n"]), "$1\r\na\r\n");
         assert_eq!(

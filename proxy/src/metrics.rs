@@ -89,6 +89,24 @@ pub struct WorkerMetrics {
     pub input_closed: Counter,
     /// Replies that came when their client was gone.
     pub orphaned: Counter,
+    /// Clients that wait at nodes, as of the latest tick.
+    pub blocked: Counter,
+    /// Clients that listen to channels.
+    pub listeners: Counter,
+    /// Connections over which nodes are listened to.
+    pub feeds: Counter,
+    /// Channels that clients listen to.
+    pub channels: Counter,
+    /// Patterns that clients listen to.
+    pub patterns: Counter,
+    /// Shard channels that clients listen to.
+    pub shard_channels: Counter,
+    /// Messages given to clients.
+    pub messages: Counter,
+    /// Subscriptions told to a node again: after a break, a failover or a move of slots.
+    pub resubscriptions: Counter,
+    /// Clients closed because they did not read their messages.
+    pub listeners_closed: Counter,
     /// Bytes that buffers hold.
     pub buffered: Counter,
     /// Requests that took longer than the threshold.
@@ -114,6 +132,15 @@ impl Default for WorkerMetrics {
             output_closed: Counter::default(),
             input_closed: Counter::default(),
             orphaned: Counter::default(),
+            blocked: Counter::default(),
+            listeners: Counter::default(),
+            feeds: Counter::default(),
+            channels: Counter::default(),
+            patterns: Counter::default(),
+            shard_channels: Counter::default(),
+            messages: Counter::default(),
+            resubscriptions: Counter::default(),
+            listeners_closed: Counter::default(),
             buffered: Counter::default(),
             slow: Counter::default(),
         }
@@ -146,6 +173,14 @@ pub struct NodeMetrics {
     pub in_flight: Counter,
     /// Open connections.
     pub connections: Counter,
+    /// Connections that clients have to themselves while they wait.
+    pub waiting: Counter,
+    /// Connections that clients have to themselves for WATCH and locks.
+    pub holding: Counter,
+    /// Requests refused because there were too many of the former.
+    pub refused_waiting: Counter,
+    /// Requests refused because there were too many of the latter.
+    pub refused_holding: Counter,
     /// Connections opened, ever.
     pub connects: Counter,
     /// Connections that could not be opened, or broke.

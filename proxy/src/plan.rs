@@ -160,11 +160,16 @@ pub fn slot_of<'a>(request: &Request<'a>) -> Result<(Option<Slot>, &'a [u8]), St
 pub fn by_key<'a>(request: &Request<'a>) -> Result<Keyed<'a>, String> {
     let (slot, key) = slot_of(request)?;
     let dest = Dest::Slot(slot.unwrap_or(KEYLESS_SLOT));
-    let wait_ms = match request.spec.wait {
+    Ok(Keyed { dest, key, wait_ms: wait_ms(request) })
+}
+
+/// Milliseconds that it may wait at the node; `None`: it does not wait.
+#[inline]
+pub fn wait_ms(request: &Request<'_>) -> Option<u64> {
+    match request.spec.wait {
         Wait::Never => None,
         _ => request.spec.wait_ms(&request.args),
-    };
-    Ok(Keyed { dest, key, wait_ms })
+    }
 }
 
 /// [`Route::Channel`]: a channel has the slot that a key of its name has, and no policy.

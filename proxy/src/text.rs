@@ -17,17 +17,24 @@ pub const WRITE_TIMEOUT: &str =
 /// A node answered with bytes that are no reply.
 pub const BAD_REPLY: &str = "ERR the node's reply could not be understood";
 /// All dedicated connections to the node are in use.
-pub const NO_DEDICATED: &str =
-    "BUSY all connections for waiting commands are in use; the command was not executed";
+pub const NO_BLOCKING: &str = "BUSY all connections of the proxy for commands that wait are in use \
+    (blocking_connections); the command was not executed";
+/// All connections for WATCH and locks are in use.
+pub const NO_DEDICATED: &str = "BUSY all connections of the proxy for WATCH and waiting locks are in use \
+    (dedicated_connections); the command was not executed";
 /// The shard that a cursor or a request names is gone.
 pub const NO_SHARD: &str =
     "CLUSTERDOWN the shard is not part of the cluster any more; the command was not executed";
-/// Pub/sub is not there yet.
+/// This thread of the proxy listens to as much as it may.
+pub const TOO_MANY_SUBSCRIPTIONS: &str = "ERR this proxy has as many subscriptions as it may have";
+/// A command that a node cannot execute inside a proxy's transaction.
 pub const NOT_IN_TRANSACTION: &str = "is not supported inside a transaction through the proxy";
 /// A WATCH on another slot than the ones before.
 pub const WATCH_SLOT: &str = "CROSSSLOT all watched keys must hash to the same slot";
 /// memcached's `watch`: begins as memcached does where it was started without.
 pub const WATCH_NODES: &str =
     "CLIENT_ERROR watch commands not allowed: a proxy has no log of items, watch the nodes";
+/// Keys of several slots in a command that works on all of them at once.
+pub use torc_protocol::error::CROSSSLOT as CROSS_SLOT;
 /// More commands than a transaction may queue.
 pub const TOO_MANY_QUEUED: &str = "ERR too many commands in one transaction";

@@ -22,7 +22,7 @@ use crate::plan::slot_of;
 use crate::text;
 use crate::upstream::body::{Body, id_in_prefix};
 use crate::upstream::connection::Connection;
-use crate::upstream::link::NoDedicated;
+use crate::upstream::link::{NoDedicated, Purpose};
 use crate::upstream::pending::{Dest, Lane, Way};
 use crate::worker::{Routes, Worker};
 
@@ -175,7 +175,7 @@ fn watch(call: &mut Call<'_>) -> Step {
         Some(watch) => Rc::clone(&watch.connection),
         None => {
             let link = call.routes.place(Dest::Slot(slot)).and_then(|index| call.routes.link(index));
-            let connection = match link.map(|link| link.dedicated(call.worker)) {
+            let connection = match link.map(|link| link.dedicated(call.worker, Purpose::Holding)) {
                 Some(Ok(connection)) => connection,
                 Some(Err(NoDedicated::AllInUse)) => return call.refuse(text::NO_DEDICATED),
                 Some(Err(NoDedicated::Unreachable)) | None => return call.refuse(text::NO_PRIMARY),

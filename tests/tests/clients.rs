@@ -49,13 +49,24 @@ fn through_the_proxy() {
     steps.step("redis-benchmark", || tools::redis_benchmark(proxy.resp(), 1000, &[]));
     steps.step("redis-benchmark, pipelined", || tools::redis_benchmark(proxy.resp(), 3000, &["-P", "16"]));
     for environment in PROTOCOLS {
-        let [basics, pipelines, lock] = if environment.1 == "2" {
-            ["redis-py in RESP2", "redis-py's pipelines in RESP2", "redis-py's Lock in RESP2"]
+        let [basics, pipelines, pubsub, lock] = if environment.1 == "2" {
+            [
+                "redis-py in RESP2",
+                "redis-py's pipelines in RESP2",
+                "redis-py's PubSub in RESP2",
+                "redis-py's Lock in RESP2",
+            ]
         } else {
-            ["redis-py in RESP3", "redis-py's pipelines in RESP3", "redis-py's Lock in RESP3"]
+            [
+                "redis-py in RESP3",
+                "redis-py's pipelines in RESP3",
+                "redis-py's PubSub in RESP3",
+                "redis-py's Lock in RESP3",
+            ]
         };
         steps.step(basics, || python("redis_basics", "redis", environment));
         steps.step(pipelines, || python("redis_pipelines", "redis", environment));
+        steps.step(pubsub, || python("redis_pubsub", "redis", environment));
         steps.step(lock, || python("redis_lock", "redis", environment));
     }
     steps.step("LOCK and FENCE", || python("locks_and_fences", "redis", PROTOCOLS[0]));

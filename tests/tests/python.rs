@@ -22,6 +22,11 @@ fn redis_py_pipelines() {
 }
 
 #[test]
+fn redis_py_pubsub() {
+    against_server("redis_pubsub", "redis", &["2", "3"]);
+}
+
+#[test]
 fn redis_py_lock() {
     against_server("redis_lock", "redis", &["2", "3"]);
 }

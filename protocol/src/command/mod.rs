@@ -146,6 +146,20 @@ impl Command {
                 | Command::Connection(ConnectionCommand::Quit | ConnectionCommand::Reset)
         )
     }
+
+    /// What a client of RESP2 may ask for while it listens to channels.
+    #[inline]
+    pub const fn is_for_listeners(self) -> bool {
+        use ConnectionCommand::{Ping, Quit, Reset};
+        use PubsubCommand::{Psubscribe, Punsubscribe, Ssubscribe, Subscribe, Sunsubscribe, Unsubscribe};
+        matches!(
+            self,
+            Command::Connection(Ping | Quit | Reset)
+                | Command::Pubsub(
+                    Subscribe | Psubscribe | Ssubscribe | Unsubscribe | Punsubscribe | Sunsubscribe
+                )
+        )
+    }
 }
 
 /// Every command in the order of the table, subcommands and internal ones included.

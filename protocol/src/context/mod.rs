@@ -34,8 +34,10 @@ const FLAG_USER: u16 = 1 << 3;
 const FLAG_RESP2: u16 = 1 << 4;
 /// An earlier sending of the request may have been executed.
 const FLAG_REPEATED: u16 = 1 << 5;
+/// A blocking command does not wait: it finds something, or answers that there is nothing.
+const FLAG_NO_WAIT: u16 = 1 << 6;
 const KNOWN_FLAGS: u16 =
-    FLAG_WANT_POSITION | FLAG_REQUEST_ID | FLAG_FENCE | FLAG_USER | FLAG_RESP2 | FLAG_REPEATED;
+    FLAG_WANT_POSITION | FLAG_REQUEST_ID | FLAG_FENCE | FLAG_USER | FLAG_RESP2 | FLAG_REPEATED | FLAG_NO_WAIT;
 
 /// Bytes of the part that is always there.
 pub const FIXED_BYTES: usize = 18;
@@ -188,6 +190,8 @@ pub struct Context<'a> {
     pub request_id: Option<RequestId>,
     /// An earlier sending of it may have been executed, or may still be.
     pub repeated: bool,
+    /// A blocking command does not wait: it finds something, or answers that there is nothing.
+    pub no_wait: bool,
     /// A fencing token that the keys of the request must not have seen surpassed.
     pub fence: Option<u64>,
 }
@@ -218,6 +222,7 @@ impl<'a> Context<'a> {
             (self.user.is_some(), FLAG_USER),
             (self.resp2, FLAG_RESP2),
             (self.repeated, FLAG_REPEATED),
+            (self.no_wait, FLAG_NO_WAIT),
         ] {
             if set {
                 flags |= flag;
@@ -289,6 +294,7 @@ impl<'a> Context<'a> {
             want_position: flags & FLAG_WANT_POSITION != 0,
             resp2: flags & FLAG_RESP2 != 0,
             repeated: flags & FLAG_REPEATED != 0,
+            no_wait: flags & FLAG_NO_WAIT != 0,
             ..Context::default()
         };
         if flags & FLAG_REQUEST_ID != 0 {
@@ -350,10 +356,11 @@ mod tests {
             user: Some("ann"),
             request_id: Some(RequestId { origin: 1, seq: 4, settled: 2 }),
             repeated: true,
+            no_wait: true,
             fence: Some(3),
         };
         let bytes = [
-            &[0x3f, 0, 3, 3, 2, 0, 8, 7, 6, 5, 4, 3, 2, 1, 0xe8, 3, 0, 0][..],
+            &[0x7f, 0, 3, 3, 2, 0, 8, 7, 6, 5, 4, 3, 2, 1, 0xe8, 3, 0, 0][..],
             &[1, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0],
             &[3, 0, 0, 0, 0, 0, 0, 0],
             b"\x03ann",
@@ -402,10 +409,11 @@ mod tests {
             user in proptest::option::of("[a-z]{0,20}"),
             request_id: Option<(u64, u64, u64)>,
             repeated: bool,
+            no_wait: bool,
             fence: Option<u64>,
         ) -> (Context<'static>, Option<String>) {
             let request_id = request_id.map(|(origin, seq, settled)| RequestId { origin, seq, settled });
-            (Context { db, ack, read, epoch, deadline_ms, want_position, resp2, user: None, request_id, repeated, fence }, user)
+            (Context { db, ack, read, epoch, deadline_ms, want_position, resp2, user: None, request_id, repeated, no_wait, fence }, user)
         }
     }
 

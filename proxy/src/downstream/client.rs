@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Waker};
 
 use parking_lot::Mutex;
@@ -22,6 +22,8 @@ use torc_runtime::listen::acceptor::Permit;
 use torc_runtime::listen::{PeerAddr, Stream};
 
 use super::outbox::Outbox;
+use crate::pubsub::Listens;
+use crate::scatter::Quest;
 use crate::upstream::connection::Connection;
 use crate::upstream::pending::Lane;
 
@@ -61,6 +63,8 @@ pub struct ClientInfo {
     pub command: AtomicU16,
     /// Commands queued by MULTI; -1 without.
     pub multi: AtomicI64,
+    /// Channels, patterns and shard channels that it listens to.
+    pub listens: [AtomicU32; 3],
     /// `CLIENT NO-EVICT`.
     pub no_evict: AtomicBool,
     /// `CLIENT NO-TOUCH`.
@@ -124,6 +128,18 @@ pub struct Client {
     pub blocked: Cell<bool>,
     /// Whether the task waits for its output to leave.
     pub paused: Cell<bool>,
+    /// Whether it waits at a node: what is pushed to it does not wait for that reply.
+    pub waits: Cell<bool>,
+    /// Its command over several shards.
+    pub quest: RefCell<Option<Rc<Quest>>>,
+    /// Whether it is shown the requests of the nodes.
+    pub monitors: Cell<bool>,
+    /// What it listens to.
+    pub listens: RefCell<Listens>,
+    /// Whether that is anything.
+    pub listening: Cell<bool>,
+    /// Since when it leaves too many messages unread, on the worker's clock; 0: it does not.
+    pub unread_since_ns: Cell<u64>,
     /// Whether its dedicated connection watches keys for it.
     pub watching: Cell<bool>,
     /// On which shared connections its requests go. Changes only while none is under way, so that they keep their
@@ -155,6 +171,12 @@ impl Client {
             queued: Cell::new(false),
             blocked: Cell::new(false),
             paused: Cell::new(false),
+            waits: Cell::new(false),
+            quest: RefCell::new(None),
+            monitors: Cell::new(false),
+            listens: RefCell::default(),
+            listening: Cell::new(false),
+            unread_since_ns: Cell::new(0),
             watching: Cell::new(false),
             lane: Cell::default(),
             killed: Cell::new(false),
@@ -202,6 +224,9 @@ impl Client {
     /// An answer has come: wakes the task if it waits for that.
     #[inline]
     pub fn answered(&self, pending: usize) {
+        if pending == 0 {
+            self.waits.set(false);
+        }
         let at = self.resume_at.get();
         if at != NOT_WAITING && pending <= at {
             self.resume_at.set(NOT_WAITING);

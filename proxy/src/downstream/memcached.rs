@@ -239,6 +239,7 @@ impl Door<'_> {
         let now_ns = self.worker.clock.now_ns();
         Pending {
             client: Some(Rc::clone(self.client)),
+            quest: None,
             seq,
             part: part as u32,
             skips: 0,

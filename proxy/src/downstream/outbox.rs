@@ -152,6 +152,42 @@ impl Outbox {
         }
     }
 
+    /// Answers slot `seq` with bytes that the client gets as they are.
+    pub fn deliver_raw(&mut self, seq: u64, bytes: &[u8], pool: &Pool) {
+        let Some(at) = seq.checked_sub(self.base).and_then(|at| usize::try_from(at).ok()) else { return };
+        let Some(slot) = self.slots.get_mut(at) else { return };
+        let mut ready = pool.take();
+        ready.extend_from_slice(bytes);
+        self.parked += ready.len();
+        slot.state = State::Ready(ready);
+        if at == 0 {
+            self.release(pool);
+        }
+    }
+
+    /// Adds a message that answers nothing, its first byte apart: behind the replies of all requests so far, or, when
+    /// `now`, before those that are still to come.
+    pub fn push(&mut self, first: u8, rest: &[u8], now: bool, pool: &Pool) {
+        if now || self.slots.is_empty() {
+            if self.out.capacity() == 0 {
+                self.out = pool.take();
+            }
+            self.out.push(first);
+            self.out.extend_from_slice(rest);
+            return;
+        }
+        self.parked += rest.len() + 1;
+        if let Some(Slot { render: Render::Push, state: State::Ready(bytes) }) = self.slots.back_mut() {
+            bytes.push(first);
+            bytes.extend_from_slice(rest);
+            return;
+        }
+        let mut bytes = pool.take();
+        bytes.push(first);
+        bytes.extend_from_slice(rest);
+        self.slots.push_back(Slot { render: Render::Push, state: State::Ready(bytes) });
+    }
+
     /// Answers slot `seq` with an error of the proxy. `text` starts with its code.
     pub fn fail(&mut self, seq: u64, part: u32, text: &str, pool: &Pool) -> Delivered {
         let mut frame = pool.take();
@@ -228,6 +264,23 @@ mod tests {
         assert_eq!(outbox.unsent(), 15);
         outbox.sent(15, &pool);
         assert_eq!((outbox.unsent(), outbox.held_bytes()), (0, 0));
+    }
+
+    #[test]
+    fn messages_wait_for_the_replies_before_them() {
+        let (pool, mut outbox) = (Pool::default(), Outbox::default());
+        outbox.push(b'>', b"0", false, &pool);
+        let first = outbox.open(Render::Resp3);
+        outbox.push(b'>', b"1", false, &pool);
+        outbox.push(b'>', b"2", false, &pool);
+        let second = outbox.open(Render::Resp3);
+        outbox.push(b'>', b"now", true, &pool);
+        outbox.push(b'*', b"3", false, &pool);
+        assert_eq!((outbox.to_send(), outbox.held_bytes()), (&b">0>now"[..], 12));
+        outbox.deliver(second, 0, b":2\r\n", &pool);
+        outbox.deliver_raw(first, b"+raw+raw", &pool);
+        assert_eq!(outbox.to_send(), b">0>now+raw+raw>1>2:2\r\n*3");
+        assert_eq!((outbox.pending(), outbox.held_bytes()), (0, 24));
     }
 
     proptest! {

@@ -15,6 +15,8 @@ pub enum Render {
     Memcached,
     /// memcached's retrieval: the same, and `END`.
     MemcachedEnd,
+    /// A message, as it is: it answers nothing.
+    Push,
     /// Nothing at all (`CLIENT REPLY OFF`, `noreply`).
     Silent,
 }
@@ -36,7 +38,7 @@ impl Render {
     pub fn write(self, frame: &[u8], out: &mut Vec<u8>) -> bool {
         match (self, frame.first()) {
             (Render::Silent, _) => false,
-            (Render::Resp3, _) => {
+            (Render::Resp3 | Render::Push, _) => {
                 out.extend_from_slice(frame);
                 false
             }

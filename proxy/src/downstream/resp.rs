@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use torc_protocol::command::{Command, Flags, Route, resolve};
 use torc_protocol::error;
-use torc_protocol::resp::{Frame, Limits, ReplyWriter, RequestParser};
+use torc_protocol::resp::{Frame, Limits, ReplyWriter, RequestParser, Version};
 
 use super::client::Client;
 use super::request::Request;
@@ -201,6 +201,11 @@ impl RespSession {
         request: &Request<'_>,
     ) -> Step {
         let (session, scratch) = (&mut self.session, &mut self.scratch);
+        if client.listening.get() && session.version == Version::Resp2 && !request.command.is_for_listeners()
+        {
+            refuse(worker, client, session, request, &error::only_listens(request.spec.name));
+            return Step::Done;
+        }
         let mut call = Call { worker, client, session, routes, request, scratch };
         if call.session.transaction.is_some() && !request.command.runs_inside_multi() {
             return transaction::queue(&mut call);
@@ -210,7 +215,7 @@ impl RespSession {
         }
         match request.spec.route {
             Route::Key => dispatch::by_key(&mut call),
-            Route::SplitKeys => dispatch::split(&mut call),
+            Route::SplitKeys if !matches!(request.command, Command::Pubsub(_)) => dispatch::split(&mut call),
             Route::Channel => dispatch::by_table(&mut call),
             Route::Transaction => transaction::command(&mut call),
             Route::Refuse(why) => {

@@ -117,6 +117,11 @@ impl Session {
         }
     }
 
+    /// The context of a request on `key`.
+    pub fn context_for(&self, table: &RouteTable, write: bool, key: &[u8]) -> Context<'static> {
+        self.context(table.epoch, write, table.rule(key))
+    }
+
     /// The context of a request on `key`, as bytes to copy.
     #[inline]
     pub fn prefix(&mut self, table: &RouteTable, write: bool, key: &[u8]) -> &[u8] {

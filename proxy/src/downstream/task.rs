@@ -61,6 +61,7 @@ pub fn welcome(worker: &Rc<Worker>, accepted: Accepted) {
         resp: 2.into(),
         command: u16::MAX.into(),
         multi: (-1).into(),
+        listens: Default::default(),
         no_evict: false.into(),
         no_touch: false.into(),
         requests: 0.into(),
@@ -164,6 +165,10 @@ impl Reader {
                     self.ended = true;
                     // Nobody waits for a command that waits.
                     worker.give_back(client);
+                    let quest = client.quest.borrow().clone();
+                    if let Some(quest) = quest {
+                        quest.abandon(worker);
+                    }
                 }
                 Poll::Ready(Ok(count)) => {
                     worker.metrics.bytes_in.add(count as u64);
@@ -245,6 +250,10 @@ impl Worker {
     fn part(&self, client: &Rc<Client>) {
         client.closed.set(true);
         self.count_input(client, 0);
+        if let Some(quest) = client.quest.take() {
+            quest.forget();
+        }
+        self.listens_no_more(client);
         self.give_back(client);
         client.outbox.borrow_mut().clear();
         self.forget(client.id());

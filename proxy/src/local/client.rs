@@ -147,8 +147,8 @@ fn list(call: &mut Call<'_>) -> Step {
     let mut clients = call.worker.shared.clients.all();
     if request.is_word(2, "TYPE") && request.args.len() == 4 {
         match type_of(request.arg(3)) {
-            Some(true) => {}
-            Some(false) => clients.clear(),
+            Some(Some(listens)) => clients.retain(|client| is_listener(client) == listens),
+            Some(None) => clients.clear(),
             None => {
                 let kind = String::from_utf8_lossy(request.arg(3)).into_owned();
                 return call.refuse(&format!("ERR Unknown client type '{kind}'"));
@@ -170,13 +170,20 @@ fn list(call: &mut Call<'_>) -> Step {
     call.reply(|reply| reply.verbatim(b"txt", &text))
 }
 
-/// Whether the proxy's clients are of that type. `None`: there is no such type.
-fn type_of(kind: &[u8]) -> Option<bool> {
+/// Whether it listens to channels.
+fn is_listener(client: &ClientInfo) -> bool {
+    client.listens.iter().any(|count| count.load(Ordering::Relaxed) > 0)
+}
+
+/// A type of client. `None`: there is no such type; `Some(None)`: a proxy has none of it; else whether it is that of
+/// those who listen.
+fn type_of(kind: &[u8]) -> Option<Option<bool>> {
     let is = |name: &str| kind.eq_ignore_ascii_case(name.as_bytes());
-    if is("normal") {
-        return Some(true);
+    match (is("normal"), is("pubsub")) {
+        (true, _) => Some(Some(false)),
+        (_, true) => Some(Some(true)),
+        _ => (is("master") || is("replica") || is("slave")).then_some(None),
     }
-    (is("master") || is("replica") || is("slave") || is("pubsub")).then_some(false)
 }
 
 /// What CLIENT KILL looks for.
@@ -186,7 +193,8 @@ struct Filter<'a> {
     address: Option<&'a [u8]>,
     local: Option<&'a [u8]>,
     user: Option<&'a [u8]>,
-    normal: Option<bool>,
+    /// See [`type_of`].
+    kind: Option<Option<bool>>,
     skip_me: bool,
     max_age_s: Option<u64>,
 }
@@ -215,7 +223,7 @@ fn kill(call: &mut Call<'_>) -> Step {
             && filter.address.is_none_or(|address| client.address.as_bytes() == address)
             && filter.local.is_none_or(|address| client.local.as_bytes() == address)
             && filter.user.is_none_or(|user| user == b"default")
-            && filter.normal.is_none_or(|normal| normal)
+            && filter.kind.is_none_or(|kind| kind == Some(is_listener(client)))
             && filter.max_age_s.is_none_or(|most| age_s >= most)
             && !(filter.skip_me && client.id == me)
     });
@@ -246,7 +254,7 @@ fn filter<'a>(call: &Call<'a>) -> Result<Filter<'a>, String> {
             filter.user = Some(value);
         } else if is("TYPE") {
             let unknown = || format!("ERR Unknown client type '{}'", String::from_utf8_lossy(value));
-            filter.normal = Some(type_of(value).ok_or_else(unknown)?);
+            filter.kind = Some(type_of(value).ok_or_else(unknown)?);
         } else if is("MAXAGE") {
             let age = parse_i64(value).filter(|age| *age > 0);
             filter.max_age_s = Some(age.ok_or("ERR maxage is not an integer or out of range")? as u64);
@@ -292,7 +300,10 @@ fn line(client: &ClientInfo) -> Vec<u8> {
         (labels.name.clone(), labels.lib_name.clone(), labels.lib_version.clone())
     };
     let multi = client.multi.load(Ordering::Relaxed);
+    let [channels, patterns, shard_channels] =
+        client.listens.each_ref().map(|count| count.load(Ordering::Relaxed));
     let mut flags = String::new();
+    flags.extend(is_listener(client).then_some('P'));
     flags.extend((multi >= 0).then_some('x'));
     flags.extend(client.no_evict.load(Ordering::Relaxed).then_some('e'));
     flags.extend(client.no_touch.load(Ordering::Relaxed).then_some('T'));
@@ -308,7 +319,7 @@ fn line(client: &ClientInfo) -> Vec<u8> {
     line.extend_from_slice(&name);
     line.extend_from_slice(
         format!(
-            " age={age_s} idle={idle_s} flags={flags} db={} sub=0 psub=0 ssub=0 multi={multi} qbuf=0 qbuf-free=0 \
+            " age={age_s} idle={idle_s} flags={flags} db={} sub={channels} psub={patterns} ssub={shard_channels} multi={multi} qbuf=0 qbuf-free=0 \
              argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem={output} tot-mem={output} events=r cmd={} \
              user=default redir=-1 resp={} lib-name=",
             client.db.load(Ordering::Relaxed),

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use torc_protocol::command::ConnectionCommand;
 use torc_protocol::error;
 use torc_protocol::login::{Hello, Login, describe};
-use torc_protocol::resp::parse_i64;
+use torc_protocol::resp::{Version, parse_i64};
 
 use super::client;
 use crate::call::Call;
@@ -18,6 +18,16 @@ const DATABASES: i64 = 16;
 
 pub(super) fn answer(call: &mut Call<'_>, command: ConnectionCommand) -> Step {
     match command {
+        ConnectionCommand::Ping if call.client.listening.get() && call.session.version == Version::Resp2 => {
+            if call.request.args.len() > 2 {
+                return call.refuse(&error::wrong_arity("ping"));
+            }
+            call.reply(|reply| {
+                reply.array(2);
+                reply.bulk(b"pong");
+                reply.bulk(call.request.arg(1));
+            })
+        }
         ConnectionCommand::Ping => match call.request.args.len() {
             1 => call.reply(|reply| reply.simple("PONG")),
             2 => call.reply(|reply| reply.bulk(call.request.arg(1))),
@@ -121,6 +131,11 @@ fn hello(call: &mut Call<'_>) -> Step {
 }
 
 fn reset(call: &mut Call<'_>) -> Step {
+    let listens = call.client.listening.get();
+    if listens && !call.is_first() {
+        return Step::NotYet;
+    }
+    call.client.monitors.set(false);
     unwatch(call.worker, call.client, call.session);
     let settings = call.worker.shared.settings.load();
     *call.session = Session::new(settings.requirepass.is_empty(), settings.request_timeout_ms);
@@ -131,5 +146,8 @@ fn reset(call: &mut Call<'_>) -> Step {
     info.no_evict.store(false, Ordering::Relaxed);
     info.no_touch.store(false, Ordering::Relaxed);
     info.labels.lock().name.clear();
+    if listens {
+        return crate::pubsub::reset(call, Version::Resp2);
+    }
     call.reply(|reply| reply.simple("RESET"))
 }

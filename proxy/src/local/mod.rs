@@ -23,6 +23,7 @@ pub fn answer(call: &mut Call<'_>) -> Step {
     match call.request.command {
         Command::Connection(command) => connection::answer(call, command),
         Command::Server(command) => server::answer(call, command),
+        Command::Pubsub(command) => crate::pubsub::answer(call, command),
         Command::Cluster(command) => cluster::answer(call, command),
         Command::Generic(GenericCommand::Randomkey) => {
             // An empty shard has none: the others are asked too, another one first each time.

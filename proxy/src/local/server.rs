@@ -38,6 +38,7 @@ pub(super) fn answer(call: &mut Call<'_>, command: ServerCommand) -> Step {
             reply.integer(0);
             reply.array(0);
         }),
+        ServerCommand::Monitor => crate::monitor::start(call),
         ServerCommand::Wait => wait::answer(call),
         ServerCommand::Waitaof => {
             call.refuse("ERR WAITAOF cannot be used: there is no append-only file; WAIT waits for replicas")

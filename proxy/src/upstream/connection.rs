@@ -175,6 +175,11 @@ impl Connection {
         self.state.borrow().fifo.len()
     }
 
+    /// Whether what is under way is a step of a command that was answered meanwhile.
+    pub fn is_called_off(&self) -> bool {
+        self.state.borrow().fifo.front().is_some_and(Pending::is_called_off)
+    }
+
     /// Bytes of requests under way.
     #[inline]
     pub fn buffered(&self) -> usize {
@@ -483,6 +488,9 @@ impl Connection {
         self.link.closed(self, ended, worker);
         for mut pending in fifo {
             let end = at + pending.len;
+            if let (Some(client), Some(_)) = (&pending.client, &pending.quest) {
+                worker.give_back_one(client, self);
+            }
             if pending.client.is_some() {
                 let bytes = out.get(at..end).unwrap_or_default().to_vec();
                 pending.refused = false;
@@ -497,8 +505,8 @@ impl Connection {
 
 /// A copy of a request whose place stays in the row.
 fn orphan(pending: &mut Pending, bytes: &[u8], sent: bool) -> Orphan {
-    let (client, ticket) = (pending.client.take(), pending.ticket.take());
-    let copy = Pending { client, ticket, refused: false, ..*pending };
+    let (client, quest, ticket) = (pending.client.take(), pending.quest.take(), pending.ticket.take());
+    let copy = Pending { client, quest, ticket, refused: false, ..*pending };
     Orphan { pending: copy, bytes: bytes.to_vec(), sent }
 }
 

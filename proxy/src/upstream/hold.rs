@@ -133,6 +133,7 @@ mod tests {
     fn held(shard: u16, since_ns: u64, deadline_ns: u64) -> Held {
         let pending = Pending {
             client: None,
+            quest: None,
             seq: since_ns,
             part: 0,
             skips: 0,

@@ -11,6 +11,7 @@ use super::pending::Lane;
 use crate::downstream::client::Client;
 use crate::metrics::NodeMetrics;
 use crate::table::Target;
+use crate::text;
 use crate::worker::Worker;
 
 /// Dedicated connections that are kept open without use.
@@ -27,8 +28,8 @@ pub struct Link {
     shared: RefCell<Vec<Option<Rc<Connection>>>>,
     /// Dedicated connections that nobody uses.
     idle: RefCell<Vec<Rc<Connection>>>,
-    /// Dedicated connections that somebody uses.
-    busy: RefCell<Vec<Rc<Connection>>>,
+    /// Dedicated connections that somebody uses, by [`Purpose`].
+    busy: RefCell<[Vec<Rc<Connection>>; 2]>,
     /// Whether the node may be asked, on the worker's clock.
     breaker: Breaker,
     /// Replies, and the sum of their times, at the latest look at how slow the node is.
@@ -179,15 +180,32 @@ impl Link {
         }
     }
 
-    /// A connection for one client alone. `None`: all are in use, or the node cannot be reached.
-    pub fn dedicated(self: &Rc<Self>, worker: &Rc<Worker>) -> Result<Rc<Connection>, NoDedicated> {
+    /// A connection for one client alone.
+    ///
+    /// # Errors
+    /// All of its kind are in use, or the node cannot be reached.
+    pub fn dedicated(
+        self: &Rc<Self>,
+        worker: &Rc<Worker>,
+        purpose: Purpose,
+    ) -> Result<Rc<Connection>, NoDedicated> {
         let idle = loop {
             match self.idle.borrow_mut().pop() {
                 Some(connection) if !connection.is_usable() => {}
                 other => break other,
             }
         };
-        if self.busy.borrow().len() >= worker.settings().dedicated_connections {
+        let config = worker.settings();
+        let most = match purpose {
+            Purpose::Waiting => config.blocking_connections,
+            Purpose::Holding => config.dedicated_connections,
+        };
+        if self.busy.borrow()[purpose as usize].len() >= most {
+            let refused = match purpose {
+                Purpose::Waiting => &self.metrics.refused_waiting,
+                Purpose::Holding => &self.metrics.refused_holding,
+            };
+            refused.add(1);
             return Err(NoDedicated::AllInUse);
         }
         let connection = match idle {
@@ -195,13 +213,18 @@ impl Link {
             None if self.is_paused(worker) => return Err(NoDedicated::Unreachable),
             None => Connection::open(worker, self),
         };
-        self.busy.borrow_mut().push(Rc::clone(&connection));
+        self.busy.borrow_mut()[purpose as usize].push(Rc::clone(&connection));
+        self.count_busy();
         Ok(connection)
     }
 
     /// Takes a dedicated connection back. One with something under way is closed.
     pub fn give_back(&self, connection: Rc<Connection>, clean: bool) {
-        self.busy.borrow_mut().retain(|known| !Rc::ptr_eq(known, &connection));
+        self.busy
+            .borrow_mut()
+            .iter_mut()
+            .for_each(|busy| busy.retain(|known| !Rc::ptr_eq(known, &connection)));
+        self.count_busy();
         let mut idle = self.idle.borrow_mut();
         if clean && connection.is_usable() && !self.retired.get() && idle.len() < MAX_IDLE {
             idle.push(connection);
@@ -210,6 +233,12 @@ impl Link {
         } else {
             connection.end_now();
         }
+    }
+
+    fn count_busy(&self) {
+        let [waiting, holding] = &*self.busy.borrow();
+        self.metrics.waiting.set(waiting.len() as u64);
+        self.metrics.holding.set(holding.len() as u64);
     }
 
     /// A connection has opened.
@@ -247,7 +276,7 @@ impl Link {
     /// All connections, for the worker's rounds.
     pub fn connections(&self) -> Vec<Rc<Connection>> {
         let mut all: Vec<_> = self.shared.borrow().iter().flatten().cloned().collect();
-        all.extend(self.idle.borrow().iter().chain(self.busy.borrow().iter()).cloned());
+        all.extend(self.idle.borrow().iter().chain(self.busy.borrow().iter().flatten()).cloned());
         all
     }
 
@@ -268,6 +297,26 @@ impl Link {
 fn index(client: u64, lane: Lane, len: usize) -> usize {
     let each = len / 2;
     client as usize % each + if lane == Lane::Slow { each } else { 0 }
+}
+
+/// What a client needs a connection of its own for. Each has a bound of its own, so that those who wait for elements do
+/// not keep others from their transactions and locks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// It waits at the node.
+    Waiting,
+    /// WATCH, or it waits for a lock.
+    Holding,
+}
+
+impl Purpose {
+    /// What is said when there is no more.
+    pub fn refusal(self) -> &'static str {
+        match self {
+            Purpose::Waiting => text::NO_BLOCKING,
+            Purpose::Holding => text::NO_DEDICATED,
+        }
+    }
 }
 
 /// Why there is no connection for one client alone.

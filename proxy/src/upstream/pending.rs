@@ -8,6 +8,7 @@ use torc_protocol::slot::Slot;
 
 use super::ids::Ticket;
 use crate::downstream::client::Client;
+use crate::scatter::Quest;
 
 /// Where a request has to go: asked again each time it is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub struct Pending {
     /// Who waits for it; `None` when nobody does any more. The handle is the client itself: a later client can
     /// never be mistaken for it.
     pub client: Option<Rc<Client>>,
+    /// The command over several shards that it is a step of.
+    pub quest: Option<Rc<Quest>>,
     /// Which of the client's slots it answers.
     pub seq: u64,
     /// Which part of that slot.
@@ -86,6 +89,11 @@ pub struct Pending {
 }
 
 impl Pending {
+    /// Whether it is a step of a command that was answered meanwhile.
+    pub fn is_called_off(&self) -> bool {
+        self.quest.as_ref().is_some_and(|quest| quest.is_over())
+    }
+
     /// Milliseconds left, as a context carries them: 0 is "no deadline".
     pub fn left_ms(&self, now_ns: u64) -> u32 {
         if self.deadline_ns == NEVER {

@@ -21,6 +21,8 @@ pub use clock::WorkerClock;
 pub use routes::Routes;
 pub use run::{Accepted, MAX_ORDERS, Order, Protocol, spawn};
 
+use smallvec::SmallVec;
+use torc_protocol::command::Command;
 use torc_protocol::context::Position;
 use torc_protocol::error;
 use torc_runtime::random::split_mix;
@@ -29,6 +31,7 @@ use crate::buffer::Pool;
 use crate::config::ProxyConfig;
 use crate::downstream::client::Client;
 use crate::metrics::WorkerMetrics;
+use crate::pubsub::Hub;
 use crate::shared::Shared;
 use crate::table::Target;
 use crate::text;
@@ -36,7 +39,7 @@ use crate::upstream::body::Body;
 use crate::upstream::connection::Connection;
 use crate::upstream::hold::{Held, Hold};
 use crate::upstream::ids::Numbers;
-use crate::upstream::link::{Link, NoDedicated};
+use crate::upstream::link::{Link, NoDedicated, Purpose};
 use crate::upstream::pending::{Dest, Pending, Way};
 
 /// See the module's text.
@@ -52,6 +55,8 @@ pub struct Worker {
     pub clock: WorkerClock,
     /// What it counts.
     pub metrics: Arc<WorkerMetrics>,
+    /// What its clients listen to.
+    pub hub: Hub,
     routes: RefCell<Rc<Routes>>,
     links: RefCell<HashMap<Target, Rc<Link>, ahash::RandomState>>,
     /// Links that no map names any more, until their connections have ended.
@@ -89,6 +94,7 @@ impl Worker {
             pool: Pool::default(),
             clock: WorkerClock::new(),
             metrics,
+            hub: Hub::default(),
             routes: RefCell::new(Rc::new(Routes::none())),
             links: RefCell::default(),
             retired: RefCell::default(),
@@ -201,13 +207,17 @@ impl Worker {
     pub fn submit_alone(self: &Rc<Self>, routes: &Routes, pending: Pending, body: Body<'_>) {
         let Some(client) = pending.client.clone() else { return };
         let link = routes.place(pending.dest).and_then(|index| routes.link(index));
-        match link.map(|link| link.dedicated(self)) {
+        let purpose = match pending.command {
+            Command::Lock(_) => Purpose::Holding,
+            _ => Purpose::Waiting,
+        };
+        match link.map(|link| link.dedicated(self, purpose)) {
             Some(Ok(connection)) => {
                 client.dedicated.borrow_mut().push(Rc::clone(&connection));
                 connection.push(pending, body);
                 self.mark_connection(&connection);
             }
-            Some(Err(NoDedicated::AllInUse)) => self.fail(&pending, text::NO_DEDICATED),
+            Some(Err(NoDedicated::AllInUse)) => self.fail(&pending, purpose.refusal()),
             Some(Err(NoDedicated::Unreachable)) | None => {
                 let mut bytes = Vec::with_capacity(body.size());
                 body.write(None, &mut bytes);
@@ -224,7 +234,7 @@ impl Worker {
         };
         let connection = dedicated.remove(at);
         drop(dedicated);
-        let clean = connection.in_flight() == 0 && !client.watching.replace(false);
+        let clean = connection.in_flight() == 0;
         let link = Rc::clone(&connection.link);
         link.give_back(connection, clean);
     }
@@ -240,9 +250,23 @@ impl Worker {
         }
     }
 
+    /// Ends the connections on which steps of the client's command over several shards are still under way: it was
+    /// answered.
+    pub fn call_off(&self, client: &Client) {
+        let mut dedicated = client.dedicated.borrow_mut();
+        let gone: SmallVec<[Rc<Connection>; 4]> =
+            dedicated.iter().filter(|connection| connection.is_called_off()).cloned().collect();
+        dedicated.retain(|connection| !connection.is_called_off());
+        drop(dedicated);
+        for connection in gone {
+            let link = Rc::clone(&connection.link);
+            link.give_back(connection, false);
+        }
+    }
+
     /// Keeps a request until its shard can be tried (again).
-    pub fn hold(&self, mut pending: Pending, bytes: Vec<u8>) {
-        if pending.client.as_ref().is_none_or(|client| client.closed.get()) {
+    pub fn hold(self: &Rc<Self>, mut pending: Pending, bytes: Vec<u8>) {
+        if pending.client.as_ref().is_none_or(|client| client.closed.get()) || pending.is_called_off() {
             return;
         }
         let now_ns = self.clock.now_ns();
@@ -269,7 +293,7 @@ impl Worker {
 
     /// Gives a node's reply to the client that waits for it.
     #[inline]
-    pub fn deliver(&self, pending: &Pending, body: &[u8], attribute: Option<&[u8]>, now_ns: u64) {
+    pub fn deliver(self: &Rc<Self>, pending: &Pending, body: &[u8], attribute: Option<&[u8]>, now_ns: u64) {
         let Some(client) = pending.client.as_ref().filter(|client| !client.closed.get()) else {
             self.metrics.orphaned.add(1);
             return;
@@ -277,13 +301,36 @@ impl Worker {
         if let Some(attribute) = attribute {
             self.note_position(client, pending, attribute);
         }
+        if let Some(quest) = &pending.quest {
+            return Rc::clone(quest).answered(self, pending.part, body);
+        }
+        let since_ns = pending.since_ns;
+        self.give(client, pending.command, (pending.seq, pending.part, since_ns), (body, now_ns));
+    }
+
+    /// Gives the answer of a command over several shards to its client.
+    pub fn hand_over(&self, client: &Rc<Client>, command: Command, place: (u64, u32, u64), body: &[u8]) {
+        if !client.closed.get() {
+            self.give(client, command, place, (body, self.clock.now_ns()));
+        }
+    }
+
+    /// `place`: slot, part, and when the request came.
+    #[inline]
+    fn give(
+        &self,
+        client: &Rc<Client>,
+        command: Command,
+        (seq, part, since_ns): (u64, u32, u64),
+        (body, now_ns): (&[u8], u64),
+    ) {
         let mut outbox = client.outbox.borrow_mut();
-        let delivered = outbox.deliver(pending.seq, pending.part, body, &self.pool);
+        let delivered = outbox.deliver(seq, part, body, &self.pool);
         let left = outbox.pending();
         drop(outbox);
         if delivered.answered {
-            let command = self.metrics.command(pending.command);
-            command.answered(now_ns.saturating_sub(pending.since_ns));
+            let command = self.metrics.command(command);
+            command.answered(now_ns.saturating_sub(since_ns));
             if delivered.error {
                 command.errors.add(1);
             }
@@ -305,6 +352,9 @@ impl Worker {
             if pending.doubtful && pending.write && !uncertain { error::UNCERTAIN_UPSTREAM } else { text };
         if text.starts_with("UNCERTAIN") {
             self.metrics.uncertain.add(1);
+        }
+        if let Some(quest) = &pending.quest {
+            return quest.refuse(self, text);
         }
         let mut outbox = client.outbox.borrow_mut();
         let delivered = outbox.fail(pending.seq, pending.part, text, &self.pool);

@@ -13,9 +13,13 @@ use crate::upstream::pending::{Pending, Way};
 
 impl Worker {
     /// The connection of a request broke.
-    pub fn lost(&self, orphan: Orphan) {
+    pub fn lost(self: &Rc<Self>, orphan: Orphan) {
         let Orphan { mut pending, bytes, sent } = orphan;
+        if pending.is_called_off() {
+            return;
+        }
         if pending.way != Way::Shared
+            && pending.quest.is_none()
             && let Some(client) = &pending.client
         {
             self.give_back(client);
@@ -42,7 +46,7 @@ impl Worker {
     }
 
     /// Answers the EXEC of a transaction whose watched keys can no longer be vouched for, as if they had changed.
-    fn abort(&self, pending: &Pending) {
+    fn abort(self: &Rc<Self>, pending: &Pending) {
         use torc_protocol::command::{Command, TransactionCommand};
         if pending.command == Command::Transactions(TransactionCommand::Exec) {
             self.deliver(pending, b"_\r\n", None, self.clock.now_ns());
@@ -63,6 +67,9 @@ impl Worker {
         let mut renewed = self.pool.take();
         for held in due {
             let mut pending = held.pending;
+            if pending.is_called_off() {
+                continue;
+            }
             if pending.deadline_ns <= now_ns {
                 self.metrics.timeouts.add(1);
                 self.fail(&pending, timeout_text(&pending, false));

@@ -80,6 +80,7 @@ impl Worker {
             self.retired.borrow_mut().push(link);
         }
         self.warm_up();
+        self.follow_map(&routes);
         self.retry(true);
     }
 

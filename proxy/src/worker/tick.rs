@@ -29,6 +29,7 @@ impl Worker {
             self.renew_settings();
             self.retry(false);
             self.check_deadlines(now_ns);
+            self.tick_feeds(now_ns);
             self.count_memory();
             self.warm_up();
             if now_ns >= look_ns {
@@ -96,15 +97,21 @@ impl Worker {
         for link in self.all_links() {
             bytes += link.connections().iter().map(|connection| connection.memory()).sum::<usize>();
         }
+        let mut blocked = 0;
         let mut slowest: Option<(usize, Rc<Client>)> = None;
         for client in self.clients.borrow().values() {
             let held = client.outbox.borrow().held_bytes();
             client.info.output.store(held as u64, Ordering::Relaxed);
             bytes += held;
+            blocked += u64::from(client.waits.get());
+            if client.listening.get() {
+                self.check_messages(client, held);
+            }
             if client.blocked.get() && slowest.as_ref().is_none_or(|(most, _)| *most < held) {
                 slowest = Some((held, Rc::clone(client)));
             }
         }
+        self.metrics.blocked.set(blocked);
         self.metrics.buffered.set(bytes as u64);
         let crowded = bytes > most;
         if crowded
@@ -140,6 +147,24 @@ impl Worker {
         }
     }
 
+    /// Closes a client that leaves many messages unread for long.
+    fn check_messages(&self, client: &Rc<Client>, held: usize) {
+        let config = self.settings();
+        if config.pubsub_output_soft_bytes == 0 || held <= config.pubsub_output_soft_bytes {
+            client.unread_since_ns.set(0);
+            return;
+        }
+        let now_ns = self.clock.now_ns();
+        if client.unread_since_ns.get() == 0 {
+            client.unread_since_ns.set(now_ns);
+        } else if now_ns - client.unread_since_ns.get()
+            > config.pubsub_output_soft_ms.saturating_mul(1_000_000)
+            && !client.killed.get()
+        {
+            client.close_slow_listener(self, held);
+        }
+    }
+
     fn close_idle(&self) {
         let timeout_ms = self.settings.borrow().idle_timeout_ms;
         if timeout_ms == 0 {
@@ -148,7 +173,7 @@ impl Worker {
         let now_ms = self.clock.unix_ms();
         for client in self.clients.borrow().values() {
             let active_ms = client.info.active_ms.load(Ordering::Relaxed);
-            let busy = client.outbox.borrow().pending() > 0;
+            let busy = client.outbox.borrow().pending() > 0 || client.listening.get();
             if !busy && now_ms.saturating_sub(active_ms) > timeout_ms {
                 client.kill();
             }

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::broadcast;
 use torc_protocol::context::{Context, RequestId};
 use torc_protocol::handshake::{Secret, ServerHandshake};
 use torc_protocol::resp::{Limits, ReplyWriter, RequestParser, Version};
@@ -47,6 +48,7 @@ pub struct Seen {
     pub repeated: bool,
     /// Its name in logs.
     pub trace: Trace,
+    pub no_wait: bool,
 }
 
 type Hook = Box<dyn FnMut(&Seen) -> Act + Send>;
@@ -80,6 +82,8 @@ pub struct FakeNode {
     pub port: u16,
     inner: Arc<Mutex<Inner>>,
     connections: Arc<AtomicU64>,
+    /// What is sent to the connections that listen.
+    pushes: broadcast::Sender<String>,
     down: Shutdown,
 }
 
@@ -94,6 +98,7 @@ impl FakeNode {
             port: listener.local_addr().expect("bound").port(),
             inner: Arc::default(),
             connections: Arc::default(),
+            pushes: broadcast::channel(4096).0,
             down: Shutdown::new(),
         };
         let this = node.clone();
@@ -117,6 +122,13 @@ impl FakeNode {
             }
         });
         node
+    }
+
+    /// Sends a push to everybody who listens.
+    pub fn push(&self, parts: &[&str]) {
+        let mut text = format!(">{}\r\n", parts.len());
+        parts.iter().for_each(|part| text.push_str(&format!("${}\r\n{part}\r\n", part.len())));
+        let _ = self.pushes.send(text);
     }
 
     /// The node is gone: listener and connections.
@@ -171,10 +183,11 @@ impl FakeNode {
         let mut watched: Option<u64> = None;
         // A queued command was refused.
         let mut spoilt = false;
+        let mut listens: Option<broadcast::Receiver<String>> = None;
         loop {
             let mut out = Vec::new();
             while let Some(frame) = parser.next(&input).expect("a request") {
-                let args: Vec<Vec<u8>> = frame.view(&input).iter().map(<[u8]>::to_vec).collect();
+                let whole: Vec<Vec<u8>> = frame.view(&input).iter().map(<[u8]>::to_vec).collect();
                 if !trusted {
                     let view = frame.view(&input);
                     let mut reply = ReplyWriter::new(&mut out, Version::Resp2);
@@ -197,9 +210,15 @@ impl FakeNode {
                     continue;
                 }
                 input.drain(..frame.len);
-                assert_eq!(args[0], b"CTX", "only requests with a context");
-                let context = Context::decode(&args[1]).expect("a context");
-                let args = args[2..].to_vec();
+                let bare = whole[0] == b"TORC.LISTEN" || whole[0] == b"PING";
+                if whole[0] == b"TORC.LISTEN" {
+                    listens.get_or_insert_with(|| self.pushes.subscribe());
+                }
+                assert!(bare || whole[0] == b"CTX", "only requests with a context");
+                let (context, args) = match bare {
+                    true => (Context::default(), whole.clone()),
+                    false => (Context::decode(&whole[1]).expect("a context"), whole[2..].to_vec()),
+                };
                 trace.request += 1;
                 let seen = Seen {
                     connection,
@@ -211,6 +230,7 @@ impl FakeNode {
                     id: context.request_id.filter(|id| id.seq != 0),
                     repeated: context.repeated,
                     trace,
+                    no_wait: context.no_wait,
                 };
                 let act = {
                     let mut inner = self.inner.lock();
@@ -283,8 +303,23 @@ impl FakeNode {
                 }
             }
             stream.write_all(&out).await?;
-            if stream.read_buf(&mut input).await? == 0 {
-                return Ok(());
+            let pushed = async {
+                match &mut listens {
+                    Some(listens) => listens.recv().await.expect("not so many"),
+                    None => std::future::pending().await,
+                }
+            };
+            let pushed = tokio::select! {
+                read = stream.read_buf(&mut input) => {
+                    if read? == 0 {
+                        return Ok(());
+                    }
+                    None
+                }
+                pushed = pushed => Some(pushed),
+            };
+            if let Some(pushed) = pushed {
+                stream.write_all(pushed.as_bytes()).await?;
             }
         }
     }
@@ -373,6 +408,7 @@ impl FakeNode {
                 let text = format!("# Keyspace\r\ndb0:keys={},expires=0,avg_ttl=0\r\n", inner.store.len());
                 reply.verbatim(b"txt", text.as_bytes());
             }
+            "TORC.LISTEN" => reply.ok(),
             "TORC.WAIT" => reply.integer(1),
             "LOCK.ACQUIRE" => reply.integer(77),
             "MC" => mc(&mut inner.store, args, &mut reply),

@@ -133,6 +133,7 @@ impl<'n> Batch<'n, '_> {
             rng: &mut self.exec.rng,
             dirty: 0,
             proxied: request.proxied,
+            no_wait: request.no_wait,
             ack: request.ack,
             depth: Depth::Command,
             flow: Flow::Continue,

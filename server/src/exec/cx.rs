@@ -67,6 +67,8 @@ pub struct Cx<'n, 'a> {
     pub clock_ns: Option<fn() -> u64>,
     /// The request came from a proxy, with a context prefix.
     pub proxied: bool,
+    /// A blocking command does not wait: its request says so.
+    pub no_wait: bool,
     /// The acknowledgement that the request asks for by itself.
     pub ack: Option<Ack>,
     /// Whether the command runs by itself, in a transaction or in a script.
@@ -701,7 +703,7 @@ impl Cx<'_, '_> {
     ///
     /// See [`crate::blocked`] for what a handler has to keep in mind.
     pub fn block(&mut self, block: Block) {
-        if self.depth == Depth::Command {
+        if self.depth == Depth::Command && !self.no_wait {
             self.flow = Flow::Park(Park::Keys(Box::new(block)));
         } else {
             block.null.write(&mut self.reply());

@@ -283,7 +283,7 @@ impl<'n, 'e> Batch<'n, 'e> {
             self.refuse(session, &text::NOAUTH.into(), out);
             return Done::local();
         }
-        if session.only_listens() && !is_for_listeners(command) {
+        if session.only_listens() && !command.is_for_listeners() {
             self.exec.stats.command(command).rejected.add(1);
             self.refuse(session, &text::only_listens(spec.name).into(), out);
             return Done::local();
@@ -445,19 +445,4 @@ pub fn is_noticed(command: Command) -> bool {
             Command::Pubsub(PubsubCommand::Publish | PubsubCommand::Spublish)
                 | Command::Hyperloglog(HyperloglogCommand::Pfcount)
         )
-}
-
-/// What a client of RESP2 may ask for while it listens to channels.
-fn is_for_listeners(command: Command) -> bool {
-    use torc_protocol::command::ConnectionCommand::{Ping, Quit, Reset};
-    use torc_protocol::command::PubsubCommand::{
-        Psubscribe, Punsubscribe, Ssubscribe, Subscribe, Sunsubscribe, Unsubscribe,
-    };
-    matches!(
-        command,
-        Command::Connection(Ping | Quit | Reset)
-            | Command::Pubsub(
-                Subscribe | Psubscribe | Ssubscribe | Unsubscribe | Punsubscribe | Sunsubscribe
-            )
-    )
 }

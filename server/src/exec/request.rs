@@ -26,6 +26,8 @@ pub(super) struct Request<'a> {
     pub(super) id: Option<RequestId>,
     /// An earlier sending of it may have been executed, or may be later.
     pub(super) repeated: bool,
+    /// A blocking command does not wait.
+    pub(super) no_wait: bool,
     /// The slot that remembers the reply: that of the first key.
     pub(super) home: Option<Slot>,
     /// Its first key with its hash and slot, where they were worked out ahead.
@@ -49,6 +51,7 @@ impl<'a> Request<'a> {
             proxied: false,
             id: None,
             repeated: false,
+            no_wait: false,
             home: None,
             key: None,
             fence: None,
@@ -69,6 +72,7 @@ impl<'a> Request<'a> {
             // Number 0: nobody has numbered it.
             id: context.request_id.filter(|id| id.seq != 0),
             repeated: context.repeated,
+            no_wait: context.no_wait,
             home: None,
             key: None,
             fence: context.fence.map(Token),

@@ -100,6 +100,7 @@ impl Waiter {
             proxied: asked.proxied,
             id: asked.id,
             repeated: asked.repeated,
+            no_wait: false,
             home: asked.home,
             key: None,
             fence: asked.fence,

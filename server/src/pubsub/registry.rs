@@ -102,14 +102,14 @@ impl PubSub {
         if let Some(subscribers) = part.get(channel) {
             let encoded = Message::new(&[b"message", channel, message]);
             subscribers.iter().for_each(|mailbox| self.send(mailbox, &encoded));
-            receivers += subscribers.len();
+            receivers += subscribers.clients();
         }
         if patterns > 0 {
             for (pattern, subscribers) in &*self.patterns.read() {
                 if glob::matches(pattern, channel) {
                     let encoded = Message::new(&[b"pmessage", pattern, channel, message]);
                     subscribers.iter().for_each(|mailbox| self.send(mailbox, &encoded));
-                    receivers += subscribers.len();
+                    receivers += subscribers.clients();
                 }
             }
         }
@@ -125,7 +125,7 @@ impl PubSub {
         let Some(subscribers) = part.get(channel) else { return 0 };
         let encoded = Message::new(&[b"smessage", channel, message]);
         subscribers.iter().for_each(|mailbox| self.send(mailbox, &encoded));
-        subscribers.len()
+        subscribers.clients()
     }
 
     /// Publishes a keyspace event on the channels that `wanted` asks for.
@@ -212,6 +212,19 @@ impl PubSub {
                 let mut patterns = self.patterns.write();
                 patterns.entry(name.clone()).or_default().add(mailbox);
                 self.pattern_count.store(patterns.len(), Ordering::Release);
+            }
+        }
+    }
+
+    /// The mailbox's connection listens for so many clients: each counts as a receiver.
+    pub(super) fn stands_for(&self, kind: Kind, name: &[u8], mailbox: &Arc<Mailbox>, clients: u32) {
+        match kind {
+            Kind::Channel => self.channels.stands_for(name, mailbox, clients),
+            Kind::Shard => self.shard_channels.stands_for(name, mailbox, clients),
+            Kind::Pattern => {
+                if let Some(subscribers) = self.patterns.write().get_mut(name) {
+                    subscribers.stands_for(mailbox, clients);
+                }
             }
         }
     }

@@ -88,6 +88,17 @@ impl Subscriptions {
         Ok(())
     }
 
+    /// Listens for so many clients of a proxy; for none: no more.
+    pub fn listen_for(&mut self, kind: Kind, name: &[u8], clients: u32) -> Result<(), TooMany> {
+        if clients == 0 {
+            self.remove(kind, name);
+            return Ok(());
+        }
+        self.add(kind, name)?;
+        self.registry.stands_for(kind, name, &self.mailbox, clients);
+        Ok(())
+    }
+
     /// Ends listening; false when it did not.
     pub fn remove(&mut self, kind: Kind, name: &[u8]) -> bool {
         if !self.with(kind, |names| names.remove(name)) {

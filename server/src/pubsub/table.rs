@@ -13,9 +13,10 @@ use super::mailbox::Mailbox;
 /// Locks that the channels are spread over.
 const LOCKS: usize = 64;
 
-/// Those who listen, by the number of their connections.
+/// Those who listen, by the number of their connections, and for how many clients each stands: a proxy's connection
+/// listens for many.
 #[derive(Debug, Default)]
-pub struct Subscribers(Vec<Arc<Mailbox>>);
+pub struct Subscribers(Vec<(Arc<Mailbox>, u32)>);
 
 impl Subscribers {
     /// Adds one; false when it is there already.
@@ -23,10 +24,24 @@ impl Subscribers {
         match self.place(mailbox) {
             Ok(_) => false,
             Err(at) => {
-                self.0.insert(at, mailbox.clone());
+                self.0.insert(at, (mailbox.clone(), 1));
                 true
             }
         }
+    }
+
+    /// One of them stands for so many clients.
+    pub fn stands_for(&mut self, mailbox: &Arc<Mailbox>, clients: u32) {
+        if let Ok(at) = self.place(mailbox)
+            && let Some((_, known)) = self.0.get_mut(at)
+        {
+            *known = clients;
+        }
+    }
+
+    /// The clients that they stand for.
+    pub fn clients(&self) -> usize {
+        self.0.iter().map(|(_, clients)| *clients as usize).sum()
     }
 
     /// Takes one out.
@@ -37,12 +52,12 @@ impl Subscribers {
     }
 
     fn place(&self, mailbox: &Mailbox) -> Result<usize, usize> {
-        self.0.binary_search_by_key(&mailbox.client().id, |known| known.client().id)
+        self.0.binary_search_by_key(&mailbox.client().id, |(known, _)| known.client().id)
     }
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Mailbox>> {
-        self.0.iter()
+        self.0.iter().map(|(mailbox, _)| mailbox)
     }
 
     /// How many there are.
@@ -99,6 +114,13 @@ impl Table {
         part.entry(channel.clone()).or_default().add(mailbox);
     }
 
+    /// A listener stands for so many clients.
+    pub fn stands_for(&self, channel: &[u8], mailbox: &Arc<Mailbox>, clients: u32) {
+        if let Some(subscribers) = self.lock(channel).get_mut(channel) {
+            subscribers.stands_for(mailbox, clients);
+        }
+    }
+
     /// Takes a listener out.
     pub fn remove(&self, channel: &[u8], mailbox: &Arc<Mailbox>) {
         let mut part = self.lock(channel);
@@ -121,9 +143,9 @@ impl Table {
         found
     }
 
-    /// How many listen to a channel.
+    /// How many clients listen to a channel.
     pub fn count(&self, channel: &[u8]) -> usize {
-        self.lock(channel).get(channel).map_or(0, Subscribers::len)
+        self.lock(channel).get(channel).map_or(0, Subscribers::clients)
     }
 
     /// The channels whose names match the pattern; all without one.

@@ -8,7 +8,7 @@ use super::compare::{self, Check};
 use super::list::{Action, List, Step, parse_version};
 use super::{Pair, Report, SHOWN_ARG_BYTES, tagged};
 use crate::client::{Connection, Endpoint};
-use crate::frame::Node;
+use crate::frame::{self, Node};
 use crate::quote;
 
 /// Connections that failed in one run before it is given up.
@@ -161,6 +161,7 @@ impl Run<'_> {
         line.theirs.send_command(args)?;
         line.ours.send_command(args)?;
         let protocol = line.protocol;
+        let (mut all_ours, mut all_theirs) = (Vec::new(), Vec::new());
         for _ in 0..replies {
             let line = self.line()?;
             let theirs = line.theirs.read_frame().map_err(|e| io::Error::other(format!("theirs: {e}")))?;
@@ -168,6 +169,15 @@ impl Run<'_> {
                 let text = quote::show(&theirs, super::SHOWN_BYTES);
                 io::Error::other(format!("ours: {e}\n    theirs: {text}"))
             })?;
+            all_ours.push(ours);
+            all_theirs.push(theirs);
+        }
+        if self.pair.through_proxy {
+            // Messages come another way than replies: their order is compared, not their place between replies.
+            all_ours.sort_by_key(|frame| !is_message(frame));
+            all_theirs.sort_by_key(|frame| !is_message(frame));
+        }
+        for (ours, theirs) in all_ours.into_iter().zip(all_theirs) {
             let verdict = match check {
                 Check::Expect { resp2, resp3, since } => {
                     let wanted = if protocol == 3 { resp3 } else { resp2 };
@@ -235,6 +245,13 @@ impl Run<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether a frame is a message of a channel.
+fn is_message(bytes: &[u8]) -> bool {
+    let Ok(Some((frame, _))) = frame::decode(bytes) else { return false };
+    let word = frame.children().and_then(|parts| parts.first()).and_then(Node::bytes);
+    matches!(word, Some(b"message" | b"pmessage" | b"smessage"))
 }
 
 impl Line {

@@ -15,6 +15,13 @@ family! {
         .summary("Proves the cluster secret: the second step of the handshake.");
     TorcHello = row("torc.hello", 5).flags(INSIDE.or(Flags::NO_AUTH)).since("torc 0.1.0")
         .usage("version role name nonce").summary("Opens the handshake between parts of Torc.");
+    TorcAwait = row("torc.await", -5).flags(INSIDE.or(Flags::READONLY).or(Flags::BLOCKING)).keys(range(4, -1, 1))
+        .route(Route::Key).wait(Wait::Seconds(1)).since("torc 0.1.0")
+        .complexity("O(N) with N the number of keys").usage("timeout-seconds list | zset | group name key [key ...]")
+        .summary("Waits until one of the keys has something to take, and takes nothing.");
+    TorcListen = row("torc.listen", 4).flags(INSIDE.or(Flags::PUBSUB)).since("torc 0.1.0")
+        .usage("channel | pattern | shard | none name clients")
+        .summary("Listens for a number of a proxy's clients; with none it ends that.");
     TorcWait = row("torc.wait", 4).flags(INSIDE.or(Flags::BLOCKING)).since("torc 0.1.0")
         .usage("offset numreplicas timeout-milliseconds")
         .summary("Waits until replicas have a shard's records up to an offset; counts them.");

@@ -156,8 +156,7 @@ family! {
         .summary("Gives the modules: none.");
     ModuleLoad = row("module|load", -3).flags(Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::NO_ASYNC_LOADING)).route(Route::AnyShard).since("4.0.0")
         .usage("path [argument ...]").summary("Refused: there are no modules.");
-    Monitor = row("monitor", 1).flags(ADMIN).route(Route::Refuse("MONITOR shows one node; connect to it directly"))
-        .since("1.0.0").summary("Shows every command that the server gets.");
+    Monitor = row("monitor", 1).flags(ADMIN).since("1.0.0").summary("Shows every command that the server gets.");
     Proxy = row("proxy", -2).flags(ALWAYS.or(Flags::CONTAINER).or(Flags::TORC)).since("torc 0.1.0")
         .complexity("Depends on the subcommand.").usage("subcommand [argument ...]")
         .summary("A container for commands about the proxy itself.");

@@ -8,7 +8,11 @@ use torc_protocol::handshake::{HandshakeError, Nonce, ServerHandshake};
 use torc_protocol::resp::{Args, Version, parse_i64};
 use torc_protocol::trace::Trace;
 
-use crate::exec::{CommandError, CommandResult, Cx, Flow, Park};
+use crate::blocked::{Block, Null, Wanted, timeout_seconds};
+use crate::exec::{CommandError, CommandResult, Cx, Depth, Flow, Park};
+use crate::pubsub::{self, Subscriptions, TooMany};
+use crate::store::value::stream::StreamValue;
+use crate::store::value::{Kind, ListValue, SortedSetValue};
 
 /// Runs one command of the family.
 pub fn run(cx: &mut Cx<'_, '_>, command: InternalCommand, args: &Args<'_>) -> CommandResult {
@@ -20,6 +24,8 @@ pub fn run(cx: &mut Cx<'_, '_>, command: InternalCommand, args: &Args<'_>) -> Co
         // The executor runs it itself, unless it was queued.
         InternalCommand::Mc => Err(text::NOT_IN_TRANSACTION.into()),
         InternalCommand::TorcWait => wait(cx, args),
+        InternalCommand::TorcAwait => wait_for_keys(cx, args),
+        InternalCommand::TorcListen => listen(cx, args),
     }
 }
 
@@ -53,6 +59,75 @@ fn hello(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> Result<(), HandshakeError> {
     let (handshake, reply) = ServerHandshake::accept(secret, hello, nonce)?;
     reply.write(&mut cx.reply());
     cx.session.handshake = Some(Box::new(handshake));
+    Ok(())
+}
+
+/// TORC.AWAIT: the first key that has something to take, for a proxy whose client waits at several shards: it takes
+/// nothing, so that of all that find something one can be chosen. A `group` has something when the stream holds what
+/// the group of that name was not given yet, and when it is not there (XREADGROUP says so).
+fn wait_for_keys(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
+    let timeout = timeout_seconds(args.get(1).unwrap_or_default())?;
+    let (kind, name) = (args.get(2).unwrap_or_default(), args.get(3).unwrap_or_default());
+    let wanted = match kind {
+        b"list" => Wanted::only(Kind::List),
+        b"zset" => Wanted::only(Kind::SortedSet),
+        b"group" => Wanted { kind: Kind::Stream, anything: true },
+        _ => return Err(text::SYNTAX.into()),
+    };
+    let keys = args.tail(4);
+    for bytes in keys {
+        let key = cx.key(bytes);
+        let has_some = match kind {
+            b"list" => cx.peek_as::<ListValue>(&key).is_ok_and(|list| list.is_some()),
+            b"zset" => cx.peek_as::<SortedSetValue>(&key).is_ok_and(|set| set.is_some()),
+            _ => match cx.peek_as::<StreamValue>(&key) {
+                Ok(Some(stream)) => stream
+                    .groups
+                    .get(name)
+                    .is_none_or(|group| stream.log.last_entry().is_some_and(|last| last > group.last_id)),
+                Ok(None) | Err(_) => true,
+            },
+        };
+        if has_some {
+            cx.reply().bulk(bytes);
+            return Ok(());
+        }
+    }
+    let keys = keys.iter().map(Box::from).collect();
+    cx.block(Block { keys, wanted, timeout_ms: timeout, null: Null::Bulk, rewritten: None });
+    Ok(())
+}
+
+/// TORC.LISTEN: a proxy listens for so many of its clients. Its connection gets each message once; PUBLISH counts the
+/// clients.
+fn listen(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
+    let kind = match args.get(1) {
+        Some(b"channel") => pubsub::Kind::Channel,
+        Some(b"pattern") => pubsub::Kind::Pattern,
+        Some(b"shard") => pubsub::Kind::Shard,
+        // Only asks whether the node is there, and has done what came before.
+        Some(b"none") => {
+            cx.reply().ok();
+            return Ok(());
+        }
+        _ => return Err(text::SYNTAX.into()),
+    };
+    let name = args.get(2).unwrap_or_default();
+    let clients = args.get(3).and_then(parse_i64).and_then(|clients| u32::try_from(clients).ok());
+    let clients = clients.ok_or(text::NOT_AN_INTEGER)?;
+    let Some(client) = cx.session.client.clone().filter(|_| !cx.proxied && cx.depth == Depth::Command) else {
+        return Err(text::SYNTAX.into());
+    };
+    let (version, registry) = (cx.version, &cx.node.pubsub);
+    let subscriptions = cx
+        .session
+        .subscriptions
+        .get_or_insert_with(|| Box::new(Subscriptions::new(registry.clone(), client, version)));
+    match subscriptions.listen_for(kind, name, clients) {
+        Ok(()) => cx.reply().ok(),
+        Err(TooMany::OfConnection) => return Err(text::TOO_MANY_SUBSCRIPTIONS.into()),
+        Err(TooMany::OfNode) => return Err(text::TOO_MANY_SUBSCRIPTIONS_HERE.into()),
+    }
     Ok(())
 }
 
@@ -204,6 +279,49 @@ mod tests {
         let stripe = crate::store::stripe_of(t.node.store.key(b"k").slot);
         let kept = t.node.store.stripe(stripe).remembered().map_or(0, |table| table.replies().count());
         assert_eq!(kept, 1);
+    }
+
+    #[test]
+    fn who_awaits_takes_nothing() {
+        let mut t = Harness::primary();
+        t.session.trusted = true;
+        let context = Context { no_wait: true, ..Context::default() };
+        let ask = |t: &mut Harness, words: &[&str]| in_context(t, &context, words);
+        assert_eq!(ask(&mut t, &["BLPOP", "l", "z", "0"]), "_\r\n");
+        assert_eq!(ask(&mut t, &["TORC.AWAIT", "0", "list", "-", "l", "z"]), "_\r\n");
+        t.run("RPUSH l a");
+        t.run("ZADD z 1 m");
+        assert_eq!(ask(&mut t, &["TORC.AWAIT", "0", "list", "-", "z", "l"]), "$1\r\nl\r\n");
+        assert_eq!(ask(&mut t, &["TORC.AWAIT", "0", "zset", "-", "l", "z"]), "$1\r\nz\r\n");
+        assert_eq!(t.run("LLEN l"), ":1\r\n");
+        assert_eq!(ask(&mut t, &["BLPOP", "l", "0"]), "*2\r\n$1\r\nl\r\n$1\r\na\r\n");
+        // A group that was given everything waits; one that is not there has something to say.
+        t.run("XADD s 1-1 f v");
+        assert_eq!(ask(&mut t, &["TORC.AWAIT", "0", "group", "g", "s"]), "$1\r\ns\r\n");
+        t.run("XGROUP CREATE s g 0");
+        assert_eq!(ask(&mut t, &["TORC.AWAIT", "0", "group", "g", "s"]), "$1\r\ns\r\n");
+        t.run("XREADGROUP GROUP g c STREAMS s >");
+        assert_eq!(ask(&mut t, &["TORC.AWAIT", "0", "group", "g", "s"]), "_\r\n");
+        assert!(ask(&mut t, &["TORC.AWAIT", "x", "list", "-", "l"]).starts_with("-ERR timeout"));
+        assert!(ask(&mut t, &["TORC.AWAIT", "0", "set", "-", "l"]).starts_with("-ERR syntax"));
+    }
+
+    #[test]
+    fn a_proxys_connection_stands_for_many_clients() {
+        let mut t = Harness::primary();
+        assert!(t.run("TORC.LISTEN channel a 3").starts_with("-ERR unknown command"));
+        t.session.trusted = true;
+        t.resp3();
+        assert_eq!(t.run("TORC.LISTEN channel a 3"), "+OK\r\n");
+        assert_eq!(t.run("TORC.LISTEN pattern a* 2"), "+OK\r\n");
+        assert_eq!(t.run("TORC.LISTEN shard a 5"), "+OK\r\n");
+        assert_eq!(t.node.pubsub.publish(b"a", b"x"), 5);
+        assert_eq!(t.node.pubsub.publish_shard(b"a", b"x"), 5);
+        t.run("TORC.LISTEN channel a 1");
+        t.run("TORC.LISTEN pattern a* 0");
+        assert_eq!(t.node.pubsub.publish(b"a", b"x"), 1);
+        assert!(t.run("TORC.LISTEN channel a -1").starts_with("-ERR value"));
+        assert!(t.run("TORC.LISTEN x a 1").starts_with("-ERR syntax"));
     }
 
     #[test]

@@ -1,0 +1,136 @@
+//! MONITOR: the requests of every shard's primary, merged as they come.
+//!
+//! ```text
+//! client's watcher ─ one follower per shard ═ MONITOR ═▶ its primary
+//!      └─ looks ten times a second whether a shard has another primary, or the client listens no more
+//! ```
+//! What is shown is what the nodes get: a request that was split is shown in its parts, with the proxy's address, and what
+//! the proxy answers itself is not shown. Lines of different nodes come in the order in which they arrive.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinHandle;
+use torc_cluster::ShardId;
+use torc_protocol::resp::{ReplyScanner, request_arg, request_header};
+
+use crate::call::Call;
+use crate::downstream::client::Client;
+use crate::downstream::render::Render;
+use crate::downstream::resp::Step;
+use crate::table::Target;
+use crate::text;
+use crate::upstream::handshake;
+use crate::worker::Worker;
+
+/// The pause between two looks at the map.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Begins to show; the answer comes when all primaries that can be reached show theirs.
+pub fn start(call: &mut Call<'_>) -> Step {
+    if call.routes.shards() == 0 {
+        return call.refuse(text::NO_MAP);
+    }
+    if !call.is_first() {
+        return Step::NotYet;
+    }
+    if call.client.monitors.replace(true) {
+        return call.reply(|reply| reply.ok());
+    }
+    let seq = call.client.outbox.borrow_mut().open(Render::Resp3);
+    let now_ns = call.worker.clock.now_ns();
+    let answer = (call.request.command, seq, now_ns);
+    let (worker, client) = (Rc::clone(call.worker), Rc::clone(call.client));
+    tokio::task::spawn_local(async move {
+        let mut followers = Followers::default();
+        let patience_ns = worker.shared.config.connect_timeout_ms * 1_000_000;
+        let mut answered = false;
+        while client.monitors.get() && !client.closed.get() && !client.killed.get() {
+            followers.follow(&worker, &client);
+            let late = worker.clock.refresh().saturating_sub(now_ns) > patience_ns;
+            if !answered && (followers.all_open() || late) {
+                answered = true;
+                let (command, seq, since_ns) = answer;
+                worker.hand_over(&client, command, (seq, 0, since_ns), b"+OK\r\n");
+            }
+            tokio::time::sleep(if answered { LOOK } else { LOOK / 20 }).await;
+        }
+    });
+    Step::DoneAlone
+}
+
+/// One for each shard. Dropped they end.
+#[derive(Default)]
+struct Followers(HashMap<ShardId, Follower>);
+
+struct Follower {
+    target: Target,
+    task: JoinHandle<()>,
+    open: Rc<Cell<bool>>,
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Followers {
+    fn follow(&mut self, worker: &Rc<Worker>, client: &Rc<Client>) {
+        let routes = worker.routes();
+        self.0.retain(|shard, follower| {
+            let place = routes.table.index_of(*shard).and_then(|place| routes.table.shards.get(place));
+            let target = place.and_then(|shard| shard.primary.as_ref());
+            target == Some(&follower.target) && !follower.task.is_finished()
+        });
+        for shard in &routes.table.shards {
+            if let Some(target) = &shard.primary
+                && !self.0.contains_key(&shard.id)
+            {
+                let open = Rc::new(Cell::new(false));
+                let shows = show(Rc::clone(worker), Rc::clone(client), target.clone(), Rc::clone(&open));
+                let task = tokio::task::spawn_local(shows);
+                self.0.insert(shard.id, Follower { target: target.clone(), task, open });
+            }
+        }
+    }
+
+    fn all_open(&self) -> bool {
+        self.0.values().all(|follower| follower.open.get())
+    }
+}
+
+/// Gives the client what one node shows, until the connection ends.
+async fn show(worker: Rc<Worker>, client: Rc<Client>, target: Target, open: Rc<Cell<bool>>) {
+    let Ok(mut stream) = handshake::dial(&worker, &target.address).await else { return };
+    let mut request = Vec::new();
+    request_header(&mut request, 1);
+    request_arg(&mut request, b"MONITOR");
+    if stream.write_all(&request).await.is_err() {
+        return;
+    }
+    let (mut bytes, mut scanner) = (Vec::new(), ReplyScanner::new());
+    loop {
+        match stream.read_buf(&mut bytes).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+        let mut used = 0;
+        while let Ok(Some(frame)) = scanner.next(bytes.get(used..).unwrap_or_default()) {
+            let line = bytes.get(used..used + frame.len).unwrap_or_default();
+            if !open.replace(true) {
+                if line.first() == Some(&b'-') {
+                    tracing::warn!(node = %target.address, "the node does not show its requests");
+                    return;
+                }
+            } else {
+                client.push_line(&worker, line);
+            }
+            used += frame.len;
+        }
+        bytes.drain(..used);
+    }
+}
