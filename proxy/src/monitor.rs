@@ -26,6 +26,8 @@ use crate::text;
 use crate::upstream::handshake;
 use crate::worker::Worker;
 
+/// In [`Client::monitors`]: it is shown nothing.
+const NOTHING: u64 = 0;
 /// The pause between two looks at the map.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -37,9 +39,12 @@ pub fn start(call: &mut Call<'_>) -> Step {
     if !call.is_first() {
         return Step::NotYet;
     }
-    if call.client.monitors.replace(true) {
+    if call.client.monitors.get() != NOTHING {
         return call.reply(|reply| reply.ok());
     }
+    // After RESET and another MONITOR the followers of the first one are not taken for those of the second.
+    let watch = call.worker.random() | 1;
+    call.client.monitors.set(watch);
     let seq = call.client.outbox.borrow_mut().open(Render::Resp3);
     let now_ns = call.worker.clock.now_ns();
     let answer = (call.request.command, seq, now_ns);
@@ -48,8 +53,8 @@ pub fn start(call: &mut Call<'_>) -> Step {
         let mut followers = Followers::default();
         let patience_ns = worker.shared.config.connect_timeout_ms * 1_000_000;
         let mut answered = false;
-        while client.monitors.get() && !client.closed.get() && !client.killed.get() {
-            followers.follow(&worker, &client);
+        while client.monitors.get() == watch && !client.closed.get() && !client.killed.get() {
+            followers.follow(&worker, &client, watch);
             let late = worker.clock.refresh().saturating_sub(now_ns) > patience_ns;
             if !answered && (followers.all_open() || late) {
                 answered = true;
@@ -79,7 +84,7 @@ impl Drop for Follower {
 }
 
 impl Followers {
-    fn follow(&mut self, worker: &Rc<Worker>, client: &Rc<Client>) {
+    fn follow(&mut self, worker: &Rc<Worker>, client: &Rc<Client>, watch: u64) {
         let routes = worker.routes();
         self.0.retain(|shard, follower| {
             let place = routes.table.index_of(*shard).and_then(|place| routes.table.shards.get(place));
@@ -91,7 +96,8 @@ impl Followers {
                 && !self.0.contains_key(&shard.id)
             {
                 let open = Rc::new(Cell::new(false));
-                let shows = show(Rc::clone(worker), Rc::clone(client), target.clone(), Rc::clone(&open));
+                let shows =
+                    show(Rc::clone(worker), (Rc::clone(client), watch), target.clone(), Rc::clone(&open));
                 let task = tokio::task::spawn_local(shows);
                 self.0.insert(shard.id, Follower { target: target.clone(), task, open });
             }
@@ -104,7 +110,7 @@ impl Followers {
 }
 
 /// Gives the client what one node shows, until the connection ends.
-async fn show(worker: Rc<Worker>, client: Rc<Client>, target: Target, open: Rc<Cell<bool>>) {
+async fn show(worker: Rc<Worker>, (client, watch): (Rc<Client>, u64), target: Target, open: Rc<Cell<bool>>) {
     let Ok(mut stream) = handshake::dial(&worker, &target.address).await else { return };
     let mut request = Vec::new();
     request_header(&mut request, 1);
@@ -126,6 +132,8 @@ async fn show(worker: Rc<Worker>, client: Rc<Client>, target: Target, open: Rc<C
                     tracing::warn!(node = %target.address, "the node does not show its requests");
                     return;
                 }
+            } else if client.monitors.get() != watch {
+                return;
             } else {
                 client.push_line(&worker, line);
             }

@@ -132,8 +132,8 @@ pub struct Client {
     pub waits: Cell<bool>,
     /// Its command over several shards.
     pub quest: RefCell<Option<Rc<Quest>>>,
-    /// Whether it is shown the requests of the nodes.
-    pub monitors: Cell<bool>,
+    /// The number of its MONITOR; 0: it is not shown the requests of the nodes.
+    pub monitors: Cell<u64>,
     /// What it listens to.
     pub listens: RefCell<Listens>,
     /// Whether that is anything.
@@ -173,7 +173,7 @@ impl Client {
             paused: Cell::new(false),
             waits: Cell::new(false),
             quest: RefCell::new(None),
-            monitors: Cell::new(false),
+            monitors: Cell::new(0),
             listens: RefCell::default(),
             listening: Cell::new(false),
             unread_since_ns: Cell::new(0),

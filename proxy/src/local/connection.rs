@@ -135,7 +135,7 @@ fn reset(call: &mut Call<'_>) -> Step {
     if listens && !call.is_first() {
         return Step::NotYet;
     }
-    call.client.monitors.set(false);
+    call.client.monitors.set(0);
     unwatch(call.worker, call.client, call.session);
     let settings = call.worker.shared.settings.load();
     *call.session = Session::new(settings.requirepass.is_empty(), settings.request_timeout_ms);
