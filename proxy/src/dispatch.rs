@@ -11,7 +11,7 @@ use crate::downstream::render::Render;
 use crate::downstream::resp::Step;
 use crate::downstream::session::Session;
 use crate::join::{How, Join};
-use crate::plan::{self, Keyed, Part, Parts, Plan, Spread, slot_of};
+use crate::plan::{self, Keyed, Part, Parts, Plan, Spread, first_of};
 use crate::scatter::{self, Begun};
 use crate::text;
 use crate::upstream::body::Body;
@@ -54,7 +54,7 @@ pub fn has_room(worker: &Worker, client: &Rc<Client>, routes: &Routes, place: Op
 /// `Route::Key`: to the shard of its keys.
 #[inline]
 pub fn by_key(call: &mut Call<'_>) -> Step {
-    match plan::by_key(call.request) {
+    match plan::by_key(call.request, &call.routes.table) {
         Ok(keyed) => keyed_one(call, keyed),
         Err(text) if text == error::CROSSSLOT => match scatter::begin(call) {
             Begun::Scattered(step) => step,
@@ -106,7 +106,7 @@ pub fn alone(call: &mut Call<'_>, dest: Dest, wait_ms: u64) -> Step {
         None => pending.deadline_ns = NEVER,
     }
     pending.way = Way::OneShot;
-    let (_, key) = slot_of(call.request).unwrap_or_default();
+    let (_, key) = first_of(call.request);
     let prefix = call.session.prefix_with_time(&call.routes.table, pending.write, key, timeout_ms);
     let args = call.request.encoded(call.scratch);
     let body = Body::One { count: call.request.args.len(), prefix: &prefix, args };
@@ -182,6 +182,29 @@ pub fn all_of(call: &mut Call<'_>, how: How, first: usize, (count, args): (usize
         call.worker.submit(call.routes, pending, Body::One { count, prefix, args });
     }
     Step::Done
+}
+
+/// As [`all`], on connections that nothing else is on: for what must not wait behind it (SCRIPT KILL).
+pub fn all_beside(call: &mut Call<'_>, how: How) -> Step {
+    let shards = call.routes.shards();
+    if shards == 0 {
+        return call.refuse(text::NO_MAP);
+    }
+    if !call.is_first() {
+        return Step::NotYet;
+    }
+    let seq = call.open_join(Join::new(how, shards));
+    for part in 0..shards {
+        let mut pending = call.pending(seq, Dest::Shard(call.routes.shard_id(part)), call.session.timeout_ms);
+        pending.part = part as u32;
+        pending.way = Way::OneShot;
+        let timeout_ms = call.session.timeout_ms;
+        let prefix = call.session.prefix_with_time(&call.routes.table, false, b"", timeout_ms);
+        let args = call.request.encoded(call.scratch);
+        let body = Body::One { count: call.request.args.len(), prefix: &prefix, args };
+        call.worker.submit_alone(call.routes, pending, body);
+    }
+    Step::DoneAlone
 }
 
 /// `Route::AnyShard`: to one shard, for each client always the same.

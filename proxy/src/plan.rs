@@ -106,7 +106,7 @@ pub fn of<'a>(request: &Request<'a>, table: &RouteTable, client: u64) -> Plan<'a
     let keyed = |keyed: Result<Keyed<'a>, String>| keyed.map_or_else(Plan::Refused, Plan::Keyed);
     match request.spec.route {
         Route::Local => Plan::Local,
-        Route::Key => keyed(by_key(request)),
+        Route::Key => keyed(by_key(request, table)),
         Route::Channel => Plan::Keyed(by_channel(request)),
         Route::SplitKeys => match by_keys(request, table) {
             Ok(Spread::One(one)) => Plan::Keyed(one),
@@ -155,10 +155,22 @@ pub fn slot_of<'a>(request: &Request<'a>) -> Result<(Option<Slot>, &'a [u8]), St
     Ok((slot, keys.first().map_or(&[], |index| request.arg(*index))))
 }
 
+/// The slot of the first key, and that key.
+pub fn first_of<'a>(request: &Request<'a>) -> (Option<Slot>, &'a [u8]) {
+    let keys = request.spec.find_keys(&request.args).unwrap_or_default();
+    let key = keys.first().map(|at| request.arg(*at));
+    (key.map(key_slot), key.unwrap_or_default())
+}
+
 /// [`Route::Key`].
 #[inline]
-pub fn by_key<'a>(request: &Request<'a>) -> Result<Keyed<'a>, String> {
-    let (slot, key) = slot_of(request)?;
+pub fn by_key<'a>(request: &Request<'a>, table: &RouteTable) -> Result<Keyed<'a>, String> {
+    let (slot, key) = match slot_of(request) {
+        Ok(found) => found,
+        // With one shard the keys are together wherever their slots are, as in one Redis.
+        Err(text) if text == error::CROSSSLOT && table.shards.len() == 1 => first_of(request),
+        Err(text) => return Err(text),
+    };
     let dest = Dest::Slot(slot.unwrap_or(KEYLESS_SLOT));
     Ok(Keyed { dest, key, wait_ms: wait_ms(request) })
 }

@@ -18,7 +18,7 @@ use crate::downstream::client::Client;
 use crate::downstream::request::Request;
 use crate::downstream::resp::{Step, lane};
 use crate::downstream::session::Session;
-use crate::plan::slot_of;
+use crate::plan::{first_of, slot_of};
 use crate::text;
 use crate::upstream::body::{Body, id_in_prefix};
 use crate::upstream::connection::Connection;
@@ -61,7 +61,8 @@ pub fn queue(call: &mut Call<'_>) -> Step {
     call.session.transaction = open;
     let config = call.worker.settings();
     let Some(transaction) = &mut call.session.transaction else { return Step::Done };
-    match transaction.admit(call.request, config.max_queued_commands, config.max_request_bytes) {
+    let bounds = (config.max_queued_commands, config.max_request_bytes);
+    match transaction.admit(call.request, bounds, call.routes.is_one_shard()) {
         Ok(()) => {
             if lane == Lane::Slow {
                 transaction.lane = lane;
@@ -77,16 +78,26 @@ pub fn queue(call: &mut Call<'_>) -> Step {
 }
 
 impl Transaction {
-    fn admit(&mut self, request: &Request<'_>, most: usize, most_bytes: usize) -> Result<(), String> {
+    /// `one_shard`: there is no other, so that slots do not matter.
+    fn admit(
+        &mut self,
+        request: &Request<'_>,
+        (most, most_bytes): (usize, usize),
+        one_shard: bool,
+    ) -> Result<(), String> {
         if request.spec.flags.contains(Flags::NO_MULTI) {
             return Err(error::NOT_IN_TRANSACTION.to_owned());
         }
-        if !may_travel(request) {
+        let travels = may_travel(request) || (one_shard && is_the_nodes(request));
+        if !travels {
             return Err(format!("ERR '{}' {}", request.spec.name, text::NOT_IN_TRANSACTION));
         }
-        let (slot, key) = slot_of(request)?;
+        let (slot, key) = match slot_of(request) {
+            Err(text) if text == error::CROSSSLOT && one_shard => first_of(request),
+            found => found?,
+        };
         if let Some(slot) = slot {
-            if *self.slot.get_or_insert(slot) != slot {
+            if *self.slot.get_or_insert(slot) != slot && !one_shard {
                 return Err(error::CROSSSLOT.to_owned());
             }
             if self.key.is_empty() {
@@ -116,6 +127,24 @@ fn may_travel(request: &Request<'_>) -> bool {
         ),
         Route::Transaction => request.command == Command::Transactions(TransactionCommand::Unwatch),
         Route::AllShards | Route::Cursor | Route::Refuse(_) => false,
+    }
+}
+
+/// Whether the only node there is can answer for all.
+fn is_the_nodes(request: &Request<'_>) -> bool {
+    match request.spec.route {
+        Route::AllShards | Route::AnyShard => true,
+        Route::Local => matches!(
+            request.command,
+            Command::Generic(_)
+                | Command::Server(
+                    ServerCommand::Info
+                        | ServerCommand::ConfigGet
+                        | ServerCommand::ConfigSet
+                        | ServerCommand::Command
+                )
+        ),
+        _ => false,
     }
 }
 
@@ -167,10 +196,16 @@ fn watch(call: &mut Call<'_>) -> Step {
     }
     let (slot, key) = match slot_of(call.request) {
         Ok((slot, key)) => (slot.unwrap_or(0), key),
+        Err(text) if text == error::CROSSSLOT && call.routes.is_one_shard() => {
+            let (slot, key) = first_of(call.request);
+            (slot.unwrap_or(0), key)
+        }
         Err(text) => return call.refuse(&text),
     };
     let connection = match &call.session.watch {
-        Some(watch) if watch.slot != slot => return call.refuse(text::WATCH_SLOT),
+        Some(watch) if watch.slot != slot && !call.routes.is_one_shard() => {
+            return call.refuse(text::WATCH_SLOT);
+        }
         // When it is gone EXEC will find out: what was watched on it counts as changed.
         Some(watch) => Rc::clone(&watch.connection),
         None => {
@@ -229,7 +264,7 @@ fn exec(call: &mut Call<'_>) -> Step {
     }
     let watch = call.session.watch.take();
     if let Some(watch) = &watch {
-        if transaction.slot.is_some_and(|slot| slot != watch.slot) {
+        if transaction.slot.is_some_and(|slot| slot != watch.slot) && !call.routes.is_one_shard() {
             worker.give_back(client);
             return call.refuse(error::CROSSSLOT);
         }

@@ -2,6 +2,7 @@
 
 mod common;
 
+use common::node::Act;
 use common::{World, key_on};
 use torc_proxy::ProxyConfig;
 
@@ -174,5 +175,36 @@ async fn a_password_opens_the_door() {
     assert_eq!(early.ask("PING").await, "+PONG\r\n");
     cached.send_raw(b"get k\r\n").await;
     assert_eq!(cached.until("\r\n").await, "END\r\n");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn with_one_shard_keys_are_together_whatever_their_slots() {
+    let world = World::new(1, ProxyConfig::default()).await;
+    let mut client = world.client().await;
+    let (a, b) = (key_on(0, 2, "a"), key_on(1, 2, "b"));
+    let whole = format!("SUNION {a} {b}");
+    assert_eq!(client.ask(&whole).await, format!("${}\r\n{whole}\r\n", whole.len()));
+    assert_eq!(client.ask(&format!("WATCH {a} {b}")).await, "+OK\r\n");
+    assert_eq!(client.ask("MULTI").await, "+OK\r\n");
+    for line in [format!("SET {a} 1"), format!("SET {b} 2"), "DBSIZE".into()] {
+        assert_eq!(client.ask(&line).await, "+QUEUED\r\n");
+    }
+    assert_eq!(client.ask("EXEC").await, "*3\r\n+OK\r\n+OK\r\n:2\r\n");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn who_stops_a_script_does_not_stand_behind_it() {
+    let world = World::new(1, ProxyConfig::default()).await;
+    world.nodes[0].hook(|seen| match seen.args[0].as_str() {
+        "EVAL" => Act::Never,
+        "SCRIPT" => Act::Reply("+OK\r\n".into()),
+        _ => Act::Usual,
+    });
+    let (mut runs, mut stops) = (world.client().await, world.client().await);
+    runs.send("EVAL loop 0").await;
+    world.until(|world| world.nodes[0].count("EVAL loop 0") == 1).await;
+    assert_eq!(stops.ask("SCRIPT KILL").await, "+OK\r\n");
     world.end().await;
 }

@@ -11,7 +11,7 @@ mod wait;
 
 pub use connection::{enter_if_open, may_enter};
 
-use torc_protocol::command::{self, Command, GenericCommand};
+use torc_protocol::command::{self, Command, GenericCommand, ScriptingCommand};
 
 use crate::call::Call;
 use crate::dispatch;
@@ -25,6 +25,8 @@ pub fn answer(call: &mut Call<'_>) -> Step {
         Command::Server(command) => server::answer(call, command),
         Command::Pubsub(command) => crate::pubsub::answer(call, command),
         Command::Cluster(command) => cluster::answer(call, command),
+        // It must not stand behind the script.
+        Command::Scripting(ScriptingCommand::ScriptKill) => dispatch::all_beside(call, How::AnyOk),
         Command::Generic(GenericCommand::Randomkey) => {
             // An empty shard has none: the others are asked too, another one first each time.
             let shards = call.routes.shards().max(1);

@@ -41,6 +41,11 @@ impl Routes {
         }
     }
 
+    /// Whether all slots are of one shard, the only one.
+    pub fn is_one_shard(&self) -> bool {
+        self.shards() == 1
+    }
+
     /// How many shards there are.
     pub fn shards(&self) -> usize {
         self.table.shards.len()

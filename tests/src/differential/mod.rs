@@ -42,15 +42,16 @@ pub struct Pair {
     pub theirs: Endpoint,
     /// Whether what the lists ask of Torc alone (`since`, `ours`) is required of `ours`.
     pub ours_is_torc: bool,
-    /// Whether Torc is asked through its proxy: then keys get one hash tag (see [`tagged`]) and what is marked
-    /// `direct` is left out.
+    /// Whether Torc is asked through its proxy: then what is marked `direct` is left out.
     pub through_proxy: bool,
+    /// Whether that has several shards: then keys get one hash tag (see [`tagged`]).
+    pub several_shards: bool,
 }
 
 impl Pair {
     /// Torc beside the server that it must agree with.
     pub fn new(ours: Endpoint, theirs: Endpoint) -> Self {
-        Self { ours, theirs, ours_is_torc: true, through_proxy: false }
+        Self { ours, theirs, ours_is_torc: true, through_proxy: false, several_shards: false }
     }
 
     /// Torc's proxy beside the server that it must agree with.
@@ -58,9 +59,14 @@ impl Pair {
         Self { through_proxy: true, ..Self::new(ours, theirs) }
     }
 
+    /// The same for a cluster of several shards.
+    pub fn proxy_of_several(ours: Endpoint, theirs: Endpoint) -> Self {
+        Self { several_shards: true, ..Self::proxy(ours, theirs) }
+    }
+
     /// Two of the other servers: a test of the harness.
     pub fn of_peers(ours: Endpoint, theirs: Endpoint) -> Self {
-        Self { ours, theirs, ours_is_torc: false, through_proxy: false }
+        Self { ours, theirs, ours_is_torc: false, through_proxy: false, several_shards: false }
     }
 }
 

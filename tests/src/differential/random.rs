@@ -151,7 +151,7 @@ fn sequence(
     let mut ours = Connection::open(&pair.ours)?;
     let mut theirs = Connection::open(&pair.theirs)?;
     let mut batch: Vec<(Vec<Vec<u8>>, Check)> = vec![(vec![b"FLUSHALL".to_vec()], Check::Exact)];
-    let placed = |args: Vec<Vec<u8>>| if pair.through_proxy { super::tagged(&args) } else { args };
+    let placed = |args: Vec<Vec<u8>>| if pair.several_shards { super::tagged(&args) } else { args };
     batch.extend(family.setup.iter().map(|args| (placed(args.clone()), Check::Exact)));
     let (mut multi, mut left, mut soon) = (false, length, false);
     loop {

@@ -126,7 +126,7 @@ impl Run<'_> {
             Action::Scan(args, group) => self.scan(step, args, *group),
             Action::Call { direct: true, .. } if self.pair.through_proxy => Ok(()),
             Action::Call { args, check, replies, gap, .. } => {
-                let args = if self.pair.through_proxy { &tagged(args) } else { args };
+                let args = if self.pair.several_shards { &tagged(args) } else { args };
                 self.call(step, args, check, *replies, gap.as_deref())
             }
         };
