@@ -75,7 +75,7 @@ struct PerNode {
     of: fn(&NodeMetrics) -> &Counter,
 }
 
-const PER_NODE: [PerNode; 11] = [
+const PER_NODE: [PerNode; 15] = [
     per_node("torc_proxy_upstream_requests_total", "Requests sent to the node.", false, |n| &n.requests),
     per_node("torc_proxy_upstream_errors_total", "Error replies of the node.", false, |n| &n.errors),
     per_node("torc_proxy_upstream_refused_total", "Requests that the node refused to execute.", false, |n| {

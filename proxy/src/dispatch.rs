@@ -56,7 +56,7 @@ pub fn has_room(worker: &Worker, client: &Rc<Client>, routes: &Routes, place: Op
 pub fn by_key(call: &mut Call<'_>) -> Step {
     match plan::by_key(call.request, &call.routes.table) {
         Ok(keyed) => keyed_one(call, keyed),
-        Err(text) if text == error::CROSSSLOT => match scatter::begin(call) {
+        Err(refused) if refused == text::CROSS_SLOT => match scatter::begin(call) {
             Begun::Scattered(step) => step,
             Begun::OneShard(slot) => {
                 let wait_ms = plan::wait_ms(call.request);

@@ -51,7 +51,7 @@ pub fn start(call: &mut Call<'_>) -> Step {
     let (worker, client) = (Rc::clone(call.worker), Rc::clone(call.client));
     tokio::task::spawn_local(async move {
         let mut followers = Followers::default();
-        let patience_ns = worker.shared.config.connect_timeout_ms * 1_000_000;
+        let patience_ns = worker.settings().connect_timeout_ms * 1_000_000;
         let mut answered = false;
         while client.monitors.get() == watch && !client.closed.get() && !client.killed.get() {
             followers.follow(&worker, &client, watch);
@@ -111,7 +111,8 @@ impl Followers {
 
 /// Gives the client what one node shows, until the connection ends.
 async fn show(worker: Rc<Worker>, (client, watch): (Rc<Client>, u64), target: Target, open: Rc<Cell<bool>>) {
-    let Ok(mut stream) = handshake::dial(&worker, &target.address).await else { return };
+    let Ok(dialled) = handshake::dial(&worker, &target.address, false).await else { return };
+    let mut stream = dialled.stream;
     let mut request = Vec::new();
     request_header(&mut request, 1);
     request_arg(&mut request, b"MONITOR");

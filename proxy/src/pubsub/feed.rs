@@ -22,7 +22,7 @@ use torc_runtime::listen::Stream;
 use super::{Ask, Kind, Name};
 use crate::buffer::InBuffer;
 use crate::table::Target;
-use crate::upstream::handshake;
+use crate::upstream::handshake::{self, Dialled};
 use crate::worker::Worker;
 
 /// The pause before a node is tried again, doubled up to the second one while it goes on.
@@ -418,8 +418,8 @@ async fn run(worker: Rc<Worker>, feed: Rc<Feed>) {
         let target = std::future::poll_fn(|context| feed.poll_wanted(&worker, context)).await;
         let Some(target) = target else { break };
         let mut heard = false;
-        let cause = match handshake::dial(&worker, &target.address).await {
-            Ok(mut stream) => {
+        let cause = match handshake::dial(&worker, &target.address, false).await {
+            Ok(Dialled { mut stream, .. }) => {
                 feed.opened(&worker);
                 let opened_ns = feed.heard_ns.get();
                 let (mut input, mut scanner) = (InBuffer::default(), ReplyScanner::new());

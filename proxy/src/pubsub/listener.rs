@@ -111,7 +111,7 @@ impl Client {
 
     fn push_as(self: &Rc<Self>, worker: &Worker, first: u8, frame: &[u8]) {
         let Some((_, rest)) = frame.split_first() else { return };
-        let most = worker.shared.config.pubsub_output_hard_bytes;
+        let most = worker.settings().pubsub_output_hard_bytes;
         let mut outbox = self.outbox.borrow_mut();
         let held = outbox.held_bytes() + frame.len();
         if most > 0 && held > most {
