@@ -39,7 +39,7 @@ hit-ratio *args:
 
 # Kills, pauses, cuts and stalls nodes under clients whose histories are judged; as root for network namespaces, e.g. `just faults 100 7`.
 faults rounds="40" seed="1":
-    TORC_FAULT_ROUNDS={{ rounds }} TORC_FAULT_SEED={{ seed }} cargo test -p torc-tests --test faults -- --nocapture
+    TORC_FAULT_ROUNDS={{ rounds }} TORC_FAULT_SEED={{ seed }} cargo test -p torc-tests --test faults -- --include-ignored --nocapture
 
 # How long a failover takes on this machine.
 failover *args:
