@@ -178,7 +178,12 @@ fn or_zero(score: f64) -> f64 {
 
 fn combine(op: u8, sets: &[Sorted], weight: f64, aggregate: u8) -> Sorted {
     let mut result = Sorted::new();
-    for member in sets.iter().flat_map(BTreeMap::keys) {
+    let mut sets: Vec<&Sorted> = sets.iter().collect();
+    if op != 2 {
+        // The smallest first, as Redis does: places have scores so big that the order of the sum shows.
+        sets.sort_by_key(|set| set.len());
+    }
+    for member in sets.iter().copied().flat_map(BTreeMap::keys) {
         let found: Vec<f64> = sets.iter().filter_map(|set| set.get(member).copied()).collect();
         let first = sets.first().and_then(|set| set.get(member));
         match op {
