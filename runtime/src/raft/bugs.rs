@@ -12,6 +12,8 @@ pub(super) enum Bug {
     AppendNotDurable,
     /// A commit that failed is taken for done.
     FailedSyncForgotten,
+    /// A leader that starts again goes on to lead without an election.
+    LeadershipResumed,
 }
 
 #[cfg(test)]

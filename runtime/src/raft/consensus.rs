@@ -76,6 +76,7 @@ impl<A: RaftApp> Consensus<A> {
         let settings = config.to_openraft(id)?;
         let corrupt = |what| OpenError::Store(StoreError::Corrupt { path: path.clone(), what });
         let log = LogStore::<A>::new(disk.clone(), &contents).map_err(corrupt)?;
+        log.resign(id);
         let (published, state) = watch::channel(Arc::new(A::default()));
         let machine = StateMachine::new(disk.clone(), &contents, published).map_err(corrupt)?;
         let networks = PeerNetworks { own_id: id, transport };

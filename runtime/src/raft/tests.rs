@@ -219,6 +219,34 @@ async fn three_voters_elect_agree_fail_over_and_restart() {
     }
 }
 
+/// Its log may hold entries that it acknowledged and does not know to be committed: it must be elected again.
+#[tokio::test]
+async fn a_leader_that_starts_again_is_no_leader() {
+    let mut group = Group::new(3).await;
+    group.init(&[1, 2, 3]).await;
+    group.set(0, 10).await;
+    let leader = group.leader().await;
+    let (id, term) = (leader.id(), leader.leader().borrow().term);
+    for id in 1..=3 {
+        group.voters.remove(&id).unwrap().stop().await;
+    }
+
+    group.restart(id).await;
+    let alone = &group.voters[&id].consensus;
+    let mut status = alone.status();
+    let stands = status.wait_for(|status| matches!(status.role, Role::Leader | Role::Candidate));
+    let status = tokio::time::timeout(WAIT, stands).await.expect("it does not stand").unwrap().clone();
+    assert_eq!((status.role, status.leadership.is_self), (Role::Candidate, false));
+    assert!(status.leadership.term > term);
+    assert!(matches!(alone.confirm_leadership().await, Err(ConfirmError::NotLeader { .. })));
+
+    group.restart(id % 3 + 1).await;
+    group.set(10, 20).await;
+    for (_, voter) in group.voters {
+        voter.stop().await;
+    }
+}
+
 #[tokio::test]
 async fn a_late_voter_is_brought_up_by_a_snapshot() {
     let group = Group::new(2).await;

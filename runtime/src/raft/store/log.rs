@@ -18,7 +18,7 @@ use super::StoreError;
 use super::disk::Disk;
 use super::file::{Change, Contents};
 use crate::raft::bugs::{Bug, planted};
-use crate::raft::types::{LogEntry, LogId, RaftApp, StorageError, StorageIOError, Types, Vote};
+use crate::raft::types::{LogEntry, LogId, RaftApp, StorageError, StorageIOError, Types, Vote, VoterId};
 
 /// The log of one voter. Clones share it.
 pub(in crate::raft) struct LogStore<A: RaftApp> {
@@ -68,6 +68,23 @@ impl<A: RaftApp> LogStore<A> {
             committed: parse(contents.committed.as_deref(), "the last committed id")?,
         };
         Ok(Self { memory: Arc::new(Mutex::new(memory)), disk })
+    }
+
+    /// Takes the leadership out of a vote that this voter, `id`, gave to itself and won in an earlier life.
+    ///
+    /// openraft 0.9 makes a voter that starts with such a vote the leader again at once, without an election, in the
+    /// same term and without an entry of its own. It then takes for committed what this disk says, a hint that lags
+    /// behind, and confirms its leadership before it has applied what it had acknowledged. Without leadership it
+    /// stands in a higher term, and commits a blank entry before it answers. The disk keeps the vote as it is: no
+    /// vote lies between the two, so whatever is voted for next lies above both.
+    pub(in crate::raft) fn resign(&self, id: VoterId) {
+        if planted(Bug::LeadershipResumed) {
+            return;
+        }
+        let mut memory = self.memory.lock();
+        if let Some(vote) = memory.vote.as_mut().filter(|vote| vote.leader_id().voted_for() == Some(id)) {
+            vote.committed = false;
+        }
     }
 }
 

@@ -142,6 +142,22 @@ async fn a_killed_process_finds_everything_it_promised() {
     store.disk.close().await;
 }
 
+/// In memory only: what is on the disk never falls.
+#[tokio::test]
+async fn leadership_is_not_read_back() {
+    let dir = folder_with_a_log(false).await;
+    let mut store = open(dir.path()).await.unwrap();
+    store.log.resign(2);
+    assert_eq!(store.log.read_vote().await.unwrap(), Some(Vote::new_committed(1, 1)));
+    store.log.resign(1);
+    assert_eq!(store.log.read_vote().await.unwrap(), Some(Vote::new(1, 1)));
+    store.disk.close().await;
+
+    let mut store = open(dir.path()).await.unwrap();
+    assert_eq!(store.log.read_vote().await.unwrap(), Some(Vote::new_committed(1, 1)));
+    store.disk.close().await;
+}
+
 /// Flips a bit in each copy of a record's text that the file holds: the live one and those that
 /// pages on redb's free list still have.
 #[tokio::test]
