@@ -36,6 +36,8 @@ pub enum Bug {
     RefusalSettles,
     /// A controller that lost its leadership and has it again without noticing goes on as if nothing had been.
     ReignIgnored,
+    /// What comes from a replica's earlier connection is taken for the newest one's: its acknowledgements and its end.
+    OldStreamCounts,
     /// A member in the middle of a full sync says that it holds all of its history.
     HalfSyncCounts,
     /// A term is given out again.

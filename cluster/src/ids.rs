@@ -58,6 +58,12 @@ id! {
     SetVersion(u64), ""
 }
 
+id! {
+    /// A replica's connection to its primary, numbered by whoever takes it there; 0 is none. Of several connections of
+    /// one member only the one that said hello last counts: others may still be there, long after they broke.
+    StreamId(u64), ""
+}
+
 impl Term {
     /// The last term: a fencing token `term << 32 | n` stays exact in a double below 2^53.
     pub const MAX: Term = Term((1 << 21) - 1);

@@ -16,7 +16,7 @@
 
 use crate::bugs::{Bug, planted};
 use crate::history::{History, OutOfOrder};
-use crate::ids::{Member, Offset, Position, ShardId, Term};
+use crate::ids::{Member, Offset, Position, ShardId, StreamId, Term};
 use crate::lease::LeaseHolder;
 use crate::map::{ClusterMap, PromotionReason, ShardState};
 use crate::message::{Grant, HelloReply, ReplicaHello, SealReply, SealRequest, ShardReport};
@@ -318,14 +318,20 @@ impl ShardMember {
         Ok(())
     }
 
-    /// A replica presents itself to this primary.
-    pub fn on_hello(&mut self, hello: &ReplicaHello, backlog_after: Offset, now_ns: u64) -> HelloReply {
+    /// A replica presents itself to this primary, on a connection that has its number from the primary.
+    pub fn on_hello(
+        &mut self,
+        hello: &ReplicaHello,
+        stream: StreamId,
+        backlog_after: Offset,
+        now_ns: u64,
+    ) -> HelloReply {
         match &mut self.role {
             Role::Primary { term, set, .. } if *term == hello.term && self.sealed <= *term => {
                 if !hello.history.is_sound() {
                     return HelloReply::Wait;
                 }
-                set.hello(hello.from, &hello.history, &self.history, backlog_after, now_ns)
+                set.hello(hello.from, stream, &hello.history, &self.history, backlog_after, now_ns)
             }
             _ => HelloReply::NotPrimary { term: self.sealed },
         }

@@ -51,7 +51,7 @@ fn pair(map: &ClusterMap) -> (ShardMember, ShardMember) {
 
 fn connect(primary: &mut ShardMember, replica: &mut ShardMember) -> Next {
     let (_, hello) = replica.hello().expect("a primary is known");
-    let reply = primary.on_hello(&hello, Offset(0), 0);
+    let reply = primary.on_hello(&hello, StreamId(1), Offset(0), 0);
     replica.on_hello_reply(hello.term, &reply)
 }
 
@@ -147,7 +147,7 @@ fn half_a_sync_counts_as_nothing() {
     replica.disconnected();
     // The primary has another record there: the replica has to start over, and is cut off in the middle.
     let (_, hello) = replica.hello().expect("a primary is known");
-    assert_eq!(primary.on_hello(&hello, Offset(0), 0), HelloReply::Resync { common: Offset(0) });
+    assert_eq!(primary.on_hello(&hello, StreamId(1), Offset(0), 0), HelloReply::Resync { common: Offset(0) });
     assert_eq!(
         replica.on_hello_reply(Term(1), &HelloReply::Resync { common: Offset(0) }),
         Next::Sync { common: Offset(0) }

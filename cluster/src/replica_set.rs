@@ -9,7 +9,7 @@
 
 use crate::bugs::{Bug, planted};
 use crate::history::{History, Lineage};
-use crate::ids::{Member, NodeId, Offset, SetVersion, ShardId, Term};
+use crate::ids::{Member, NodeId, Offset, SetVersion, ShardId, StreamId, Term};
 use crate::map::{ClusterMap, MapCommand, MapReply, Refusal, ShardState};
 use crate::message::HelloReply;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +22,8 @@ pub const MAX_CONNECTED: usize = 32;
 /// What the primary knows of a replica.
 #[derive(Clone, Debug)]
 struct Replica {
+    /// The connection that said hello last: what comes from any other one does not count.
+    stream: StreamId,
     /// Holds the primary's history up to here.
     acked: Offset,
     /// Lies on the primary's history and is whole. Acknowledgements count only then.
@@ -30,6 +32,13 @@ struct Replica {
     caught_up_ns: u64,
     /// The primary's last offset at the latest acknowledgement, and when that was.
     seen: (Offset, u64),
+}
+
+impl Replica {
+    /// One that has not said hello.
+    fn unknown(seen: (Offset, u64), caught_up_ns: u64) -> Replica {
+        Replica { stream: StreamId(0), acked: Offset(0), verified: false, caught_up_ns, seen }
+    }
 }
 
 /// A proposed set whose outcome is not known.
@@ -125,12 +134,7 @@ impl ReplicaSet {
         self.outstanding.retain(|proposal| proposal.base >= state.set_version);
         self.to_discard.retain(|member| state.is_candidate(*member));
         for member in self.committed.iter().filter(|member| **member != self.me) {
-            self.replicas.entry(*member).or_insert(Replica {
-                acked: Offset(0),
-                verified: false,
-                caught_up_ns: now_ns,
-                seen: (self.last, now_ns),
-            });
+            self.replicas.entry(*member).or_insert(Replica::unknown((self.last, now_ns), now_ns));
         }
         let effective = self.effective();
         // Lives that are over go. One that is newer than the map's stays: its registration is on its way here.
@@ -209,11 +213,12 @@ impl ReplicaSet {
         self.advance_mark();
     }
 
-    /// A replica presents itself. `mine` is the primary's history, `backlog_after` the offset after which the
-    /// backlog still has every record.
+    /// A replica presents itself on a connection, which takes the place of an earlier one. `mine` is the primary's
+    /// history, `backlog_after` the offset after which the backlog still has every record.
     pub fn hello(
         &mut self,
         member: Member,
+        stream: StreamId,
         theirs: &History,
         mine: &History,
         backlog_after: Offset,
@@ -228,12 +233,8 @@ impl ReplicaSet {
             return HelloReply::Wait;
         }
         let lineage = mine.lineage_of(theirs);
-        let replica = self.replicas.entry(member).or_insert(Replica {
-            acked: Offset(0),
-            verified: false,
-            caught_up_ns: 0,
-            seen: (self.last, now_ns),
-        });
+        let replica = self.replicas.entry(member).or_insert(Replica::unknown((self.last, now_ns), 0));
+        replica.stream = stream;
         replica.verified = false;
         match lineage {
             Lineage::Continue { after } if after >= backlog_after => {
@@ -266,10 +267,16 @@ impl ReplicaSet {
         }
     }
 
+    /// What is known of a replica, if this is the connection that counts.
+    fn on_stream(&mut self, member: Member, stream: StreamId) -> Option<&mut Replica> {
+        let replica = self.replicas.get_mut(&member)?;
+        (replica.stream == stream || planted(Bug::OldStreamCounts)).then_some(replica)
+    }
+
     /// A replica holds the primary's history up to an offset. Without a `hello` before it does not count.
-    pub fn acked(&mut self, member: Member, offset: Offset, now_ns: u64) {
+    pub fn acked(&mut self, member: Member, stream: StreamId, offset: Offset, now_ns: u64) {
         let last = self.last;
-        let Some(replica) = self.replicas.get_mut(&member).filter(|replica| replica.verified) else { return };
+        let Some(replica) = self.on_stream(member, stream).filter(|replica| replica.verified) else { return };
         if offset > last {
             return;
         }
@@ -284,18 +291,19 @@ impl ReplicaSet {
     }
 
     /// A full sync is done: the replica now holds the primary's history up to `at`, and nothing else.
-    pub fn synced(&mut self, member: Member, at: Offset, now_ns: u64) {
+    pub fn synced(&mut self, member: Member, stream: StreamId, at: Offset, now_ns: u64) {
         let last = self.last;
-        if let Some(replica) = self.replicas.get_mut(&member) {
+        if let Some(replica) = self.on_stream(member, stream) {
             replica.verified = true;
             replica.acked = at.min(last);
             replica.seen = (last, now_ns);
         }
     }
 
-    /// The connection to a replica is gone: it counts again after another `hello`.
-    pub fn disconnected(&mut self, member: Member) {
-        if let Some(replica) = self.replicas.get_mut(&member) {
+    /// A connection to a replica is gone: it counts again after another `hello`, which may have come already. One that
+    /// broke can take minutes to end (what the network lost is sent again), long after its successor took over.
+    pub fn disconnected(&mut self, member: Member, stream: StreamId) {
+        if let Some(replica) = self.on_stream(member, stream) {
             replica.verified = false;
         }
     }

@@ -6,6 +6,7 @@ use crate::map::{NodeInfo, PromotionCost, Settings};
 
 const S: ShardId = ShardId(0);
 const MS: u64 = 1_000_000;
+const ONE: StreamId = StreamId(1);
 
 fn member(id: u64) -> Member {
     Member::new(NodeId(id), Incarnation(1))
@@ -63,7 +64,7 @@ impl Bench {
     }
 
     fn hello(&mut self, id: u64, theirs: &History, now: u64) -> HelloReply {
-        self.set.hello(member(id), theirs, &self.mine, Offset(0), now)
+        self.set.hello(member(id), ONE, theirs, &self.mine, Offset(0), now)
     }
 
     /// Commits what is wanted, without the primary knowing it.
@@ -80,7 +81,7 @@ impl Bench {
     /// n2 joins.
     fn joined(&mut self, now: u64) {
         self.hello(2, &History::default(), now);
-        self.set.acked(member(2), self.set.last(), now);
+        self.set.acked(member(2), ONE, self.set.last(), now);
         assert_eq!(self.commit(now).map(|c| c.1), Some(MapReply::Done));
         self.learn(now);
     }
@@ -104,18 +105,18 @@ fn a_replica_that_caught_up_joins_and_moves_the_mark() {
     let mut bench = Bench::new();
     bench.write(5);
     assert_eq!(bench.hello(2, &History::default(), 0), HelloReply::Continue { after: Offset(0) });
-    bench.set.acked(member(2), Offset(3), MS);
+    bench.set.acked(member(2), ONE, Offset(3), MS);
     assert_eq!(bench.set.propose(400 * MS), None, "three of five is not caught up");
-    bench.set.acked(member(2), Offset(5), 400 * MS);
+    bench.set.acked(member(2), ONE, Offset(5), 400 * MS);
     assert_eq!(bench.commit(400 * MS).map(|c| c.1), Some(MapReply::Done));
     assert_eq!(bench.mark(), 0, "not known to be committed yet");
     bench.learn(401 * MS);
     assert_eq!(bench.mark(), 5);
     bench.write(7);
     assert_eq!(bench.mark(), 5);
-    bench.set.acked(member(2), Offset(6), 402 * MS);
+    bench.set.acked(member(2), ONE, Offset(6), 402 * MS);
     assert_eq!((bench.mark(), bench.set.holding(Offset(6))), (6, 1));
-    bench.set.acked(member(2), Offset(99), 402 * MS);
+    bench.set.acked(member(2), ONE, Offset(99), 402 * MS);
     assert_eq!(bench.mark(), 6, "nobody holds what was not written");
 }
 
@@ -124,19 +125,19 @@ fn until_the_outcome_is_known_the_union_counts() {
     let mut bench = Bench::new();
     bench.joined(0);
     bench.write(1);
-    bench.set.acked(member(2), Offset(1), 0);
+    bench.set.acked(member(2), ONE, Offset(1), 0);
     assert_eq!(bench.mark(), 1);
     bench.hello(3, &History::default(), 0);
-    bench.set.acked(member(3), Offset(1), 0);
+    bench.set.acked(member(3), ONE, Offset(1), 0);
     let (id, reply) = bench.commit(0).expect("n3 wants in");
     assert_eq!(reply, MapReply::Done);
     bench.write(2);
-    bench.set.acked(member(2), Offset(2), 0);
+    bench.set.acked(member(2), ONE, Offset(2), 0);
     assert_eq!(bench.mark(), 1, "n3 may be in the set");
     // The answer to a second copy of the proposal says nothing of the first.
     bench.set.outcome(id, Some(&MapReply::Refused(Refusal::StaleSetVersion { current: SetVersion(9) })), 0);
     assert_eq!(bench.mark(), 1);
-    bench.set.acked(member(3), Offset(2), 0);
+    bench.set.acked(member(3), ONE, Offset(2), 0);
     assert_eq!(bench.mark(), 2);
 }
 
@@ -158,7 +159,7 @@ fn who_must_discard_leaves_the_sets_first() {
     let mut bench = Bench::new();
     bench.joined(0);
     bench.write(3);
-    bench.set.acked(member(2), Offset(3), 0);
+    bench.set.acked(member(2), ONE, Offset(3), 0);
     // It comes back with a tail of another term.
     let mut tail = history(1, 3);
     tail.append(Position::new(Term(7), Offset(4))).expect("fits");
@@ -168,20 +169,41 @@ fn who_must_discard_leaves_the_sets_first() {
     assert_eq!(bench.hello(2, &tail, 3 * MS), HelloReply::Wait, "not known yet");
     bench.learn(4 * MS);
     assert_eq!(bench.hello(2, &tail, 5 * MS), HelloReply::Resync { common: Offset(3) });
-    bench.set.acked(member(2), Offset(3), 5 * MS);
+    bench.set.acked(member(2), ONE, Offset(3), 5 * MS);
     assert_eq!(bench.set.propose(6 * MS), None, "what it acknowledges does not count before it is whole");
-    bench.set.synced(member(2), Offset(3), 7 * MS);
-    bench.set.acked(member(2), Offset(3), 7 * MS);
+    bench.set.synced(member(2), ONE, Offset(3), 7 * MS);
+    bench.set.acked(member(2), ONE, Offset(3), 7 * MS);
     assert!(bench.set.propose(8 * MS).is_some());
+}
+
+#[test]
+fn the_end_of_a_connection_that_was_replaced_changes_nothing() {
+    let mut bench = Bench::new();
+    bench.joined(0);
+    bench.write(3);
+    // Its host is cut off; it comes back on another connection before the first one is known to be broken.
+    let two = StreamId(2);
+    let again = bench.set.hello(member(2), two, &bench.mine.clone(), &bench.mine, Offset(0), MS);
+    assert_eq!(again, HelloReply::Continue { after: Offset(3) });
+    bench.set.disconnected(member(2), ONE);
+    bench.write(5);
+    bench.set.acked(member(2), ONE, Offset(5), 2 * MS);
+    assert_eq!(bench.mark(), 3, "said on the old one");
+    bench.set.acked(member(2), two, Offset(4), 2 * MS);
+    assert_eq!((bench.mark(), bench.set.acked_by(member(2))), (4, Some(Offset(4))));
+    // A full sync that the old one carried says nothing of what it holds now.
+    bench.set.disconnected(member(2), two);
+    bench.set.synced(member(2), ONE, Offset(5), 3 * MS);
+    assert_eq!(bench.set.acked_by(member(2)), None);
 }
 
 #[test]
 fn a_new_life_that_the_map_does_not_know_yet_is_kept() {
     let mut bench = Bench::new();
     let again = Member::new(NodeId(2), Incarnation(2));
-    bench.set.hello(again, &History::default(), &bench.mine, Offset(0), 0);
+    bench.set.hello(again, ONE, &History::default(), &bench.mine, Offset(0), 0);
     bench.learn(0);
-    bench.set.acked(again, Offset(0), 0);
+    bench.set.acked(again, ONE, Offset(0), 0);
     assert_eq!(bench.set.acked_by(again), Some(Offset(0)));
     let refused = bench.commit(0).map(|c| c.1);
     assert!(matches!(refused, Some(MapReply::Refused(Refusal::NotCurrent(_)))), "{refused:?}");
@@ -207,7 +229,7 @@ fn a_deposed_primary_counts_nothing() {
     assert_eq!(bench.map.apply(promote), MapReply::Done);
     bench.learn(0);
     bench.write(1);
-    bench.set.acked(member(2), Offset(1), 0);
+    bench.set.acked(member(2), ONE, Offset(1), 0);
     assert!(bench.set.is_deposed() && !bench.set.can_ack_in_sync());
     assert_eq!((bench.mark(), bench.set.propose(900 * MS)), (0, None));
     assert_eq!(bench.hello(3, &History::default(), 0), HelloReply::NotPrimary { term: Term(1) });

@@ -21,6 +21,8 @@ pub(super) struct NodeShard {
     pub(super) log: VecDeque<Record>,
     pub(super) log_after: Offset,
     pub(super) peers: BTreeMap<Member, Peer>,
+    /// Connections that were replaced and have not ended yet, as a primary that is cut off from a replica has them.
+    pub(super) old_streams: BTreeMap<u64, Member>,
     pub(super) link: Option<Link>,
     pub(super) pending: Vec<Pending>,
     pub(super) last_hello: u64,
@@ -61,6 +63,7 @@ impl Node {
                 log: VecDeque::new(),
                 log_after: Offset(0),
                 peers: BTreeMap::new(),
+                old_streams: BTreeMap::new(),
                 link: None,
                 pending: Vec::new(),
                 last_hello: 0,
@@ -205,6 +208,7 @@ impl World {
                 continue;
             };
             shard.peers.clear();
+            shard.old_streams.clear();
             shard.link = None;
             shard.last_hello = 0;
             match change {

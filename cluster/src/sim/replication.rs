@@ -7,7 +7,7 @@ use super::network::{Host, MS};
 use super::world::{Event, World};
 use crate::bugs::{Bug, planted};
 use crate::history::History;
-use crate::ids::{Member, Offset, ShardId, Term};
+use crate::ids::{Member, Offset, ShardId, StreamId, Term};
 use crate::member::Next;
 use crate::message::{HelloReply, ReplicaHello};
 
@@ -15,6 +15,9 @@ use crate::message::{HelloReply, ReplicaHello};
 const BATCH: u64 = 16;
 const PING: u64 = 50 * MS;
 const SILENCE: u64 = 250 * MS;
+/// How long a connection that was replaced may take to end: by its number, so that what is drawn stays as it is.
+const OLD_STREAM_STEPS: u64 = 40;
+const OLD_STREAM_STEP: u64 = 50 * MS;
 
 /// A replica as its primary's connection knows it.
 pub(super) struct Peer {
@@ -142,8 +145,9 @@ impl World {
                         peer.feeding = false;
                         *member
                     });
-                if let (Some(member), Some(set)) = (peer, shard.member.set_mut()) {
-                    set.synced(member, at, now);
+                let member = peer.or_else(|| shard.old_streams.get(&conn).copied());
+                if let (Some(member), Some(set)) = (member, shard.member.set_mut()) {
+                    set.synced(member, StreamId(conn), at, now);
                 }
             }
             Message::Records { conn, shard, term, seq, records, mark }
@@ -156,12 +160,13 @@ impl World {
                     return;
                 };
                 let peer = shard.peers.iter().find(|(_, peer)| peer.conn == conn);
-                let peer = peer.map(|(member, peer)| (*member, peer.feeding));
+                let old = || shard.old_streams.get(&conn).map(|member| (*member, false));
+                let peer = peer.map(|(member, peer)| (*member, peer.feeding)).or_else(old);
                 if let Some((member, true)) = peer {
                     // What said that the sync is done got lost: the connection is broken.
                     shard.peers.remove(&member);
                 } else if let (Some((member, false)), Some(set)) = (peer, shard.member.set_mut()) {
-                    set.acked(member, offset, now);
+                    set.acked(member, StreamId(conn), offset, now);
                     self.settle_pending(host, id);
                 }
             }
@@ -173,11 +178,12 @@ impl World {
         let now = self.local(host);
         let id = hello.shard;
         let Some(shard) = self.node_shard(host, id) else { return };
-        let reply = shard.member.on_hello(hello, shard.log_after, now);
+        let reply = shard.member.on_hello(hello, StreamId(conn), shard.log_after, now);
         let term = hello.term;
         let message = Message::HelloReply { conn, shard: id, term, reply: reply.clone() };
         let mut peer = Peer { conn, host: from, sent: None, seq: 0, last_sent: now, feeding: false };
         let last = shard.member.last().offset;
+        let before = shard.peers.get(&hello.from).map(|peer| peer.conn);
         match reply {
             HelloReply::Continue { after } => {
                 peer.sent = Some(after);
@@ -196,7 +202,22 @@ impl World {
                 shard.peers.remove(&hello.from);
             }
         }
+        if let Some(conn) = before {
+            if let Some(shard) = self.node_shard(host, id) {
+                shard.old_streams.insert(conn, hello.from);
+            }
+            let delay = conn % OLD_STREAM_STEPS * OLD_STREAM_STEP;
+            self.after(delay, Event::StreamEnd { host, shard: id, conn });
+        }
         self.send(host, from, message);
+    }
+
+    pub(super) fn stream_end(&mut self, host: Host, id: ShardId, conn: u64) {
+        let Some(shard) = self.node_shard(host, id) else { return };
+        let Some(member) = shard.old_streams.remove(&conn) else { return };
+        if let Some(set) = shard.member.set_mut() {
+            set.disconnected(member, StreamId(conn));
+        }
     }
 
     /// The next part of a full sync is sent; after the last one its end.

@@ -235,6 +235,7 @@ mod planted {
         strong_read_not_held: StrongReadNotHeld breaks [5, 6] from 1,
         lease_from_grant: LeaseFromGrant breaks [2, 11] from 28,
         refusal_settles: RefusalSettles breaks [5, 8] from 23,
+        old_stream_counts: OldStreamCounts breaks [0] from 1,
         half_sync_counts: HalfSyncCounts breaks [5, 8, 10] from 17,
         reign_ignored: ReignIgnored breaks [2, 11] from 8,
         term_repeats: TermRepeats breaks [1] from 7,

@@ -49,6 +49,12 @@ pub(super) enum Event {
         term: Term,
         part: usize,
     },
+    /// A node learns that a replica's connection, which was replaced meanwhile, has ended.
+    StreamEnd {
+        host: Host,
+        shard: ShardId,
+        conn: u64,
+    },
     ClientNext(usize),
     /// A request is to be sent again.
     ClientAgain {
@@ -313,7 +319,9 @@ impl World {
         let host = match &event {
             Event::Deliver { to, .. } => Some(*to),
             Event::Tick(host) | Event::Finish { host, .. } | Event::Depose { host, .. } => Some(*host),
-            Event::Control { host, .. } | Event::Chunk { host, .. } => Some(*host),
+            Event::Control { host, .. } | Event::Chunk { host, .. } | Event::StreamEnd { host, .. } => {
+                Some(*host)
+            }
             _ => None,
         };
         if let Some(host) = host
@@ -348,6 +356,7 @@ impl World {
             Event::Chunk { host, to, conn, shard, term, part } => {
                 self.send_chunk(host, to, conn, shard, term, part);
             }
+            Event::StreamEnd { host, shard, conn } => self.stream_end(host, shard, conn),
             Event::Crash(index) => self.crash(index),
             Event::ClientNext(client) => self.client_next(client),
             Event::ClientAgain { client, request } => self.client_again(client, request),

@@ -15,6 +15,8 @@ mod sequencer;
 pub mod state;
 mod stream;
 mod summary;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

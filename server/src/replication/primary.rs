@@ -6,13 +6,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use torc_cluster::ids::{Member, Offset};
+use torc_cluster::ids::{Member, Offset, StreamId};
 use torc_cluster::message::{HelloReply, ReplicaHello};
 use torc_runtime::bus::{BusConn, BusReader, BusWriter, ConnError, FrameKind};
 use torc_runtime::clock::boottime_ns;
 
 use super::Replication;
 use super::backlog::{Place, Read};
+use super::state::Greeted;
 use super::stream::{self, Accept, COMMON, END, FRAME_BYTES};
 use crate::effect::EffectWriter;
 use crate::effect_apply;
@@ -23,6 +24,10 @@ use crate::store::STRIPES;
 /// How often a quiet stream carries the mark.
 const HEARTBEAT: Duration = Duration::from_millis(50);
 
+/// A replica that acknowledges nothing for this long is gone: it answers each frame, and one comes every 50 ms. Longer
+/// than applying the largest value takes.
+const SILENCE: Duration = Duration::from_secs(30);
+
 /// Why a stream ended.
 #[derive(Debug, thiserror::Error)]
 enum StreamError {
@@ -30,6 +35,10 @@ enum StreamError {
     Bus(#[from] ConnError),
     #[error("the replica sent something malformed")]
     Malformed(#[from] stream::Malformed),
+    #[error("the replica said nothing for {SILENCE:?}")]
+    Silent,
+    #[error("the replica said hello on another connection")]
+    Replaced,
     #[error("the replica is behind the backlog: it needs a full sync")]
     TooOld,
     #[error("the node is no longer primary of the term")]
@@ -40,44 +49,45 @@ enum StreamError {
 
 /// Serves a replica that has said hello, until the connection or the term ends.
 pub async fn serve(node: Arc<Node>, repl: Arc<Replication>, mut conn: BusConn, hello: ReplicaHello) {
-    let (reply, history) = repl.hello(&node, &hello, boottime_ns());
+    let Greeted { stream: id, reply, history, replaced } = repl.hello(&node, &hello, boottime_ns());
     let follower = hello.from;
     let accept = Accept { reply: reply.clone(), history: history.clone() };
     let sent = match serde_json::to_vec(&accept) {
-        Ok(json) => conn.write_frame(FrameKind::ReplicaAccept, &json).await.map_err(StreamError::from),
+        Ok(json) => {
+            match tokio::time::timeout(SILENCE, conn.write_frame(FrameKind::ReplicaAccept, &json)).await {
+                Ok(sent) => sent.map_err(StreamError::from),
+                Err(_) => Err(StreamError::Silent),
+            }
+        }
         Err(error) => Err(error.into()),
     };
-    let result = match (sent, reply) {
-        (Ok(()), HelloReply::Continue { after }) => {
+    let start = match reply {
+        HelloReply::Continue { after } => {
             tracing::info!(%follower, after = after.0, "a replica continues");
-            stream(&node, &repl, conn, &hello, after.0, false).await
+            Some((after.0, false))
         }
-        (Ok(()), HelloReply::Resync { .. }) => {
+        HelloReply::Resync { .. } => {
             let after = history.last().offset.0;
             tracing::info!(%follower, after, "a replica needs a full sync");
-            stream(&node, &repl, conn, &hello, after, true).await
+            Some((after, true))
+        }
+        HelloReply::Wait | HelloReply::NotPrimary { .. } => None,
+    };
+    let result = match (sent, start) {
+        (Ok(()), Some((after, full))) => {
+            let (reader, writer, _) = conn.split();
+            tokio::select! {
+                _ = replaced => Err(StreamError::Replaced),
+                result = receive(&node, &repl, reader, follower, id) => result,
+                result = send(&node, &repl, writer, &hello, after, full) => result,
+            }
         }
         (sent, _) => sent,
     };
     if let Err(error) = result {
         tracing::info!(%follower, %error, "replication stream ended");
     }
-    repl.disconnected(&node, follower);
-}
-
-async fn stream(
-    node: &Arc<Node>,
-    repl: &Arc<Replication>,
-    conn: BusConn,
-    hello: &ReplicaHello,
-    after: u64,
-    full: bool,
-) -> Result<(), StreamError> {
-    let (reader, writer, _) = conn.split();
-    tokio::select! {
-        result = receive(node, repl, reader, hello.from) => result,
-        result = send(node, repl, writer, hello, after, full) => result,
-    }
+    repl.disconnected(&node, follower, id);
 }
 
 /// Takes the replica's acknowledgements.
@@ -86,10 +96,12 @@ async fn receive(
     repl: &Replication,
     mut reader: BusReader,
     follower: Member,
+    id: StreamId,
 ) -> Result<(), StreamError> {
     let mut was_whole = false;
     loop {
-        let frame = reader.expect_frame().await?;
+        let frame = tokio::time::timeout(SILENCE, reader.expect_frame()).await;
+        let frame = frame.map_err(|_| StreamError::Silent)??;
         if frame.kind != FrameKind::ReplicaAck {
             return Err(stream::Malformed.into());
         }
@@ -98,11 +110,11 @@ async fn receive(
             continue;
         }
         if was_whole {
-            repl.acked(node, follower, Offset(offset), boottime_ns());
+            repl.acked(node, follower, id, Offset(offset), boottime_ns());
         } else {
             was_whole = true;
-            repl.synced(node, follower, Offset(offset), boottime_ns());
-            repl.acked(node, follower, Offset(offset), boottime_ns());
+            repl.synced(node, follower, id, Offset(offset), boottime_ns());
+            repl.acked(node, follower, id, Offset(offset), boottime_ns());
         }
     }
 }

@@ -23,7 +23,7 @@ const RETRY: Duration = Duration::from_millis(50);
 /// How long a connection to the primary may take.
 const CONNECT_TIME: Duration = Duration::from_secs(1);
 
-/// A primary that says nothing for this long is gone: its stream carries the mark every 50 ms.
+/// A primary that says nothing, or takes nothing, for this long is gone: its stream carries the mark every 50 ms.
 const SILENCE: Duration = Duration::from_secs(2);
 
 /// Why following ended.
@@ -104,7 +104,7 @@ async fn follow_one(
 ) -> Result<(), FollowError> {
     let term = hello.term;
     let mut conn = dial(address, identity, CONNECT_TIME).await?;
-    conn.write_frame(FrameKind::ReplicaHello, &serde_json::to_vec(&hello)?).await?;
+    write(&mut conn, FrameKind::ReplicaHello, &serde_json::to_vec(&hello)?).await?;
     let frame = read(&mut conn).await?;
     if frame.kind != FrameKind::ReplicaAccept {
         return Err(FollowError::Unexpected(frame.kind));
@@ -124,6 +124,13 @@ async fn read(conn: &mut BusConn) -> Result<torc_runtime::bus::Frame, FollowErro
     let frame =
         tokio::time::timeout(SILENCE, conn.expect_frame()).await.map_err(|_| FollowError::Silent)??;
     Ok(frame)
+}
+
+async fn write(conn: &mut BusConn, kind: FrameKind, payload: &[u8]) -> Result<(), FollowError> {
+    tokio::time::timeout(SILENCE, conn.write_frame(kind, payload))
+        .await
+        .map_err(|_| FollowError::Silent)??;
+    Ok(())
 }
 
 /// Takes records and chunks, acknowledging what is held.
@@ -151,6 +158,8 @@ async fn take(
                 let part = stream::split_chunk(&frame.payload)?;
                 append(&mut chunk, part.effects)?;
                 if part.more {
+                    // Not held yet, but here: the primary takes silence for the end.
+                    write(conn, FrameKind::ReplicaAck, &stream::ack(0, false)).await?;
                     continue;
                 }
                 let held = repl.apply_chunk(node, term, part.stripe, part.at, &chunk, boottime_ns())?;
@@ -163,7 +172,7 @@ async fn take(
             syncing = false;
             tracing::info!(%term, last = last.0, "holds everything the primary has");
         }
-        conn.write_frame(FrameKind::ReplicaAck, &stream::ack(last.0, whole)).await?;
+        write(conn, FrameKind::ReplicaAck, &stream::ack(last.0, whole)).await?;
     }
 }
 

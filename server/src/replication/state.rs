@@ -11,12 +11,13 @@
 //!
 //! Lock order: the closed gate, then this lock, then stripes. Workers never take it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use torc_cluster::history::History;
-use torc_cluster::ids::{Member, Offset, Position, ShardId, Term};
+use torc_cluster::ids::{Member, Offset, Position, ShardId, StreamId, Term};
 use torc_cluster::map::{ClusterMap, MapReply};
 use torc_cluster::member::{Change, Next, RecordRefused, ShardMember};
 use torc_cluster::message::{Grant, HelloReply, ReplicaHello, SealReply, SealRequest, ShardReport};
@@ -65,6 +66,27 @@ struct Sync {
     filter: Filter,
 }
 
+/// A replica's connection, as its primary has it.
+struct Stream {
+    id: StreamId,
+    /// A full sync is being sent.
+    feeding: bool,
+    /// Dropped when another takes its place: the task that serves it ends then.
+    _stays: oneshot::Sender<()>,
+}
+
+/// What [`Replication::hello`] answers.
+pub struct Greeted {
+    /// The connection's number: what is said on it counts while it is the newest.
+    pub stream: StreamId,
+    /// What the replica is told.
+    pub reply: HelloReply,
+    /// This node's history as of now.
+    pub history: History,
+    /// Resolves when the replica has said hello on another connection.
+    pub replaced: oneshot::Receiver<()>,
+}
+
 /// See the module's text.
 struct State {
     me: Member,
@@ -78,8 +100,10 @@ struct State {
     last_dropped: Option<Dropped>,
     /// Full syncs that this node has finished as a replica.
     full_syncs: u64,
-    /// Replicas to which a full sync is being sent.
-    feeding: Vec<Member>,
+    /// The connections of replicas; at most as many as the in-sync set knows replicas.
+    streams: BTreeMap<Member, Stream>,
+    /// The number of the connection that said hello last.
+    last_stream: StreamId,
     /// When the primary was heard of last (CLOCK_BOOTTIME).
     heard_ns: u64,
 }
@@ -104,7 +128,8 @@ impl Replication {
                 dropped_records: 0,
                 last_dropped: None,
                 full_syncs: 0,
-                feeding: Vec::new(),
+                streams: BTreeMap::new(),
+                last_stream: StreamId(0),
                 heard_ns: 0,
             }),
             news: watch::Sender::new(0),
@@ -139,7 +164,7 @@ impl Replication {
             member,
             acked: set.acked_by(member),
             heard_ns: set.heard_ns(member).unwrap_or(0),
-            syncing: state.feeding.contains(&member),
+            syncing: state.streams.get(&member).is_some_and(|stream| stream.feeding),
         };
         Summary {
             last,
@@ -310,23 +335,26 @@ impl Replication {
         any
     }
 
-    /// A replica presents itself; the answer, and this node's history as of now.
-    pub fn hello(&self, node: &Node, hello: &ReplicaHello, now_ns: u64) -> (HelloReply, History) {
+    /// A replica presents itself, on a connection that takes the place of its earlier one.
+    pub fn hello(&self, node: &Node, hello: &ReplicaHello, now_ns: u64) -> Greeted {
         let mut state = self.lock();
         state.take_in(node);
         let backlog_after = Offset(state.backlog.first() - 1);
-        let Some(member) = &mut state.member else {
-            return (HelloReply::NotPrimary { term: Term::NONE }, History::default());
+        let id = StreamId(state.last_stream.0 + 1);
+        state.last_stream = id;
+        let (stays, replaced) = oneshot::channel();
+        let (reply, history) = match &mut state.member {
+            None => (HelloReply::NotPrimary { term: Term::NONE }, History::default()),
+            Some(member) => (member.on_hello(hello, id, backlog_after, now_ns), member.history().clone()),
         };
-        let reply = member.on_hello(hello, backlog_after, now_ns);
-        let history = member.history().clone();
-        if matches!(reply, HelloReply::Resync { .. }) {
-            state.feeding.push(hello.from);
+        if matches!(reply, HelloReply::Continue { .. } | HelloReply::Resync { .. }) {
+            let feeding = matches!(reply, HelloReply::Resync { .. });
+            state.streams.insert(hello.from, Stream { id, feeding, _stays: stays });
         }
         state.publish(node);
         drop(state);
         self.tell();
-        (reply, history)
+        Greeted { stream: id, reply, history, replaced }
     }
 
     /// Records after `after` for a sender, with the mark; see [`Backlog::read`].
@@ -358,20 +386,22 @@ impl Replication {
     }
 
     /// A replica holds everything up to `offset`.
-    pub fn acked(&self, node: &Node, member: Member, offset: Offset, now_ns: u64) {
-        self.with_set(node, |set| set.acked(member, offset, now_ns));
+    pub fn acked(&self, node: &Node, member: Member, stream: StreamId, offset: Offset, now_ns: u64) {
+        self.with_set(node, |set| set.acked(member, stream, offset, now_ns));
     }
 
     /// A replica's full sync is done: it holds everything up to `offset`.
-    pub fn synced(&self, node: &Node, member: Member, offset: Offset, now_ns: u64) {
-        self.lock().feeding.retain(|fed| *fed != member);
-        self.with_set(node, |set| set.synced(member, offset, now_ns));
+    pub fn synced(&self, node: &Node, member: Member, stream: StreamId, offset: Offset, now_ns: u64) {
+        if let Some(known) = self.lock().streams.get_mut(&member).filter(|known| known.id == stream) {
+            known.feeding = false;
+        }
+        self.with_set(node, |set| set.synced(member, stream, offset, now_ns));
     }
 
-    /// A replica's connection is gone.
-    pub fn disconnected(&self, node: &Node, member: Member) {
-        self.lock().feeding.retain(|fed| *fed != member);
-        self.with_set(node, |set| set.disconnected(member));
+    /// A replica's connection is gone; another may be there.
+    pub fn disconnected(&self, node: &Node, member: Member, stream: StreamId) {
+        self.lock().streams.retain(|of, known| *of != member || known.id != stream);
+        self.with_set(node, |set| set.disconnected(member, stream));
     }
 
     // ---- replica ----

@@ -1,0 +1,123 @@
+//! A primary's end of the stream against a replica that is played, over real bus connections.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use torc_cluster::history::History;
+use torc_cluster::ids::{Incarnation, Member, NodeId, Offset, ShardId, Term};
+use torc_cluster::map::{ClusterMap, MapCommand, NodeInfo, Settings as ClusterSettings};
+use torc_cluster::message::{HelloReply, ReplicaHello};
+use torc_protocol::handshake::Secret;
+use torc_runtime::bus::{BusConn, BusIdentity, BusLimits, BusServer, FrameKind, dial};
+use torc_runtime::clock::{boottime_ns, unix_ms};
+use torc_runtime::listen::{Address, SocketOptions, bind};
+use torc_runtime::shutdown::Shutdown;
+
+use super::stream::{self, Accept};
+use super::{Replication, primary};
+use crate::node::Node;
+use crate::settings::Settings;
+use crate::store::KeyHasher;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn member(id: u64) -> Member {
+    Member::new(NodeId(id), Incarnation(1))
+}
+
+/// One shard of two nodes, n1 its primary in term 1.
+fn map() -> ClusterMap {
+    let mut map = ClusterMap::default();
+    for id in 1..=2 {
+        let (id, incarnation) = (NodeId(id), Incarnation(1));
+        let info = NodeInfo { id, incarnation, host: "h".to_owned(), weight: 1, ..NodeInfo::default() };
+        map.apply(MapCommand::RegisterNode { info });
+    }
+    let (shard, settings) = (ShardId(0), ClusterSettings::default());
+    map.apply(MapCommand::InitCluster { name: "t".to_owned(), shards: 1, replicas: 1, settings });
+    map.apply(MapCommand::AllocateTerm { shard, expected_term: Term(0) });
+    let (expected_term, new_term, primary) = (Term(0), Term(1), member(1));
+    map.apply(MapCommand::ResetShard { reign: 0, shard, expected_term, new_term, primary });
+    map
+}
+
+struct Primary {
+    node: Arc<Node>,
+    repl: Arc<Replication>,
+    address: String,
+    shutdown: Shutdown,
+}
+
+impl Primary {
+    fn start() -> Primary {
+        let secret = Secret::new(&[7; 32]).expect("long enough");
+        let node =
+            Node::new(Settings::default(), 1, true, KeyHasher::new(1), unix_ms(), [0; 20], Some(secret));
+        let repl = Replication::new(member(1), super::DEFAULT_BACKLOG_BYTES);
+        repl.on_map(&node, &map(), boottime_ns());
+        let (served, of) = (node.clone(), repl.clone());
+        let server = BusServer::new(identity(1), BusLimits::default()).on_stream(
+            FrameKind::ReplicaHello,
+            move |conn, first| {
+                let hello = serde_json::from_slice(&first.payload).expect("a greeting");
+                primary::serve(served.clone(), of.clone(), conn, hello)
+            },
+        );
+        let listener = bind(&Address::tcp("127.0.0.1", 0), &SocketOptions::default()).expect("bound");
+        let address = format!("127.0.0.1:{}", listener.port().expect("a port"));
+        let shutdown = Shutdown::new();
+        tokio::spawn(server.serve(listener, shutdown.clone()));
+        Primary { node, repl, address, shutdown }
+    }
+
+    /// A replica's connection that has been greeted.
+    async fn connect(&self) -> BusConn {
+        let mut conn = dial(&self.address, &identity(2), PATIENCE).await.expect("a connection");
+        let hello =
+            ReplicaHello { from: member(2), shard: ShardId(0), term: Term(1), history: History::default() };
+        let hello = serde_json::to_vec(&hello).expect("JSON");
+        conn.write_frame(FrameKind::ReplicaHello, &hello).await.expect("sent");
+        let accept = conn.expect_frame().await.expect("an answer");
+        let accept: Accept = serde_json::from_slice(&accept.payload).expect("JSON");
+        assert_eq!(accept.reply, HelloReply::Continue { after: Offset(0) });
+        conn
+    }
+
+    /// What the primary knows of its replica.
+    fn acked(&self) -> Option<Offset> {
+        self.repl.summary(&self.node).replicas.iter().find(|known| known.member == member(2))?.acked
+    }
+}
+
+fn identity(id: u64) -> BusIdentity {
+    BusIdentity::node(Secret::new(&[7; 32]).expect("long enough"), id, 1)
+}
+
+/// A host that was cut off is back, and its replica has another connection, when the network tells the primary of the
+/// end of the first one. Taken for the end of both it would leave a replica that streams and never counts again.
+#[tokio::test]
+async fn a_replica_counts_although_its_earlier_connection_ends_later() {
+    let primary = Primary::start();
+    let mut first = primary.connect().await;
+    let mut second = primary.connect().await;
+    assert_eq!(primary.acked(), Some(Offset(0)));
+    // The primary does not wait for the end of what was replaced.
+    let ended = async { while first.read_frame().await.is_ok_and(|frame| frame.is_some()) {} };
+    tokio::time::timeout(PATIENCE, ended).await.expect("the first connection is closed");
+    // Its task has ended when the second one has gone round.
+    for _ in 0..3 {
+        let frame =
+            tokio::time::timeout(PATIENCE, second.expect_frame()).await.expect("a mark").expect("open");
+        assert_eq!(frame.kind, FrameKind::Records);
+        second.write_frame(FrameKind::ReplicaAck, &stream::ack(0, true)).await.expect("sent");
+    }
+    assert_eq!(primary.acked(), Some(Offset(0)), "the newest connection counts");
+    drop(second);
+    let gone = async {
+        while primary.acked().is_some() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.expect("its end is noticed");
+    primary.shutdown.trigger();
+}
