@@ -72,7 +72,7 @@ impl Lines {
         self.fetched = ahead.added();
     }
 
-    /// The request at the front of `buf`, whatever it is.
+    /// The request at the front of `buf`, whatever it is. Of a line that is refused it is the line alone.
     fn look_at(&self, store: &Store, ahead: &mut Ahead, session: &Session, buf: &[u8]) -> Option<Seen> {
         let frame = RequestParser::new(self.limits).next(buf).ok()??;
         let mut key = None;
@@ -113,8 +113,9 @@ impl Lines {
                 Step::More { hint }
             }
             memcached::Step::Done { consumed, done } => {
-                if seen.is_none_or(|seen| seen.frame_bytes != consumed) {
-                    // The look went another way: what is behind it was seen at a wrong place.
+                // The look went another way, or what follows is no request (the data block of a line that was
+                // refused): what is behind it was seen at a wrong place.
+                if seen.is_none_or(|seen| seen.frame_bytes != consumed) || self.connection.is_partial() {
                     self.seen.clear();
                 }
                 Step::Done { consumed, done }

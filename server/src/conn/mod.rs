@@ -23,6 +23,10 @@ mod park;
 mod pipeline;
 pub mod worker;
 
+pub(crate) use ahead::Ahead;
+pub(crate) use dialect::Step;
+pub(crate) use lines::Lines;
+
 use crate::settings::Settings;
 
 /// What a listener speaks.

@@ -85,7 +85,7 @@ impl<'n> Batch<'n, '_> {
     pub fn run_memcached_get(&mut self, session: &mut Session, key: Key<'_>, out: &mut Vec<u8>) -> Done {
         let start = out.len();
         let command = StringCommand::Get.into();
-        let envelope = Request { key: Some(key), ..Request::of(session, Args::new(&[], &[])) };
+        let envelope = Request { proxied: true, key: Some(key), ..Request::of(session, Args::new(&[], &[])) };
         let slots = Slots::from_slice(&[key.slot]);
         let result = match self.check_slots(session, command, command.spec(), &envelope, &slots) {
             Err(error) => self.refused(session, command, &envelope, &slots, error, out),

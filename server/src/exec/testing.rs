@@ -23,7 +23,7 @@ use super::{Batch, Done, Executor, Flow, Now, Session};
 #[cfg(test)]
 use crate::blocked::{Place, Turn};
 use crate::clients::Client;
-use crate::memcached::{Connection, Step};
+use crate::conn::{Ahead, Lines, Step};
 use crate::node::Node;
 use crate::settings::Settings;
 use crate::shard::{Role, View};
@@ -198,21 +198,31 @@ impl Harness {
 
     /// Feeds bytes to a new memcached connection until it asks for more; answers what it wrote.
     pub fn memcached(&mut self, bytes: impl AsRef<[u8]>) -> String {
-        let (mut rest, mut out) = (bytes.as_ref(), Vec::new());
-        let mut connection = Connection::new();
-        connection.configure(&self.node.settings.load());
+        String::from_utf8_lossy(&self.memcached_in_pieces(&[bytes.as_ref()])).into_owned()
+    }
+
+    /// Feeds bytes to a new memcached connection as they arrive; answers what it wrote.
+    pub fn memcached_in_pieces(&mut self, pieces: &[&[u8]]) -> Vec<u8> {
+        let (mut input, mut out) = (Vec::new(), Vec::new());
+        let (mut lines, mut ahead) = (Lines::default(), Ahead::default());
+        lines.configure(&self.node.settings.load());
         let mut batch = Batch::begin(&self.node, &mut self.exec, self.now);
-        while let Step::Done { consumed, done } =
-            connection.next(&mut batch, &mut self.session, rest, &mut out, None)
-        {
-            rest = &rest[consumed..];
-            if matches!(done.flow, Flow::Close) {
-                out.extend_from_slice(b"<closed>");
-                break;
+        'all: for piece in pieces {
+            input.extend_from_slice(piece);
+            let mut at = 0;
+            while let Step::Done { consumed, done } =
+                lines.step(&mut batch, &mut ahead, &mut self.session, &input[at..], &mut out)
+            {
+                at += consumed;
+                if matches!(done.flow, Flow::Close) {
+                    out.extend_from_slice(b"<closed>");
+                    break 'all;
+                }
             }
+            input.drain(..at);
         }
         batch.end();
-        String::from_utf8_lossy(&out).into_owned()
+        out
     }
 
     /// Runs lines one after another and asserts each reply; for tests that read as a dialogue.

@@ -12,11 +12,18 @@ use crate::store::{Entry, Key, ValueRef};
 /// Digits of a counter, for which no memory is asked.
 const MAX_COUNTER_BYTES: usize = 24;
 
+/// memcached's own words, behind `SERVER_ERROR`.
+const TOO_MANY_VALUES: &str = "out of memory writing get response";
+
 /// The largest limit that `cache_memlimit` takes for megabytes.
 const MAX_MEMLIMIT_MB: u64 = 1_000_000_000;
 
 /// The smallest limit that `cache_memlimit` takes, in megabytes.
 const MIN_MEMLIMIT_MB: u64 = 8;
+
+/// Bytes of values that one `get` may ask for: keys may be named again and again, and nothing is shared between the
+/// places of a reply.
+pub const MAX_VALUES_BYTES: usize = 256 << 20;
 
 /// Executes `request`; with `end` the values of a retrieval are followed by `END`. The reply is appended to the
 /// context's output.
@@ -118,16 +125,21 @@ fn retrieve(cx: &mut Cx<'_, '_>, request: &Request<'_>, out: &mut Vec<u8>) -> Co
     let stats = &cx.stats.memcached;
     if touches {
         stats.cmd_touch.add(request.key_count() as u64);
-        // Nothing may have changed when one of the keys turns out to be no item.
+        // Nothing may have changed when one of the keys turns out to be no item, or all together are too much.
+        let mut values_bytes = 0;
         for bytes in request.keys() {
             let key = cx.key(bytes);
-            if cx.peek(&key).is_some_and(|entry| entry.as_string().is_none()) {
-                return Err(CommandError::WrongType);
+            if let Some(entry) = cx.peek(&key) {
+                values_bytes += entry.as_string().ok_or(CommandError::WrongType)?.len();
             }
+        }
+        if values_bytes > MAX_VALUES_BYTES {
+            return Err(TOO_MANY_VALUES.into());
         }
     }
     let stats = &cx.stats.memcached;
     stats.cmd_get.add(request.key_count() as u64);
+    let mut values_bytes = 0;
     for bytes in request.keys() {
         let key = cx.key(bytes);
         let expired = cx.stats.expired.get();
@@ -135,6 +147,10 @@ fn retrieve(cx: &mut Cx<'_, '_>, request: &Request<'_>, out: &mut Vec<u8>) -> Co
             None => false,
             Some(entry) => {
                 let ValueRef::String(value) = entry.value() else { return Err(CommandError::WrongType) };
+                values_bytes += value.len();
+                if values_bytes > MAX_VALUES_BYTES && !touches {
+                    return Err(TOO_MANY_VALUES.into());
+                }
                 let cas = with_cas.then(|| entry.cas());
                 write_value(out, bytes, entry.mc_flags(), value, cas);
                 true
