@@ -227,6 +227,11 @@ fn unix_sockets_memcached_and_http_are_served() {
     memcached.ask("get k", "VALUE k 0 9\r\nfrom-unix\r\nEND\r\n");
     let mut unix = Client(UnixStream::connect(&memcached_socket).expect("connects"));
     unix.ask("mg k v", "VA 9\r\nfrom-unix\r\n");
+    memcached.send("stats conns\r\n");
+    let stats: Vec<_> =
+        std::iter::repeat_with(|| memcached.line()).take_while(|line| line != "END").collect();
+    let path = format!(":listen_addr unix:{}", memcached_socket.display());
+    assert!(stats.iter().any(|line| line.ends_with(&path)), "{stats:?}");
     memcached.send("set k 5 0 3\r\nabc\r\nget k\r\nquit\r\n");
     memcached.expect("STORED\r\nVALUE k 5 3\r\nabc\r\nEND\r\n");
     assert_eq!(memcached.rest(), "");

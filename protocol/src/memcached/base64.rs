@@ -1,5 +1,9 @@
 //! Base64 as the meta commands' binary keys have it: the standard alphabet, padded.
 
+use smallvec::SmallVec;
+
+use super::MAX_KEY_BYTES;
+
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// Appends the encoded form of `bytes`.
@@ -26,21 +30,29 @@ fn value(digit: u8) -> Option<u32> {
     }))
 }
 
-/// The bytes that `text` stands for; bits beyond the last whole byte are not looked at. `None` when it is no base64.
+/// The bytes that `text` stands for; `None` when it is no base64. It passes what memcached lets pass: characters that are
+/// no digits are left out, `=` counts as the digit 0 and shortens its block wherever it stands, and what comes behind such
+/// a block is not looked at.
 pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
-    if text.is_empty() || !text.len().is_multiple_of(4) {
+    const PADDING: u8 = b'=';
+    let is_digit = |digit: &u8| *digit == PADDING || value(*digit).is_some();
+    let digits: SmallVec<[u8; MAX_KEY_BYTES]> = text.iter().copied().filter(is_digit).collect();
+    if digits.is_empty() || !digits.len().is_multiple_of(4) {
         return None;
     }
-    let padding = text.iter().rev().take(2).take_while(|digit| **digit == b'=').count();
-    let mut out = Vec::with_capacity(text.len() / 4 * 3);
-    for chunk in text[..text.len() - padding].chunks(4) {
-        let mut word = 0;
-        for digit in chunk {
-            word = (word << 6) | value(*digit)?;
-        }
-        word <<= 6 * (4 - chunk.len());
+    let mut out = Vec::with_capacity(digits.len() / 4 * 3);
+    for block in digits.chunks(4) {
+        let word = block.iter().fold(0, |word, digit| (word << 6) | value(*digit).unwrap_or(0));
         let [_, bytes @ ..] = word.to_be_bytes();
-        out.extend_from_slice(&bytes[..(chunk.len() * 3) / 4]);
+        let padding = block.iter().filter(|digit| **digit == PADDING).count();
+        match padding {
+            0 => out.extend_from_slice(&bytes),
+            1 | 2 => {
+                out.extend_from_slice(&bytes[..bytes.len() - padding]);
+                break;
+            }
+            _ => return None,
+        }
     }
     Some(out)
 }
@@ -57,9 +69,25 @@ mod tests {
             assert_eq!(out, text.as_bytes());
             assert_eq!(decode(text.as_bytes()).as_deref(), Some(bytes.as_bytes()));
         }
-        assert_eq!(decode(b"Zm==").as_deref(), Some(&b"f"[..]));
-        for text in ["", "Z", "Zm9", "====", "Z===", "Zm=v", "Zm9v\tb==", "Zm9\u{7f}"] {
+        for text in ["", "Z", "Zm9", "====", "Z===", "Zm9vZ===", "Zm9v\tb==", "Zm9\u{7f}"] {
             assert_eq!(decode(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_passes() {
+        for (text, canonical) in [
+            ("Zm==", "Zg=="),
+            ("Zg==Zm9v", "Zg=="),
+            ("Zm=v", "ZmA="),
+            ("=Zm9", "AZk="),
+            ("Z=m9", "ZAk="),
+            ("Z=m=", "ZA=="),
+            ("Z\tm9\u{7f}v", "Zm9v"),
+        ] {
+            let mut out = Vec::new();
+            encode(&decode(text.as_bytes()).expect(text), &mut out);
+            assert_eq!(out, canonical.as_bytes(), "{text}");
         }
     }
 }

@@ -88,10 +88,11 @@ pub(super) fn keyed<'a>(
         let error = if verb == Verb::MetaDebug { RequestError::BadFormat } else { RequestError::Unknown };
         return Err(refuse(error, false));
     };
-    if key.len() > MAX_KEY_BYTES || (verb == Verb::MetaDebug && words.len() > 3) {
+    if key.len() > MAX_KEY_BYTES {
         return Err(refuse(RequestError::BadFormat, false));
     }
-    if words.len() >= MAX_WORDS {
+    // `me` does not count its words.
+    if words.len() >= MAX_WORDS && verb != Verb::MetaDebug {
         let error =
             if verb == Verb::MetaGet { RequestError::FlagsAreTooLong } else { RequestError::FlagsTooLong };
         return Err(refuse(error, false));
@@ -100,7 +101,7 @@ pub(super) fn keyed<'a>(
     request.delta = 1;
     if verb == Verb::MetaDebug {
         // It knows one flag, and looks at no other.
-        if words.get(1).is_some_and(|word| word.starts_with(b"b")) {
+        if words.get(1).is_some_and(|word| *word == b"b") {
             request.decoded = decoded(key);
             if request.decoded.is_none() {
                 return Err(refuse(RequestError::BadFormat, false));
@@ -184,7 +185,8 @@ fn flags(request: &mut Request<'_>) -> Result<(), RequestError> {
             b'D' | b'J' => match parse_u64(argument) {
                 Some(value) if letter == b'D' => request.delta = value,
                 Some(value) => request.meta.initial = value,
-                None => error = Some(RequestError::InvalidOrDuplicateFlag),
+                None if letter == b'D' => error = Some(RequestError::InvalidDeltaValue),
+                None => error = Some(RequestError::InvalidInitialValue),
             },
             b'M' => match argument {
                 [mode] => request.meta.mode = *mode,
@@ -246,6 +248,8 @@ mod tests {
         let r = request("ms Zm9vIGJhcg== 2 b MA F9");
         assert_eq!((r.key(), r.meta.mode, r.flags), (&b"foo bar"[..], b'A', 9));
         assert_eq!(request("ma k").delta, 1);
+        assert_eq!(request(&format!("me k{}", " v".repeat(30))).key(), b"k");
+        assert_eq!((request("me Zm9v b x").key(), request("me Zm9v bx").key()), (&b"foo"[..], &b"Zm9v"[..]));
     }
 
     #[test]
@@ -255,6 +259,9 @@ mod tests {
         assert_eq!(error("mg k Tx b"), "CLIENT_ERROR error decoding key");
         assert_eq!(error("mg k b Tx"), "CLIENT_ERROR bad token in command line format");
         assert_eq!(error("md k Tx"), "CLIENT_ERROR invalid or duplicate flag");
+        assert_eq!(error("mg k Dx"), "CLIENT_ERROR invalid numeric delta value");
+        assert_eq!(error("ms k 2 Jx"), "CLIENT_ERROR invalid numeric initial value");
+        assert_eq!(error("ma k Jx"), "CLIENT_ERROR invalid or duplicate flag");
         assert_eq!(error("ms k 2 M"), "CLIENT_ERROR incorrect length for M token");
         assert_eq!(error("ms k 2 MX"), "CLIENT_ERROR invalid mode for ms M token");
         assert_eq!(error("ma k Mi"), "CLIENT_ERROR invalid mode for ma M token");

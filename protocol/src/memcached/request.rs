@@ -296,6 +296,12 @@ pub enum RequestError {
     /// What `md` and `ma` say of any mistake in their flags.
     #[error("CLIENT_ERROR invalid or duplicate flag")]
     InvalidOrDuplicateFlag,
+    /// The argument of `D`.
+    #[error("CLIENT_ERROR invalid numeric delta value")]
+    InvalidDeltaValue,
+    /// The argument of `J`.
+    #[error("CLIENT_ERROR invalid numeric initial value")]
+    InvalidInitialValue,
     #[error("CLIENT_ERROR bad token in command line format")]
     BadToken,
     /// The key is not the base64 that `b` promises.

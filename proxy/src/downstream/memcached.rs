@@ -355,8 +355,8 @@ impl Door<'_> {
         for client in self.worker.shared.clients.all() {
             let id = client.id;
             let idle_s = now_ms.saturating_sub(client.active_ms.load(Ordering::Relaxed)) / 1000;
-            let (address, local) = (&client.address, &client.local);
-            text.push_str(&format!("STAT {id}:addr tcp:{address}\r\nSTAT {id}:listen_addr tcp:{local}\r\n"));
+            let (address, local) = (shown(&client.address), shown(&client.local));
+            text.push_str(&format!("STAT {id}:addr {address}\r\nSTAT {id}:listen_addr {local}\r\n"));
             text.push_str(&format!("STAT {id}:state conn_parse_cmd\r\n"));
             text.push_str(&format!("STAT {id}:secs_since_last_cmd {idle_s}\r\n"));
             if text.len() > MAX_CONNS_BYTES {
@@ -400,6 +400,14 @@ impl Door<'_> {
 /// How long a list of connections may be.
 const MAX_CONNS_BYTES: usize = 1 << 20;
 
+/// An address as `stats conns` has it. The path of a unix socket comes in Redis's form, which ends in a port.
+fn shown(address: &str) -> String {
+    match address.strip_suffix(":0") {
+        Some(path) => format!("unix:{path}"),
+        None => format!("tcp:{address}"),
+    }
+}
+
 fn render(request: &Request<'_>) -> Render {
     if request.noreply { Render::Silent } else { Render::Memcached }
 }
@@ -415,5 +423,16 @@ fn encode(line: &[u8], data: Option<&[u8]>, out: &mut Vec<u8>) -> usize {
             request_arg(out, data);
             3
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_as_memcached_shows_them() {
+        assert_eq!(shown("127.0.0.1:4000"), "tcp:127.0.0.1:4000");
+        assert_eq!(shown("/run/torc.sock:0"), "unix:/run/torc.sock");
     }
 }

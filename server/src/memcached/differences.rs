@@ -109,6 +109,22 @@ fn one_error_for_a_key_that_is_too_long() {
 }
 
 #[test]
+fn browsers_are_shown_the_door() {
+    let mut t = Harness::new();
+    for line in ["GET / HTTP/1.1", "abc HTTP/1.1", "mX / HTTP/1.0"] {
+        talk(&mut t, &[(&format!("{line}\nmn\n"), "<closed>")]);
+    }
+    talk(&mut t, &[("get HTTP/1.1\nGET HTTP/1.1 x\nmn\n", "END\nERROR\nMN\n")]);
+}
+
+#[test]
+fn times_left_have_no_sign() {
+    let mut t = Harness::new();
+    talk(&mut t, &[("set k 0 100 0\n\n", "STORED\n")]);
+    assert!(t.memcached("me k\r\n").starts_with("ME k exp=100 la="));
+}
+
+#[test]
 fn no_time_of_use_under_lfu_and_s3fifo() {
     for (policy, idle_s) in [("allkeys-lru", 7), ("allkeys-lfu", 0), ("allkeys-s3fifo", 0)] {
         let mut t = Harness::new();

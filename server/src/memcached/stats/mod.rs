@@ -240,9 +240,11 @@ fn cachedump(cx: &mut Cx<'_, '_>, request: &Request<'_>, out: &mut Vec<u8>) -> C
 fn conns(cx: &Cx<'_, '_>, lines: &mut Lines<'_>) {
     for client in cx.node.clients.all() {
         let fd = client.fd();
-        let kind = if client.unix { "unix" } else { "tcp" };
-        lines.stat(format_args!("{fd}:addr"), format_args!("{kind}:{}", client.addr));
-        lines.stat(format_args!("{fd}:listen_addr"), format_args!("{kind}:{}", client.laddr));
+        // Redis's form of a path ends in a port.
+        let (kind, port) = if client.unix { ("unix", ":0") } else { ("tcp", "") };
+        let shown = |address: &str| format!("{kind}:{}", address.strip_suffix(port).unwrap_or(address));
+        lines.stat(format_args!("{fd}:addr"), shown(&client.addr));
+        lines.stat(format_args!("{fd}:listen_addr"), shown(&client.laddr));
         let state = if client.is_monitor() {
             "conn_watch"
         } else if client.is_blocked() {
