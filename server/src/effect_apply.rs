@@ -77,6 +77,7 @@ pub fn apply(node: &Node, effect: &Effect<'_>, now_ns: u64) {
         Effect::Flush { .. } | Effect::Swap { .. } => {
             (0..STRIPES as u16).for_each(|index| apply_to_stripe(node, index, effect));
         }
+        Effect::FlushLater { db, at_ms } => node.memcached.set(db, at_ms),
         Effect::FlushStripe { stripe } => {
             apply_to_stripe(node, stripe, &Effect::Flush { db: None });
             let freed = node.store.stripe(stripe.min(STRIPES as u16 - 1)).clear_sides();

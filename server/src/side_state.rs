@@ -1,4 +1,5 @@
-//! What a shard replicates beside its entries: scripts, locks, fencing registers, replies to request ids.
+//! What a shard replicates beside its entries: scripts, locks, fencing registers, replies to request ids, the moment of
+//! a delayed `flush_all`.
 
 use torc_protocol::context::RequestId;
 use torc_protocol::slot::Slot;
@@ -45,12 +46,15 @@ impl Node {
         }
     }
 
-    /// Writes what belongs to no stripe: scripts.
+    /// Writes what belongs to no stripe: scripts, a delayed `flush_all`.
     pub fn snapshot_common(&self, writer: &mut EffectWriter) {
         self.scripts.snapshot_into(writer);
+        if let Some((db, at_ms)) = self.memcached.get() {
+            writer.flush_later(db, Some(at_ms));
+        }
     }
 
-    /// Drops all entries, locks, registers and replies: a full sync begins, or the shard starts empty.
+    /// Drops all entries, locks, registers, replies and plans: a full sync begins, or the shard starts empty.
     pub fn clear_store(&self) {
         for index in 0..STRIPES as u16 {
             let mut stripe = self.store.stripe(index);
@@ -65,5 +69,6 @@ impl Node {
             }
         }
         self.locks.forget_all();
+        self.memcached.set(0, None);
     }
 }

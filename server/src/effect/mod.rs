@@ -48,6 +48,7 @@ const SCRIPT_FLUSH: u8 = 15;
 const FENCE_FLOOR: u8 = 17;
 const PATCH: u8 = 16;
 const MARK: u8 = 18;
+const FLUSH_LATER: u8 = 19;
 
 /// One effect, borrowed from a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +73,8 @@ pub enum Effect<'a> {
     Change { db: u8, key: &'a [u8], version: u32, kind: Kind, body: &'a [u8] },
     /// A database, or all, were emptied.
     Flush { db: Option<u8> },
+    /// A database is to be emptied then (Unix milliseconds), which the primary does; or nothing is, later.
+    FlushLater { db: u8, at_ms: Option<u64> },
     /// Everything in one stripe was dropped (start of its full sync).
     FlushStripe { stripe: u16 },
     /// Two databases were exchanged.
@@ -165,6 +168,8 @@ mod tests {
         w.change(0, b"h", 1, Kind::Hash, |out| HashChange::put_set(out, [&b"f"[..], b"v"].into_iter()));
         w.mark(2, b"k", &meta);
         w.flush(None);
+        w.flush_later(1, Some(99));
+        w.flush_later(1, None);
         w.remember(9, RequestId { origin: 1, seq: 2, settled: 1 }, b"+OK\r\n");
         let mut out = Vec::new();
         w.take_record(4, 8, &mut out);
@@ -179,8 +184,10 @@ mod tests {
         let at_ms = Some(5);
         assert_eq!(all[2], Effect::Mark { db: 2, key: b"k", version: 7, at_ms, marks });
         assert_eq!(all[3], Effect::Flush { db: None });
+        assert_eq!(all[4], Effect::FlushLater { db: 1, at_ms: Some(99) });
+        assert_eq!(all[5], Effect::FlushLater { db: 1, at_ms: None });
         assert_eq!(
-            all[4],
+            all[6],
             Effect::Remember { slot: 9, id: RequestId { origin: 1, seq: 2, settled: 1 }, reply: b"+OK\r\n" }
         );
     }

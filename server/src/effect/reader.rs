@@ -3,8 +3,8 @@
 use torc_protocol::context::RequestId;
 
 use super::{
-    APPEND, CHANGE, DELETE, DecodeError, EXPIRE, Effect, FENCE, FENCE_FLOOR, FLUSH, FLUSH_STRIPE, LOCK, MARK,
-    MAX_STRING_BYTES, PATCH, PUT, PUT_STRING, REMEMBER, SCRIPT, SCRIPT_FLUSH, SWAP,
+    APPEND, CHANGE, DELETE, DecodeError, EXPIRE, Effect, FENCE, FENCE_FLOOR, FLUSH, FLUSH_LATER,
+    FLUSH_STRIPE, LOCK, MARK, MAX_STRING_BYTES, PATCH, PUT, PUT_STRING, REMEMBER, SCRIPT, SCRIPT_FLUSH, SWAP,
 };
 use crate::store::value::Kind;
 use crate::store::{Marks, Meta};
@@ -177,6 +177,7 @@ impl<'a> Reader<'a> {
                 body: self.bytes()?,
             },
             FLUSH => Effect::Flush { db: Some(self.u8()?).filter(|&db| db != u8::MAX) },
+            FLUSH_LATER => Effect::FlushLater { db: self.u8()?, at_ms: self.time()? },
             FLUSH_STRIPE => Effect::FlushStripe { stripe: self.u16()? },
             SWAP => Effect::Swap { a: self.u8()?, b: self.u8()? },
             SCRIPT => Effect::Script { body: self.bytes()? },

@@ -3,8 +3,8 @@
 use torc_protocol::context::RequestId;
 
 use super::{
-    APPEND, CHANGE, DELETE, EXPIRE, FENCE, FENCE_FLOOR, FLUSH, FLUSH_STRIPE, LOCK, MARK, PATCH, PUT,
-    PUT_STRING, REMEMBER, SCRIPT, SCRIPT_FLUSH, SWAP,
+    APPEND, CHANGE, DELETE, EXPIRE, FENCE, FENCE_FLOOR, FLUSH, FLUSH_LATER, FLUSH_STRIPE, LOCK, MARK, PATCH,
+    PUT, PUT_STRING, REMEMBER, SCRIPT, SCRIPT_FLUSH, SWAP,
 };
 use crate::rdb;
 use crate::store::value::{Kind, ValueRef};
@@ -196,6 +196,14 @@ impl EffectWriter {
     pub fn flush(&mut self, db: Option<u8>) {
         if self.enabled {
             self.buf.extend_from_slice(&[FLUSH, db.unwrap_or(u8::MAX)]);
+        }
+    }
+
+    /// A database is to be emptied at a later moment, or nothing is.
+    pub fn flush_later(&mut self, db: u8, at_ms: Option<u64>) {
+        if self.enabled {
+            self.buf.extend_from_slice(&[FLUSH_LATER, db]);
+            self.u64(at_ms.unwrap_or(0));
         }
     }
 

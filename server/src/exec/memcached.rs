@@ -204,27 +204,30 @@ impl<'n> Batch<'n, '_> {
         })
     }
 
-    /// Carries out a delayed `flush_all` whose moment has come. A node that may not write now leaves it to its
-    /// successor, which has nothing to flush.
+    /// Carries out a delayed `flush_all` whose moment has come. Only a primary does: its replicas are told.
     #[inline]
     pub(super) fn flush_if_due(&mut self) {
-        if let Some(db) = self.node.memcached.take_due(self.now.unix_ms)
-            && self.lease_valid
-        {
-            self.flush_late(db);
+        if self.node.memcached.is_due(self.now.unix_ms) && self.lease_valid {
+            self.flush_late();
         }
     }
 
     #[cold]
-    fn flush_late(&mut self, db: u8) {
+    fn flush_late(&mut self) {
         let mut session = Session::new(0, true);
-        let mut out = Vec::new();
-        session.db = db;
-        if let Ok(request) = McRequest::from_parts(b"flush_all", &[]) {
-            self.run_memcached(&mut session, &request, None, &mut out);
-        }
-        if out.starts_with(b"SERVER_ERROR") {
-            tracing::warn!(reply = %String::from_utf8_lossy(&out), "a delayed flush_all failed");
+        let command = ServerCommand::Flushall.into();
+        let envelope = Request { proxied: true, ..Request::of(&session, Args::new(&[], &[])) };
+        let result = match self.check_slots(&session, command, command.spec(), &envelope, &Slots::new()) {
+            Err(error) => Err((error, false)),
+            Ok(access) => {
+                let how = (MC, ReplyKind::Write, self.effective_ack(command, &envelope));
+                self.apply_with(&mut session, envelope, access, &mut Vec::new(), how, memcached::flush_if_due)
+            }
+        };
+        if let Err((error, _)) = result {
+            // Another batch tries again.
+            self.node.memcached.postpone(self.now.unix_ms);
+            tracing::warn!(error = %String::from_utf8_lossy(&error.text()), "a delayed flush_all was refused");
         }
     }
 }

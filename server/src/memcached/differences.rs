@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use super::tests::{replica_of, talk};
+use crate::effect::EffectWriter;
 use crate::exec::testing::Harness;
 use crate::shard::Role;
 use crate::store::STRIPES;
@@ -154,20 +155,61 @@ fn sizes_are_of_entries() {
 }
 
 #[test]
-fn a_delayed_flush_stays_with_its_node() {
+fn a_delayed_flush_goes_on_with_the_replica() {
     let mut t = Harness::primary();
     talk(&mut t, &[("set k 0 0 1\na\nflush_all 10\n", "STORED\nOK\n")]);
-    let mut replica = replica_of(&t.records());
-    for node in [&mut t, &mut replica] {
+    let records = t.records();
+    let mut full = EffectWriter::new(true);
+    t.node.snapshot_common(&mut full);
+    let mut common = Vec::new();
+    full.take_record(1, 1, &mut common);
+    let [mut told, mut synced] = [replica_of(&records), replica_of(&common)];
+    synced.memcached("set k 0 0 1\r\na\r\n");
+    // Whoever is primary at that moment does it, once.
+    for node in [&mut t, &mut told, &mut synced] {
         node.advance(9_999);
         talk(node, &[("get k\n", "VALUE k 0 1\na\nEND\n")]);
         node.advance(1);
+        talk(node, &[("get k\nset k 0 0 1\nb\n", "END\nSTORED\n")]);
+        node.advance(10_000);
+        talk(node, &[("get k\n", "VALUE k 0 1\nb\nEND\n")]);
     }
-    talk(&mut t, &[("get k\nset k 0 0 1\nb\n", "END\nSTORED\n")]);
-    talk(&mut replica, &[("get k\n", "VALUE k 0 1\na\nEND\n")]);
-    // Once.
+    // Who follows has done what the primary did, and does not do it again.
+    let mut replica = replica_of(&[records, t.records()].concat());
+    replica.advance(30_000);
+    talk(&mut replica, &[("get k\n", "VALUE k 0 1\nb\nEND\n")]);
+    // A flush at once takes its place there, too.
+    talk(&mut t, &[("flush_all 10\nflush_all\nset k 0 0 1\nc\n", "OK\nOK\nSTORED\n")]);
+    let mut replica = replica_of(&t.records());
+    replica.advance(30_000);
+    talk(&mut replica, &[("get k\n", "VALUE k 0 1\nc\nEND\n")]);
+}
+
+#[test]
+fn a_delayed_flush_waits_for_who_may_do_it() {
+    let mut t = Harness::primary();
+    t.run("CONFIG SET default-ack in-sync");
+    t.node.shard.set_in_sync_enough(true);
+    talk(&mut t, &[("set k 0 0 1\na\nflush_all 10\n", "STORED\nOK\n")]);
+    let _ = t.records();
+    // Too few replicas: it is refused like any write, and tried again.
+    t.node.shard.set_in_sync_enough(false);
     t.advance(10_000);
-    talk(&mut t, &[("get k\n", "VALUE k 0 1\nb\nEND\n")]);
+    talk(&mut t, &[("get k\n", "VALUE k 0 1\na\nEND\n")]);
+    assert!(t.records().is_empty());
+    t.node.shard.set_in_sync_enough(true);
+    talk(&mut t, &[("get k\n", "VALUE k 0 1\na\nEND\n")]);
+    t.advance(100);
+    talk(&mut t, &[("get k\n", "END\n")]);
+    // A replica leaves it to its primary.
+    talk(&mut t, &[("set k 0 0 1\na\nflush_all 10\n", "STORED\nOK\n")]);
+    let closed = t.node.shard.gate.close();
+    t.node.shard.set_role(&closed, Role::Replica, Term(1));
+    drop(closed);
+    let _ = t.records();
+    t.advance(20_000);
+    t.run("PING");
+    assert_eq!(t.node.store.count_keys(), 1);
 }
 
 #[test]
@@ -259,12 +301,13 @@ fn the_words_of_a_login_are_checked() {
 }
 
 /// The files that hold the tests of the rows, below the folder of the project.
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "server/src/memcached/differences.rs",
     "server/src/memcached/tests.rs",
     "server/src/memcached/watch/tests.rs",
     "proxy/tests/memcached.rs",
     "tests/tests/leases.rs",
+    "tests/tests/memcached.rs",
     "tests/tests/differential_memcached.rs",
 ];
 

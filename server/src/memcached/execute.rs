@@ -3,8 +3,8 @@
 use smallvec::SmallVec;
 use torc_protocol::memcached::{Expiry, Request, Verb, exptime_ms, parse_u64, text, write_line, write_value};
 
-use super::{VERSION, admin, meta, stats, watch};
-use crate::exec::{CommandError, CommandResult, Cx, Flow, keyspace};
+use super::{VERSION, admin, flush, meta, stats, watch};
+use crate::exec::{CommandError, CommandResult, Cx, Flow};
 use crate::notify::Class;
 use crate::pubsub::Lines;
 use crate::store::{Entry, Key, ValueRef};
@@ -56,7 +56,10 @@ pub(super) fn run(cx: &mut Cx<'_, '_>, request: &Request<'_>, end: bool, out: &m
         Verb::Delete => delete(cx, request),
         Verb::Incr | Verb::Decr => return arithmetic(cx, request, out),
         Verb::Touch => touch(cx, request),
-        Verb::FlushAll => flush(cx, request)?,
+        Verb::FlushAll => {
+            flush::flush_all(cx, request)?;
+            text::OK
+        }
         Verb::Version => {
             write_line(out, &format!("VERSION {VERSION}"));
             return Ok(());
@@ -369,19 +372,6 @@ fn apply_expiry(cx: &mut Cx<'_, '_>, bytes: &[u8], exptime: i64) {
             cx.delete(&key);
         }
     }
-}
-
-/// flush_all: empties the connection's database, now or at a later moment.
-fn flush(cx: &mut Cx<'_, '_>, request: &Request<'_>) -> Result<&'static str, CommandError> {
-    cx.stats.memcached.cmd_flush.add(1);
-    match exptime_ms(request.exptime, cx.now_ms) {
-        Expiry::At(at_ms) => cx.node.memcached.flush_at(at_ms, cx.db),
-        Expiry::Never | Expiry::AlreadyExpired => {
-            cx.node.memcached.forget_flush();
-            keyspace::flush(cx, Some(cx.db))?;
-        }
-    }
-    Ok(text::OK)
 }
 
 /// cache_memlimit: megabytes for the store.

@@ -12,8 +12,8 @@ mod connection;
 mod differences;
 mod dump;
 mod execute;
+mod flush;
 mod meta;
-mod pending;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -26,7 +26,7 @@ use torc_protocol::slot::key_slot;
 
 pub use connection::{Connection, Foreseen, Step};
 pub use execute::{execute, get_one};
-pub use pending::PendingFlush;
+pub use flush::{PendingFlush, flush_if_due};
 pub use stats::Counters;
 
 use crate::exec::{CommandError, Slots};

@@ -50,7 +50,11 @@ fn stripe(effect: &Effect<'_>) -> Option<u16> {
         | Effect::Fence { slot, .. }
         | Effect::FenceFloor { slot, .. }
         | Effect::Remember { slot, .. } => Some(stripe_of(*slot)),
-        Effect::Flush { .. } | Effect::Swap { .. } | Effect::Script { .. } | Effect::ScriptFlush => None,
+        Effect::Flush { .. }
+        | Effect::FlushLater { .. }
+        | Effect::Swap { .. }
+        | Effect::Script { .. }
+        | Effect::ScriptFlush => None,
     }
 }
 

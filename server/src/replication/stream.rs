@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use torc_cluster::history::History;
 use torc_cluster::message::HelloReply;
 
-/// The chunk of what belongs to no stripe (scripts).
+/// The chunk of what belongs to no stripe (scripts, a delayed `flush_all`).
 pub const COMMON: u16 = u16::MAX - 1;
 
 /// The last chunk; its `at` is the offset from which on the replica's state is whole.
