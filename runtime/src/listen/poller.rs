@@ -34,6 +34,18 @@ pub struct Readiness {
     pub writable: bool,
 }
 
+impl Readiness {
+    /// What happened to one socket at two looks.
+    pub fn and(self, later: Readiness) -> Readiness {
+        Readiness {
+            token: later.token,
+            readable: self.readable || later.readable,
+            ended: self.ended || later.ended,
+            writable: self.writable || later.writable,
+        }
+    }
+}
+
 impl From<&Event> for Readiness {
     fn from(event: &Event) -> Self {
         let flags = event.flags;

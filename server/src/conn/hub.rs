@@ -10,8 +10,12 @@
 //! So the misses of all requests of a group overlap, they share the clock and the gate, and their replies leave close
 //! together: fewer of them wake a client that sleeps already. A connection is a plain value here; what it waits for
 //! beside its socket (a mark, a time, a message) wakes it through its [`Call`].
+//!
+//! While a connection executes it is out of its seat and the hub is free. So a script that goes on and on can have the
+//! hub serve the others in between ([`meanwhile`]).
 
 mod calls;
+mod meanwhile;
 #[cfg(test)]
 mod tests;
 
@@ -23,14 +27,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use tokio::sync::mpsc;
 use torc_runtime::clock;
-use torc_runtime::listen::Poller;
 use torc_runtime::listen::acceptor::Accepted;
+use torc_runtime::listen::{Poller, Readiness};
 
 use super::Protocol;
 use super::connection::{Connection, End, Moving};
 use super::worker::Worker;
-use crate::exec::Batch;
+use crate::exec::{Batch, Executor};
 pub use calls::{Call, Calls};
 
 /// Connections of one group: each has two buffers in its hands.
@@ -65,6 +70,12 @@ struct Seat {
     connection: Option<Box<Connection>>,
     /// How many connections have left the seat: what is still told of them concerns nobody.
     left: u32,
+    /// The connection executes and will be back.
+    away: bool,
+    /// What was told of the socket while the connection was away.
+    missed: Option<Readiness>,
+    /// It was called while it was away.
+    called: bool,
 }
 
 /// See the module's text.
@@ -80,6 +91,21 @@ pub struct Hub {
     group: Vec<u32>,
     /// Seats that were called, as taken out of `calls`.
     called: Vec<u64>,
+    /// What the acceptor hands to the worker, for who cannot wait for the worker's own look.
+    fresh: Option<Rc<RefCell<mpsc::Receiver<Accepted<Protocol>>>>>,
+    /// Seats of the group that were left while a script was under way: free when the group has ended.
+    vacated: Vec<u32>,
+    /// For requests that are served while a script is under way; made when there first is one.
+    other_exec: Option<Box<Executor>>,
+}
+
+impl Seat {
+    /// Something was told of a socket whose connection is not here.
+    fn miss(&mut self, ready: Readiness) {
+        if self.away {
+            self.missed = Some(self.missed.map_or(ready, |missed| missed.and(ready)));
+        }
+    }
 }
 
 fn token(seat: u32, left: u32) -> u64 {
@@ -112,7 +138,16 @@ impl Hub {
             busy: VecDeque::new(),
             group: Vec::with_capacity(GROUP),
             called: Vec::new(),
+            fresh: None,
+            vacated: Vec::new(),
+            other_exec: None,
         })
+    }
+
+    /// Lets somebody in by itself where the worker's other tasks have no turn.
+    pub fn with_acceptor(mut self, fresh: Rc<RefCell<mpsc::Receiver<Accepted<Protocol>>>>) -> Hub {
+        self.fresh = Some(fresh);
+        self
     }
 
     /// The way in.
@@ -121,17 +156,44 @@ impl Hub {
     }
 
     /// Serves connections until the door is closed and the last of them has nothing left to send.
-    pub async fn run(mut self) -> io::Result<()> {
-        poll_fn(|cx| self.poll(cx)).await
+    pub async fn run(self) -> io::Result<()> {
+        let worker = self.worker.clone();
+        let hub = Rc::new(RefCell::new(self));
+        let held = Rc::downgrade(&hub);
+        worker.exec.borrow_mut().serve_meanwhile(Rc::new(move || {
+            if let Some(hub) = held.upgrade()
+                && let Ok(mut hub) = hub.try_borrow_mut()
+            {
+                hub.serve_meanwhile();
+            }
+        }));
+        poll_fn(|cx| Hub::poll(&hub, cx)).await
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll(hub: &RefCell<Hub>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let groups = match hub.borrow_mut().poll_busy(cx) {
+            Poll::Ready(Ok(0)) => return Poll::Ready(Ok(())),
+            Poll::Ready(groups) => groups?,
+            Poll::Pending => return Poll::Pending,
+        };
+        for _ in 0..groups {
+            Hub::turn(hub);
+        }
+        let worker = hub.borrow().worker.clone();
+        worker.node.shard.announce(worker.index);
+        // Other tasks of the worker have their turn between two of ours.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Waits until somebody has something to do; answers how many groups have, 0: the last one has gone.
+    fn poll_busy(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         self.door.calls.set_hub(cx.waker());
         let closed = self.door.closed.get();
         self.look()?;
         while self.busy.is_empty() {
             if closed && self.all_sent() {
-                return Poll::Ready(Ok(()));
+                return Poll::Ready(Ok(0));
             }
             if self.door.calls.are_waiting() || !self.door.arrivals.borrow().is_empty() {
                 self.look()?;
@@ -142,13 +204,7 @@ impl Hub {
             }
             self.look()?;
         }
-        for _ in 0..self.busy.len().div_ceil(GROUP) {
-            self.turn();
-        }
-        self.worker.node.shard.announce(self.worker.index);
-        // Other tasks of the worker have their turn between two of ours.
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        Poll::Ready(Ok(self.busy.len().div_ceil(GROUP)))
     }
 
     /// Notes who has something to do.
@@ -159,7 +215,10 @@ impl Hub {
             if ready.token != token(seat, place.left) {
                 continue;
             }
-            let Some(connection) = &mut place.connection else { continue };
+            let Some(connection) = &mut place.connection else {
+                place.miss(ready);
+                continue;
+            };
             if connection.is_ready(&ready) {
                 self.busy.push_back(seat);
             }
@@ -185,8 +244,11 @@ impl Hub {
     fn stir(&mut self, called: u64) {
         let seat = called as u32;
         let Some(place) = self.seats.get_mut(seat as usize) else { return };
-        if called == token(seat, place.left)
-            && let Some(connection) = &mut place.connection
+        if called != token(seat, place.left) {
+            return;
+        }
+        place.called |= place.away;
+        if let Some(connection) = &mut place.connection
             && connection.is_stirred()
         {
             self.busy.push_back(seat);
@@ -241,7 +303,13 @@ impl Hub {
     }
 
     /// One group reads, executes and writes.
-    fn turn(&mut self) {
+    fn turn(hub: &RefCell<Hub>) {
+        hub.borrow_mut().begin_group();
+        Hub::execute_group(hub);
+        hub.borrow_mut().finish_group();
+    }
+
+    fn begin_group(&mut self) {
         let count = self.busy.len().min(GROUP);
         self.group.clear();
         self.group.extend(self.busy.drain(..count));
@@ -252,7 +320,9 @@ impl Hub {
                 self.end(seat, end);
             }
         }
-        self.execute();
+    }
+
+    fn finish_group(&mut self) {
         for at in 0..self.group.len() {
             let seat = self.group[at];
             let Some(connection) = &mut self.seats[seat as usize].connection else { continue };
@@ -262,20 +332,50 @@ impl Hub {
                 Err(end) => self.end(seat, end),
             }
         }
+        self.group.clear();
+        self.free.append(&mut self.vacated);
+    }
+
+    /// Takes a connection of the group out of its seat.
+    fn leave_seat(&mut self, at: usize) -> Option<(u32, Box<Connection>)> {
+        let seat = *self.group.get(at)?;
+        let place = &mut self.seats[seat as usize];
+        let connection = place.connection.take()?;
+        place.away = true;
+        Some((seat, connection))
+    }
+
+    /// The connection is back from executing.
+    fn take_seat(&mut self, seat: u32, mut connection: Box<Connection>) {
+        let place = &mut self.seats[seat as usize];
+        place.away = false;
+        if let Some(missed) = place.missed.take()
+            && connection.is_ready(&missed)
+        {
+            self.busy.push_back(seat);
+        }
+        if std::mem::take(&mut place.called) && connection.is_stirred() {
+            self.busy.push_back(seat);
+        }
+        place.connection = Some(connection);
     }
 
     /// Executes the requests of the group in as few batches as the bounds allow.
-    fn execute(&mut self) {
-        let worker = &*self.worker;
+    fn execute_group(hub: &RefCell<Hub>) {
+        let (worker, count) = {
+            let hub = hub.borrow();
+            (hub.worker.clone(), hub.group.len())
+        };
         let mut exec = worker.exec.borrow_mut();
         let mut ahead = worker.ahead.borrow_mut();
-        let mut rest = self.group.iter().copied().peekable();
-        while rest.peek().is_some() {
+        let mut rest = 0..count;
+        while !rest.is_empty() {
             let mut batch = Batch::begin(&worker.node, &mut exec, worker.now());
             let mut served = 0;
-            for seat in rest.by_ref() {
-                let Some(connection) = &mut self.seats[seat as usize].connection else { continue };
+            for at in rest.by_ref() {
+                let Some((seat, mut connection)) = hub.borrow_mut().leave_seat(at) else { continue };
                 served += connection.execute(&mut batch, &mut ahead);
+                hub.borrow_mut().take_seat(seat, connection);
                 if served >= BATCH_REQUESTS || batch.timed_ns() >= BATCH_SLOW_NS {
                     break;
                 }

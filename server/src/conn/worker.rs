@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -138,8 +139,9 @@ pub fn start(
             Err(error) => return drop(tell.send(error)),
         };
         let worker = Rc::new(Worker::new(node, index, seed));
+        let connections = Rc::new(RefCell::new(connections));
         let hub = match runtime.block_on(async { Hub::new(worker.clone()) }) {
-            Ok(hub) => hub,
+            Ok(hub) => hub.with_acceptor(connections.clone()),
             Err(error) => return drop(tell.send(error)),
         };
         drop(tell);
@@ -154,7 +156,7 @@ pub fn start(
 async fn serve(
     worker: Rc<Worker>,
     hub: Hub,
-    mut connections: mpsc::Receiver<Accepted<Protocol>>,
+    connections: Rc<RefCell<mpsc::Receiver<Accepted<Protocol>>>>,
     mut moving: Option<mpsc::Receiver<Box<Moving>>>,
     shutdown: Shutdown,
 ) {
@@ -168,7 +170,7 @@ async fn serve(
     let mut hub = tokio::task::spawn_local(hub.run());
     loop {
         tokio::select! {
-            accepted = connections.recv() => match accepted {
+            accepted = poll_fn(|cx| connections.borrow_mut().poll_recv(cx)) => match accepted {
                 Some(accepted) => door.enter(Arrival::Fresh(accepted)),
                 None => break,
             },
@@ -183,7 +185,7 @@ async fn serve(
     marks.abort();
     post.abort();
     expiry.abort();
-    connections.close();
+    connections.borrow_mut().close();
     door.close();
     if !hub.is_finished() {
         let _ = tokio::time::timeout(DRAIN_TIME, hub).await;

@@ -14,6 +14,7 @@ pub mod error;
 pub mod families;
 mod flow;
 pub mod keyspace;
+mod meanwhile;
 mod memcached;
 pub(crate) mod parse;
 mod place;
@@ -25,6 +26,7 @@ pub mod session;
 pub mod testing;
 mod transaction;
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use torc_protocol::command::{
@@ -38,7 +40,7 @@ use torc_protocol::resp::{Args, ReplyWriter};
 use crate::effect::EffectWriter;
 use crate::node::Node;
 use crate::pubsub::describe_request;
-use crate::script::Engine;
+use crate::script::{Engine, Meanwhile};
 use crate::shard::gate::Shared;
 use crate::shard::{Role, View};
 use crate::slow;
@@ -92,6 +94,11 @@ impl Executor {
         self
     }
 
+    /// Has scripts call `serve` now and then once they have been running for longer than `busy-reply-threshold`.
+    pub fn serve_meanwhile(&mut self, serve: Rc<dyn Fn()>) {
+        self.scripts.meanwhile = self.clock_ns.map(|clock_ns| Meanwhile { clock_ns, serve });
+    }
+
     /// The counters of this worker.
     pub fn stats(&self) -> &WorkerStats {
         &self.stats
@@ -123,6 +130,8 @@ pub struct Batch<'n, 'e> {
     timed_ns: u64,
     /// Commands are timed by themselves, whatever they are.
     time_all: bool,
+    /// A script of this worker is under way: only what Redis allows then is executed.
+    meanwhile: bool,
     _gate: Shared<'n>,
 }
 
@@ -130,6 +139,19 @@ impl<'n, 'e> Batch<'n, 'e> {
     /// Starts a batch at the time `now`.
     pub fn begin(node: &'n Node, exec: &'e mut Executor, now: Now) -> Self {
         let gate = node.shard.gate.enter(exec.worker);
+        let mut batch = Batch::begin_behind(node, exec, now, gate);
+        batch.flush_if_due();
+        batch
+    }
+
+    /// Starts a batch while a script of the same worker is under way: `exec` is another executor than the script's.
+    /// Whatever needs a key or a lock of the store is answered BUSY, since the script may hold it.
+    pub fn begin_meanwhile(node: &'n Node, exec: &'e mut Executor, now: Now) -> Self {
+        let gate = node.shard.gate.enter_again(exec.worker);
+        Batch { meanwhile: true, ..Batch::begin_behind(node, exec, now, gate) }
+    }
+
+    fn begin_behind(node: &'n Node, exec: &'e mut Executor, now: Now, gate: Shared<'n>) -> Self {
         let role = node.shard.role();
         let lease_valid = match role {
             Role::Plain => true,
@@ -137,7 +159,7 @@ impl<'n, 'e> Batch<'n, 'e> {
             Role::Replica | Role::Joining => false,
         };
         exec.effects.set_enabled(role == Role::Primary);
-        let mut batch = Batch {
+        Batch {
             node,
             exec,
             now,
@@ -149,10 +171,9 @@ impl<'n, 'e> Batch<'n, 'e> {
             last: None,
             timed_ns: 0,
             time_all: node.slow.times_all(),
+            meanwhile: false,
             _gate: gate,
-        };
-        batch.flush_if_due();
-        batch
+        }
     }
 
     /// Executes one request and appends its reply to `out`.
@@ -281,6 +302,12 @@ impl<'n, 'e> Batch<'n, 'e> {
         if !session.authenticated && !spec.flags.contains(Flags::NO_AUTH) {
             self.exec.stats.command(command).rejected.add(1);
             self.refuse(session, &text::NOAUTH.into(), out);
+            return Done::local();
+        }
+        if self.meanwhile && !meanwhile::admits(session, command) {
+            self.exec.stats.command(command).rejected.add(1);
+            let refusal = meanwhile::refusal(session, command);
+            self.refuse(session, &refusal, out);
             return Done::local();
         }
         if session.only_listens() && !command.is_for_listeners() {

@@ -7,6 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ahash::AHashMap;
 use mlua::{ChunkMode, Function, HookTriggers, Lua, LuaOptions, StdLib, Table, Value, VmState};
@@ -41,8 +42,19 @@ const REMIND_USES: u32 = 64;
 #[derive(Default)]
 pub struct Engine {
     state: Option<Box<State>>,
+    /// Who is served while a script goes on and on.
+    pub(crate) meanwhile: Option<Meanwhile>,
     /// The store was full when the command under way was admitted.
     pub(crate) out_of_memory: bool,
+}
+
+/// How others are served while a script goes on for longer than `busy-reply-threshold`.
+#[derive(Clone)]
+pub struct Meanwhile {
+    /// Nanoseconds of a clock that goes on.
+    pub clock_ns: fn() -> u64,
+    /// Called by the script's hook; the script holds its stripes, so this must not ask for any.
+    pub serve: Rc<dyn Fn()>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -60,6 +72,9 @@ pub(super) struct Control {
     running: RefCell<Arc<Running>>,
     registry: RefCell<Option<Arc<Registry>>>,
     entered: Cell<bool>,
+    meanwhile: RefCell<Option<Meanwhile>>,
+    /// From then on others are served meanwhile.
+    busy_from_ns: Cell<u64>,
     /// The uncaught error and where it arose, noted before the stack is unwound.
     failure: RefCell<Option<Failure>>,
     /// The stripe of an undeclared key could not be had after a write.
@@ -107,10 +122,18 @@ impl Control {
         {
             registry.enter(&running);
         }
+        if let Some(meanwhile) = &*self.meanwhile.borrow()
+            && (meanwhile.clock_ns)() >= self.busy_from_ns.get()
+        {
+            (meanwhile.serve)();
+        }
         if running.is_killed() { Err(self.stop(Stop::Killed)) } else { Ok(VmState::Continue) }
     }
 
-    fn begin(&self, registry: &Arc<Registry>) {
+    fn begin(&self, registry: &Arc<Registry>, meanwhile: Option<&Meanwhile>, threshold: Duration) {
+        let threshold_ns = u64::try_from(threshold.as_nanos()).unwrap_or(u64::MAX);
+        self.busy_from_ns.set(meanwhile.map_or(u64::MAX, |m| (m.clock_ns)().saturating_add(threshold_ns)));
+        *self.meanwhile.borrow_mut() = meanwhile.cloned();
         self.stop.set(None);
         *self.running.borrow_mut() = Arc::default();
         *self.registry.borrow_mut() = Some(registry.clone());
@@ -126,6 +149,7 @@ impl Control {
         {
             registry.leave(&self.running.borrow());
         }
+        *self.meanwhile.borrow_mut() = None;
     }
 
     /// Notes an error that came without a look at the stack: memory ran out.
@@ -219,6 +243,7 @@ impl Engine {
             self.state = None;
         }
         let out_of_memory = self.out_of_memory;
+        let meanwhile = self.meanwhile.clone();
         let state = self.started()?;
         state.generation = generation;
         let sha = if request.by_digest {
@@ -239,7 +264,7 @@ impl Engine {
             read_only: request.read_only || declared.no_writes,
             check_memory: out_of_memory && !declared.allow_oom,
         };
-        let result = state.execute(cx, request, &sha, &function, caller);
+        let result = state.execute(cx, request, &sha, (&function, meanwhile.as_ref()), caller);
         if state.control.contended.get()
             && let Some(compiled) = state.functions.get_mut(&sha)
         {
@@ -339,13 +364,13 @@ impl State {
         cx: &mut Cx<'_, '_>,
         request: &Request<'_>,
         sha: &Sha,
-        function: &Function,
+        (function, meanwhile): (&Function, Option<&Meanwhile>),
         caller: Caller,
     ) -> Result<(), ScriptError> {
         let outer = (cx.depth, cx.db, cx.session.db, cx.version);
         cx.depth = Depth::Script;
         cx.session.db = cx.db;
-        self.control.begin(cx.node.scripts.running());
+        self.control.begin(cx.node.scripts.running(), meanwhile, cx.node.store.lock_timeout());
         let result = self.perform(cx, request, function, caller);
         self.control.end();
         (cx.depth, cx.db, cx.session.db, cx.version) = outer;

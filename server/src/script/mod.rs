@@ -23,7 +23,7 @@ mod shebang;
 mod tests;
 
 pub use cache::{Loaded, ScriptCache, Sha, hex, sha_from_hex, sha1};
-pub use engine::Engine;
+pub use engine::{Engine, Meanwhile};
 pub use error::ScriptError;
 pub use running::KillError;
 

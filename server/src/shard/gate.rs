@@ -35,6 +35,11 @@ impl Gate {
         self.workers[worker].read()
     }
 
+    /// A worker serves others in the middle of a batch of its own: who waits for the gate waits on.
+    pub fn enter_again(&self, worker: usize) -> Shared<'_> {
+        self.workers[worker].read_recursive()
+    }
+
     /// As [`Gate::close`]; calls `late` once when a worker has not ended its batch within `patience`.
     pub fn close_or(&self, patience: Duration, late: impl FnOnce()) -> Exclusive<'_> {
         let mut late = Some(late);

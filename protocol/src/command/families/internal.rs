@@ -3,6 +3,7 @@
 use super::*;
 
 const INSIDE: Flags = Flags::INTERNAL.or(Flags::TORC).or(SESSION);
+const DOOR: Flags = INSIDE.or(Flags::NO_AUTH).or(Flags::ALLOW_BUSY);
 
 family! {
     /// Commands that a proxy sends to a server.
@@ -11,9 +12,9 @@ family! {
         .summary("Executes a command for the client that the context describes.");
     Mc = row("mc", -2).flags(INSIDE).keys(KeySpec::Memcached).route(Route::Key).merge(Merge::Custom)
         .since("torc 0.1.0").usage("request-line [data]").summary("Executes a memcached request.");
-    TorcAuth = row("torc.auth", 2).flags(INSIDE.or(Flags::NO_AUTH)).since("torc 0.1.0").usage("proof")
+    TorcAuth = row("torc.auth", 2).flags(DOOR).since("torc 0.1.0").usage("proof")
         .summary("Proves the cluster secret: the second step of the handshake.");
-    TorcHello = row("torc.hello", 5).flags(INSIDE.or(Flags::NO_AUTH)).since("torc 0.1.0")
+    TorcHello = row("torc.hello", 5).flags(DOOR).since("torc 0.1.0")
         .usage("version role name nonce").summary("Opens the handshake between parts of Torc.");
     TorcAwait = row("torc.await", -5).flags(INSIDE.or(Flags::READONLY).or(Flags::BLOCKING)).keys(range(4, -1, 1))
         .route(Route::Key).wait(Wait::Seconds(1)).since("torc 0.1.0")

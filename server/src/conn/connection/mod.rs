@@ -11,6 +11,7 @@
 //! to a bound, and executes nothing.
 
 mod execute;
+mod meanwhile;
 mod moving;
 mod send;
 mod stranger;
@@ -274,8 +275,8 @@ impl Connection {
             || self.stirred
             || (self.readable && self.wants_input());
         if goes_on {
-            self.queued = true;
-            return Ok(true);
+            // Somebody else may have queued it while a script was running.
+            return Ok(!std::mem::replace(&mut self.queued, true));
         }
         match self.where_to() {
             Some(to) => Err(End::Move(to)),
