@@ -144,6 +144,13 @@ pub const TOO_MANY_SUBSCRIPTIONS: &str = "ERR a connection may not listen to so 
 /// Likewise, for all connections of a node.
 pub const TOO_MANY_SUBSCRIPTIONS_HERE: &str = "ERR this node has as many subscriptions as it may have";
 
+pub const ONE_USER: &str =
+    "ERR users cannot be made or changed: there is one, 'default', whose password is that of requirepass";
+pub const ACL_KEEP_DEFAULT: &str = "ERR The 'default' user cannot be removed";
+pub const NO_ACL_FILE: &str = "ERR This Redis instance is not configured to use an ACL file.";
+pub const ACL_GENPASS_BITS: &str = "ERR ACL GENPASS argument must be the number of bits for the output password, a positive number up to 4096";
+pub const ACL_WRONG_ARGUMENTS: &str = "ERR wrong number of arguments for 'acl' command";
+
 pub const NOSCRIPT: &str = "NOSCRIPT No matching script. Please use EVAL.";
 pub const NO_FUNCTIONS: &str = "ERR functions are not served; use EVAL or SCRIPT LOAD";
 pub const NOTBUSY: &str = "NOTBUSY No scripts in execution right now.";

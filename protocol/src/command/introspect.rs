@@ -29,12 +29,6 @@ pub fn answer_command(command: ServerCommand, args: &Args<'_>, reply: &mut Reply
         ServerCommand::CommandGetkeysandflags => keys_and_flags(&args.tail(2), reply),
         ServerCommand::CommandList => list(&args.tail(2), reply),
         ServerCommand::CommandHelp => help(command.into(), reply),
-        ServerCommand::AclCat => categories(&args.tail(2), reply),
-        ServerCommand::AclUsers => {
-            reply.array(1);
-            reply.bulk(b"default");
-        }
-        ServerCommand::AclWhoami => reply.bulk(b"default"),
         _ => return false,
     }
     true
@@ -226,7 +220,7 @@ fn doc(command: Command, reply: &mut ReplyWriter<'_>) {
 }
 
 /// `ACL CAT [category]`
-fn categories(asked: &Args<'_>, reply: &mut ReplyWriter<'_>) {
+pub(super) fn categories(asked: &Args<'_>, reply: &mut ReplyWriter<'_>) {
     let Some(name) = asked.get(0) else {
         let all: Vec<_> = Acl::ALL.names().collect();
         reply.array(all.len());

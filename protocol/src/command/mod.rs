@@ -15,6 +15,7 @@
 //! assert_eq!(command.spec().find_keys(&args.view()).expect("keys").as_slice(), [1, 3]);
 //! ```
 
+mod acl;
 pub mod docs;
 mod families;
 mod flags;
@@ -24,6 +25,7 @@ mod lookup;
 mod retry;
 mod spec;
 
+pub use acl::{Door, answer_acl};
 pub use families::*;
 pub use flags::{Acl, Flags};
 pub use introspect::{answer_command, help};

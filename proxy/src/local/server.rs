@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use torc_protocol::command::ServerCommand;
+use torc_protocol::command::{Door, ServerCommand, answer_acl};
 use torc_protocol::error;
 use torc_protocol::resp::request_arg;
 
@@ -50,9 +50,28 @@ pub(super) fn answer(call: &mut Call<'_>, command: ServerCommand) -> Step {
         ServerCommand::ConfigSet => config::set(call),
         ServerCommand::ConfigRewrite => call.refuse(error::NO_CONFIG_FILE),
         ServerCommand::AclCat
+        | ServerCommand::AclDeluser
+        | ServerCommand::AclDryrun
+        | ServerCommand::AclGenpass
+        | ServerCommand::AclGetuser
+        | ServerCommand::AclList
+        | ServerCommand::AclLoad
+        | ServerCommand::AclLog
+        | ServerCommand::AclSave
+        | ServerCommand::AclSetuser
         | ServerCommand::AclUsers
-        | ServerCommand::AclWhoami
-        | ServerCommand::Command
+        | ServerCommand::AclWhoami => {
+            let args = call.request.args;
+            let settings = call.worker.shared.settings.load_full();
+            call.reply(|reply| {
+                let door = Door {
+                    password: &settings.requirepass,
+                    random: |bytes| torc_runtime::datadir::random_bytes(bytes).is_ok(),
+                };
+                answer_acl(command, &args, &door, reply);
+            })
+        }
+        ServerCommand::Command
         | ServerCommand::CommandCount
         | ServerCommand::CommandDocs
         | ServerCommand::CommandGetkeys

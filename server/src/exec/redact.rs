@@ -21,6 +21,7 @@ pub fn is_secret(command: Command, args: &Args<'_>, index: usize) -> bool {
             let secret = |name: &[u8]| SECRET_OPTIONS.iter().any(|o| name.eq_ignore_ascii_case(o.as_bytes()));
             index >= 3 && index % 2 == 1 && args.get(index - 1).is_some_and(secret)
         }
+        Command::Server(ServerCommand::AclSetuser) => index > 2,
         _ => false,
     }
 }

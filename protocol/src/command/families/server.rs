@@ -15,7 +15,22 @@ family! {
         .usage("subcommand [argument ...]").summary("A container for commands about users: there is one, default.");
     AclCat = row("acl|cat", -2).flags(SESSION).since("6.0.0").complexity("O(N) with N the number of commands")
         .usage("[category]").summary("Gives the categories of commands, or the commands of one.");
+    AclDeluser = row("acl|deluser", -3).flags(ADMIN).since("6.0.0").complexity("O(N) with N the number of names")
+        .usage("username [username ...]").summary("Removes nobody: there is one user, who stays.");
+    AclDryrun = row("acl|dryrun", -4).flags(ADMIN).since("7.0.0").usage("username command [argument ...]")
+        .summary("Says whether a user may run a command.");
+    AclGenpass = row("acl|genpass", -2).flags(SESSION).since("6.0.0").usage("[bits]")
+        .summary("Gives a random password.");
+    AclGetuser = row("acl|getuser", 3).flags(ADMIN).since("6.0.0").usage("username")
+        .summary("Describes a user: what default may do, and the digest of its password.");
     AclHelp = row("acl|help", 2).flags(ALWAYS).since("6.0.0").summary("Explains the subcommands.");
+    AclList = row("acl|list", 2).flags(ADMIN).since("6.0.0").summary("Describes the users as rules.");
+    AclLoad = row("acl|load", 2).flags(ADMIN).since("6.0.0").summary("Refused: there is no file of users.");
+    AclLog = row("acl|log", -2).flags(ADMIN).since("6.0.0").usage("[count | RESET]")
+        .summary("Gives what was denied by rules: nothing.");
+    AclSave = row("acl|save", 2).flags(ADMIN).since("6.0.0").summary("Refused: there is no file of users.");
+    AclSetuser = row("acl|setuser", -3).flags(ADMIN).since("6.0.0").usage("username [rule ...]")
+        .summary("Refused: there is one user, default, whose password is requirepass.");
     AclUsers = row("acl|users", 2).flags(SESSION.or(Flags::ADMIN)).since("6.0.0").summary("Gives the names of the users.");
     AclWhoami = row("acl|whoami", 2).flags(SESSION).since("6.0.0").summary("Gives the user of the connection.");
     Bgsave = row("bgsave", -1).flags(Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::NO_ASYNC_LOADING)).route(Route::AllShards)

@@ -11,7 +11,7 @@ mod slowlog;
 #[cfg(test)]
 mod tests;
 
-use torc_protocol::command::{ServerCommand, answer_command, help};
+use torc_protocol::command::{Door, ServerCommand, answer_acl, answer_command, help};
 use torc_protocol::error as text;
 use torc_protocol::resp::Args;
 
@@ -23,9 +23,25 @@ use crate::pubsub::Subscriptions;
 pub fn run(cx: &mut Cx<'_, '_>, command: ServerCommand, args: &Args<'_>) -> CommandResult {
     match command {
         ServerCommand::AclCat
+        | ServerCommand::AclDeluser
+        | ServerCommand::AclDryrun
+        | ServerCommand::AclGenpass
+        | ServerCommand::AclGetuser
+        | ServerCommand::AclList
+        | ServerCommand::AclLoad
+        | ServerCommand::AclLog
+        | ServerCommand::AclSave
+        | ServerCommand::AclSetuser
         | ServerCommand::AclUsers
-        | ServerCommand::AclWhoami
-        | ServerCommand::Command
+        | ServerCommand::AclWhoami => {
+            let settings = cx.node.settings.load_full();
+            let door = Door {
+                password: &settings.requirepass,
+                random: |bytes| torc_runtime::datadir::random_bytes(bytes).is_ok(),
+            };
+            answer_acl(command, args, &door, &mut cx.reply());
+        }
+        ServerCommand::Command
         | ServerCommand::CommandCount
         | ServerCommand::CommandDocs
         | ServerCommand::CommandGetkeys
