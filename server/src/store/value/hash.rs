@@ -9,8 +9,6 @@
 
 mod change;
 
-use std::ops::Range;
-
 use smallvec::SmallVec;
 
 pub use change::HashChange;
@@ -132,26 +130,6 @@ impl<'a> Iterator for Pairs<'a> {
     }
 }
 
-/// Where a pair stands: its field begins at `field`, its value takes the bytes of `value`.
-struct Place {
-    field: usize,
-    value: Range<usize>,
-}
-
-/// The pair of this field.
-fn find(pairs: &Packed, field: &[u8]) -> Option<Place> {
-    let mut items = pairs.iter();
-    loop {
-        let start = items.offset();
-        let name = items.next()?;
-        let value = items.offset();
-        items.next()?;
-        if name == field {
-            return Some(Place { field: start, value: value..items.offset() });
-        }
-    }
-}
-
 impl HashValue {
     #[inline]
     fn view(&self) -> View<'_> {
@@ -188,7 +166,7 @@ impl HashValue {
     /// The value of a field.
     pub fn get(&self, field: &[u8]) -> Option<&[u8]> {
         match self.view() {
-            View::Packed(pairs) => Pairs(pairs.iter()).find(|(f, _)| *f == field).map(|(_, v)| v),
+            View::Packed(pairs) => pairs.find_pair(field).and_then(|at| pairs.item(&at.value)),
             View::Table(fields) => fields.get(fields.hasher().hash(field), field).map(|r| split(r.bytes).1),
             View::Timed(timed) if timed.hides(field) => None,
             View::Timed(timed) => timed.fields.get(field),
@@ -220,8 +198,10 @@ impl HashValue {
     ) -> bool {
         if let HashValue::Packed(pairs) = self {
             if field.len() <= limits.value_bytes && value.len() <= limits.value_bytes {
-                if let Some(at) = find(pairs, field) {
-                    pairs.splice(at.value, 1, [value]);
+                if let Some(at) = pairs.find_pair(field) {
+                    if !pairs.overwrite(&at.value, value) {
+                        pairs.splice(at.value, 1, [value]);
+                    }
                     return false;
                 }
                 if pairs.len() < limits.entries.min(MAX_ITEMS / 2) * 2 {
@@ -272,7 +252,7 @@ impl HashValue {
     /// Removes a field; true when it was there.
     pub fn remove(&mut self, field: &[u8]) -> bool {
         let removed = match self.view_mut() {
-            ViewMut::Packed(pairs) => match find(pairs, field) {
+            ViewMut::Packed(pairs) => match pairs.find_pair(field) {
                 Some(at) => {
                     pairs.splice(at.field..at.value.end, 2, []);
                     true

@@ -22,6 +22,13 @@ pub const MAX_ITEMS: usize = u16::MAX as usize;
 #[derive(Clone, Debug, Default)]
 pub struct Packed(Box<[u8]>);
 
+/// Where a pair stands: its name begins at `field`, its value takes the bytes of `value`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pair {
+    pub field: usize,
+    pub value: Range<usize>,
+}
+
 /// The items of a list, one after another.
 #[derive(Clone, Debug)]
 pub struct Items<'a> {
@@ -73,6 +80,47 @@ impl Packed {
         Items { bytes: &self.0, at: HEAD }
     }
 
+    /// Where the pair of this name stands, among items that are names and values in turn.
+    #[inline]
+    pub fn find_pair(&self, name: &[u8]) -> Option<Pair> {
+        // Names that differ mostly do so at their ends: eight bytes tell most of them apart without a call.
+        let tail = name.last_chunk::<8>();
+        let mut at = HEAD;
+        loop {
+            let field = at;
+            let (len, used) = varint::read(self.0.get(at..)?);
+            let found = self.0.get(at + used..at + used + len).filter(|_| used > 0)?;
+            at += used + len;
+            let value = at;
+            let (value_len, used) = varint::read(self.0.get(at..)?);
+            at += used + value_len;
+            if len == name.len() && found.last_chunk::<8>() == tail && found == name {
+                return Some(Pair { field, value: value..at });
+            }
+        }
+    }
+
+    /// The item that takes the bytes of `range`.
+    #[inline]
+    pub fn item(&self, range: &Range<usize>) -> Option<&[u8]> {
+        let bytes = self.0.get(range.clone())?;
+        let (len, used) = varint::read(bytes);
+        bytes.get(used..used + len)
+    }
+
+    /// Puts another item of the same length in the place of the one that takes the bytes of `range`; false when it is of
+    /// another length, and nothing was done.
+    #[inline]
+    pub fn overwrite(&mut self, range: &Range<usize>, item: &[u8]) -> bool {
+        let head = varint::len(item.len());
+        if range.len() != head + item.len() {
+            return false;
+        }
+        let Some(place) = self.0.get_mut(range.start + head..range.end) else { return false };
+        place.copy_from_slice(item);
+        true
+    }
+
     /// Adds items at the end. There must be room for their number ([`MAX_ITEMS`]).
     pub fn push<const N: usize>(&mut self, items: [&[u8]; N]) {
         let end = self.0.len().max(HEAD);
@@ -117,6 +165,49 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn pairs_are_found_by_their_names() {
+        let mut packed = Packed::default();
+        let long = [b'x'; 200];
+        for name in [&b"field:0001"[..], b"field:0002", b"", b"a", b"\x80", &long, b"xield:0002"] {
+            packed.push([name, name]);
+        }
+        for name in [&b"field:0001"[..], b"field:0002", b"", b"a", b"\x80", &long, b"xield:0002"] {
+            let Pair { field, value } = packed.find_pair(name).expect("it is there");
+            let mut items = packed.iter();
+            while items.offset() < field {
+                items.next();
+            }
+            assert_eq!(items.next(), Some(name));
+            assert_eq!((items.offset(), items.next(), items.offset()), (value.start, Some(name), value.end));
+        }
+        for name in [&b"field:0003"[..], b"b", b"aa", &long[..199]] {
+            assert_eq!(packed.find_pair(name), None);
+        }
+        let Pair { value, .. } = packed.find_pair(&long).expect("it is there");
+        assert!(!packed.overwrite(&value, b"short"));
+        assert!(packed.overwrite(&value, &[b'y'; 200]));
+        let Pair { value, .. } = packed.find_pair(b"a").expect("it is there");
+        assert!(packed.overwrite(&value, b"b") && !packed.overwrite(&value, b""));
+        assert!(packed.iter().eq([
+            &b"field:0001"[..],
+            b"field:0001",
+            b"field:0002",
+            b"field:0002",
+            b"",
+            b"",
+            b"a",
+            b"b",
+            b"\x80",
+            b"\x80",
+            &long,
+            &[b'y'; 200],
+            b"xield:0002",
+            b"xield:0002",
+        ]));
+        assert_eq!(Packed::default().find_pair(b""), None);
+    }
 
     proptest! {
         #[test]
