@@ -22,9 +22,6 @@ pub enum KeyError {
     NumKeysNegative,
     #[error("{}", error::TOO_MANY_KEYS)]
     NumKeysTooMany,
-    /// The number of keys is none that the command takes; its own words for that.
-    #[error("{0}")]
-    NumKeys(&'static str),
     /// `FENCE` before something that is no command with keys.
     #[error("ERR FENCE must be followed by a command that takes keys")]
     NotFenceable,

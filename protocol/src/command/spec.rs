@@ -123,8 +123,6 @@ pub struct CommandSpec {
     pub arity: i32,
     pub flags: Flags,
     pub keys: KeySpec,
-    /// What the command says to a number of keys that is no positive integer, where it has words of its own.
-    pub numkeys_error: Option<&'static str>,
     /// The categories that the flags do not imply; see [`CommandSpec::acl`].
     pub categories: Acl,
     pub route: Route,
@@ -150,7 +148,6 @@ pub const fn row(name: &'static str, arity: i32) -> CommandSpec {
         arity,
         flags: Flags::NONE,
         keys: KeySpec::None,
-        numkeys_error: None,
         categories: Acl::NONE,
         route: Route::Local,
         wait: Wait::Never,
@@ -172,11 +169,6 @@ impl CommandSpec {
 
     pub const fn keys(mut self, keys: KeySpec) -> Self {
         self.keys = keys;
-        self
-    }
-
-    pub const fn numkeys_error(mut self, text: &'static str) -> Self {
-        self.numkeys_error = Some(text);
         self
     }
 
@@ -337,12 +329,7 @@ impl CommandSpec {
     /// The indexes of the arguments that are keys.
     #[inline]
     pub fn find_keys(&self, args: &Args<'_>) -> Result<KeyIndexes, KeyError> {
-        match (self.keys.find(args), self.numkeys_error) {
-            (Err(KeyError::NumKeysNotAnInteger | KeyError::NumKeysNegative), Some(text)) => {
-                Err(KeyError::NumKeys(text))
-            }
-            (found, _) => found,
-        }
+        self.keys.find(args)
     }
 
     /// All ACL categories, with those that the flags imply (as Redis derives them).

@@ -5,6 +5,10 @@ use std::fmt::Write;
 /// The longest text is that of a number such as -1.2345678901234567e-308.
 const MAX_TEXT_BYTES: usize = 48;
 
+/// Up to here Redis prints doubles without a fraction as the integers that they are, digit for digit: half of what 64
+/// bits hold.
+const EXACT_INTEGERS: f64 = (1u64 << 62) as f64;
+
 /// Room for the text of one double.
 pub struct DoubleBuffer {
     bytes: [u8; MAX_TEXT_BYTES],
@@ -25,7 +29,7 @@ impl DoubleBuffer {
             self.push(if value > 0.0 { b"inf" } else { b"-inf" });
         } else if value == 0.0 {
             self.push(if value.is_sign_negative() { b"-0" } else { b"0" });
-        } else if value.fract() == 0.0 && value.abs() < (1u64 << 53) as f64 {
+        } else if value.fract() == 0.0 && value.abs() <= EXACT_INTEGERS {
             self.push(itoa::Buffer::new().format(value as i64).as_bytes());
         } else {
             self.shortest(value);
@@ -152,6 +156,10 @@ mod tests {
             (-0.0, "-0"),
             (1.0, "1"),
             (-3.0, "-3"),
+            (27_835_578_966_375_272.0, "27835578966375272"),
+            (-4_611_686_018_427_387_904.0, "-4611686018427387904"),
+            (4_611_686_018_427_388_928.0, "4611686018427389000"),
+            (18_446_744_073_709_551_616.0, "18446744073709552000"),
             (1.5, "1.5"),
             (0.1, "0.1"),
             (3.0e-5, "0.00003"),

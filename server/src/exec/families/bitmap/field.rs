@@ -119,7 +119,7 @@ impl Step {
 
 type Steps = SmallVec<[Step; 4]>;
 
-fn parse(cx: &Cx<'_, '_>, args: &Args<'_>, read_only: bool) -> Result<Steps, CommandError> {
+fn parse(cx: &Cx<'_, '_>, args: &Args<'_>) -> Result<Steps, CommandError> {
     let mut steps = Steps::new();
     let mut overflow = Overflow::Wrap;
     let mut at = 2;
@@ -146,9 +146,6 @@ fn parse(cx: &Cx<'_, '_>, args: &Args<'_>, read_only: bool) -> Result<Steps, Com
         let action = if get {
             Action::Get
         } else {
-            if read_only {
-                return Err(text::BITFIELD_RO.into());
-            }
             let n = integer(&args[at + 3])?;
             if set { Action::Set(n) } else { Action::Add(n) }
         };
@@ -160,13 +157,16 @@ fn parse(cx: &Cx<'_, '_>, args: &Args<'_>, read_only: bool) -> Result<Steps, Com
 
 /// BITFIELD key \[GET type offset | \[OVERFLOW WRAP | SAT | FAIL\] SET type offset value | INCRBY type offset increment\] …
 pub fn bitfield(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
-    let steps = parse(cx, args, false)?;
+    let steps = parse(cx, args)?;
     run(cx, args, &steps)
 }
 
 /// BITFIELD_RO key \[GET type offset …\]
 pub fn bitfield_ro(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
-    let steps = parse(cx, args, true)?;
+    let steps = parse(cx, args)?;
+    if steps.iter().any(Step::writes) {
+        return Err(text::BITFIELD_RO.into());
+    }
     run(cx, args, &steps)
 }
 

@@ -10,6 +10,8 @@ use crate::notify::Class;
 use crate::store::Key;
 use crate::store::value::{HashChange, HashValue};
 
+const ONE_EXPIRY: &str = "ERR Only one of EX, PX, EXAT, PXAT or KEEPTTL arguments can be specified";
+
 /// What becomes of the expiry of fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expiry {
@@ -33,40 +35,54 @@ struct Options {
 }
 
 impl Options {
-    /// `sets`: of HSETEX, else of HGETEX.
-    fn read(args: &Args<'_>, now_ms: u64, sets: bool) -> Result<Options, CommandError> {
-        let (name, several) = if sets {
-            ("hsetex", "ERR Only one of EX, PX, EXAT, PXAT or KEEPTTL arguments can be specified")
-        } else {
-            ("hgetex", "ERR Only one of EX, PX, EXAT, PXAT or PERSIST arguments can be specified")
-        };
+    /// Those of HSETEX: any number, and nothing else in front of FIELDS.
+    fn of_set(args: &Args<'_>, now_ms: u64) -> Result<Options, CommandError> {
         let mut found = Options { missing: None, expiry: Expiry::Unsaid, fields_at: 2 };
         while let Some(word) = args.get(found.fields_at) {
             let is = |name: &[u8]| word.eq_ignore_ascii_case(name);
-            let expiry = match TimeUnit::of_option(word) {
-                Some(unit) => {
-                    let time = args.get(found.fields_at + 1).ok_or(CommandError::Syntax)?;
-                    found.fields_at += 1;
-                    Some(Expiry::At(moment(time, unit, now_ms, name)?))
+            if is(b"FIELDS") {
+                break;
+            } else if is(b"FNX") || is(b"FXX") {
+                if found.missing.is_some() {
+                    return Err("ERR Only one of FXX or FNX arguments can be specified".into());
                 }
-                None if sets && is(b"KEEPTTL") => Some(Expiry::Keep),
-                None if !sets && is(b"PERSIST") => Some(Expiry::None),
-                None => None,
-            };
-            match expiry {
-                Some(expiry) if found.expiry == Expiry::Unsaid => found.expiry = expiry,
-                Some(_) => return Err(several.into()),
-                None if sets && (is(b"FNX") || is(b"FXX")) => {
-                    if found.missing.is_some() {
-                        return Err("ERR Only one of FXX or FNX arguments can be specified".into());
+                found.missing = Some(is(b"FNX"));
+            } else {
+                let unit = TimeUnit::of_option(word);
+                if unit.is_none() && !is(b"KEEPTTL") {
+                    // As Redis writes it: up to the first zero.
+                    let shown = word.split(|byte| *byte == 0).next().unwrap_or_default();
+                    return Err(CommandError::Bytes([b"ERR unknown argument: ", shown].concat().into()));
+                }
+                if found.expiry != Expiry::Unsaid {
+                    return Err(ONE_EXPIRY.into());
+                }
+                found.expiry = match unit {
+                    None => Expiry::Keep,
+                    Some(unit) => {
+                        found.fields_at += 1;
+                        let time = args.get(found.fields_at).ok_or(CommandError::Syntax)?;
+                        Expiry::At(moment(time, unit, now_ms, "hsetex")?)
                     }
-                    found.missing = Some(is(b"FNX"));
-                }
-                None => break,
+                };
             }
             found.fields_at += 1;
         }
         Ok(found)
+    }
+
+    /// Those of HGETEX: one at the most.
+    fn of_get(args: &Args<'_>, now_ms: u64) -> Result<Options, CommandError> {
+        let word = args.get(2).unwrap_or_default();
+        let (expiry, fields_at) = match TimeUnit::of_option(word) {
+            Some(unit) => {
+                let time = args.get(3).ok_or(CommandError::Syntax)?;
+                (Expiry::At(moment(time, unit, now_ms, "hgetex")?), 4)
+            }
+            None if word.eq_ignore_ascii_case(b"PERSIST") => (Expiry::None, 3),
+            None => (Expiry::Unsaid, 2),
+        };
+        Ok(Options { missing: None, expiry, fields_at })
     }
 }
 
@@ -74,7 +90,7 @@ impl Options {
 /// KEEPTTL\] FIELDS numfields field value \[field value …\]
 pub fn hsetex(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let key = cx.key(&args[1]);
-    let options = Options::read(args, cx.now_ms, true)?;
+    let options = Options::of_set(args, cx.now_ms)?;
     let pairs = pairs(args, options.fields_at)?;
     let found = cx.peek_as::<HashValue>(&key)?;
     let mut names = pairs.iter().step_by(2);
@@ -119,7 +135,9 @@ pub fn hsetex(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
 /// FIELDS numfields field \[field …\]
 pub fn hgetex(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let key = cx.key(&args[1]);
-    let options = Options::read(args, cx.now_ms, false)?;
+    // As in Redis the kind of the value is looked at first.
+    cx.peek_as::<HashValue>(&key)?;
+    let options = Options::of_get(args, cx.now_ms)?;
     let fields = fields(args, options.fields_at, BAD_COUNT)?;
     let found = cx.read_as::<HashValue>(&key)?;
     let values: Vec<Option<Box<[u8]>>> =
@@ -153,12 +171,12 @@ fn pairs<'a>(args: &Args<'a>, at: usize) -> Result<Args<'a>, CommandError> {
     if !args.get(at).is_some_and(|word| word.eq_ignore_ascii_case(b"FIELDS")) {
         return Err(text::FIELDS_MISSING.into());
     }
-    let count = args.get(at + 1).and_then(torc_protocol::resp::parse_i64).filter(|n| *n > 0);
-    let count = count.and_then(|n| usize::try_from(n).ok()).ok_or(CommandError::from(BAD_COUNT))?;
+    let count = args.get(at + 1).and_then(torc_protocol::resp::parse_i64);
+    let count =
+        count.filter(|n| (1..=i64::from(i32::MAX)).contains(n)).ok_or("ERR invalid number of fields")?;
     let items = args.tail(at + 2);
-    // The product is checked: a huge number agrees with nothing.
-    if count.checked_mul(2) != Some(items.len()) {
-        return Err(text::FIELDS_MISMATCH.into());
+    if count as usize * 2 != items.len() {
+        return Err(text::wrong_arity("hsetex").into());
     }
     Ok(items)
 }

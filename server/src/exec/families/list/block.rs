@@ -26,8 +26,9 @@ pub fn pop(cx: &mut Cx<'_, '_>, args: &Args<'_>, end: End) -> CommandResult {
 
 /// BLMPOP timeout numkeys key \[key …\] LEFT | RIGHT \[COUNT count\]
 pub fn mpop(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
-    let timeout = timeout_seconds(&args[1])?;
+    // As Redis, which looks at the time last.
     let asked = Mpop::parse(args.tail(2))?;
+    let timeout = timeout_seconds(&args[1])?;
     if !asked.take(cx)? {
         cx.block(Block::on(asked.keys(), Kind::List, timeout, Null::Array));
     }

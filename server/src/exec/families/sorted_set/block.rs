@@ -33,8 +33,9 @@ pub fn bzpop(cx: &mut Cx<'_, '_>, args: &Args<'_>, max: bool) -> CommandResult {
 
 /// BZMPOP timeout numkeys key \[key …\] MIN | MAX \[COUNT count\]
 pub fn bzmpop(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
-    let timeout = timeout_seconds(&args[1])?;
+    // As Redis, which looks at the time last.
     let request = Request::parse(args, 2)?;
+    let timeout = timeout_seconds(&args[1])?;
     if !request.serve(cx)? {
         cx.block(Block::on(request.keys, Kind::SortedSet, timeout, Null::Array));
     }

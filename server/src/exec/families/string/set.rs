@@ -68,7 +68,7 @@ fn options(args: &Args<'_>, now_ms: u64) -> Result<Options, CommandError> {
             found.keep_ttl = true;
         } else if let Some(unit) = TimeUnit::of_option(option)
             && let Some(arg) = args.get(at)
-            && time.is_none()
+            && time.is_none_or(|(earlier, _)| earlier == unit)
             && !found.keep_ttl
         {
             time = Some((unit, arg));
@@ -190,12 +190,13 @@ pub fn getex(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let mut at = 2;
     while let Some(option) = args.get(at) {
         at += 1;
-        if time.is_some() || persist {
-            return Err(CommandError::Syntax);
-        } else if option.eq_ignore_ascii_case(b"PERSIST") {
+        // An option may come again; two may not stand together.
+        if option.eq_ignore_ascii_case(b"PERSIST") && time.is_none() {
             persist = true;
         } else if let Some(unit) = TimeUnit::of_option(option)
             && let Some(arg) = args.get(at)
+            && time.is_none_or(|(earlier, _)| earlier == unit)
+            && !persist
         {
             time = Some((unit, arg));
             at += 1;
