@@ -125,14 +125,14 @@ fn generate(args: &Args<'_>, door: &Door<'_>, reply: &mut ReplyWriter<'_>) {
 fn dry_run(args: &Args<'_>, reply: &mut ReplyWriter<'_>) {
     let (user, request) = (args.get(2).unwrap_or_default(), args.tail(3));
     if user != USER.as_bytes() {
-        return reply.error(&format!("ERR User '{}' not found", user.escape_ascii()));
+        return reply.error(format!("ERR User '{}' not found", user.escape_ascii()));
     }
     match resolve(&request) {
         Ok(_) => reply.ok(),
-        Err(ResolveError::Arity(command)) => reply.error(&text::wrong_arity(command.spec().name)),
+        Err(ResolveError::Arity(command)) => reply.error(text::wrong_arity(command.spec().name)),
         Err(_) => {
             let name = request.get(0).unwrap_or_default().escape_ascii();
-            reply.error(&format!("ERR Command '{name}' not found"));
+            reply.error(format!("ERR Command '{name}' not found"));
         }
     }
 }
