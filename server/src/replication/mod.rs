@@ -7,7 +7,7 @@
 //!
 //! All of it runs on `torc-repl`; [`Replication`] is what it shares with the node agent on `torc-agent`.
 
-mod apply;
+pub mod apply;
 mod backlog;
 pub mod primary;
 pub mod replica;

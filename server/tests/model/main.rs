@@ -2,7 +2,8 @@
 //!
 //! Compared are each reply and the whole state with a map of maps ([`map::Model`]); the memory account with a recount
 //! of everything; and the state that a replica has after it applied the records, by themselves or on top of a full
-//! copy, with the primary's, down to expiry, flags and version. Once with room for all, once with keys being evicted.
+//! copy, or during a full sync whose chunks come between them, with the primary's, down to expiry, flags and version.
+//! Once with room for all, once with keys being evicted.
 //! Fields that expire have a model of their own, in `field_expiry.rs`, trims that stop at nodes one in `streams.rs`.
 
 mod counters;
@@ -27,13 +28,21 @@ use torc_protocol::command::{Flags, resolve};
 use torc_protocol::resp::OwnedArgs;
 use torc_server::exec::testing::{Harness, START_MS};
 use torc_server::node::Node;
+use torc_server::replication::apply::{Filter, chunk};
 use torc_server::settings::{EvictionPolicy, Settings};
+use torc_server::store::STRIPES;
 
 use self::map::{Model, Run, Value};
-use self::nodes::{apply_records, check_account, copy_all, dump, execute, is_counter, primary, settings};
+use self::nodes::{
+    apply_records, apply_while_syncing, check_account, copy_all, dump, execute, is_counter, primary,
+    settings, sync_stripe,
+};
 use self::reply::agrees;
 use self::step::{Step, steps};
 use self::words::{Bytes, key};
+
+/// Names the last chunk of a full sync (`replication::stream`).
+const END_OF_SYNC: u16 = u16::MAX;
 
 /// Room for data in the runs with evictions.
 const ROOM_BYTES: u64 = 12_000;
@@ -170,5 +179,35 @@ proptest! {
         for node in [&t.node, &follower.node, &late.node] {
             check_account(node);
         }
+    }
+
+    /// Each record goes to those stripes alone whose chunk came before it: once, whatever the type, also when it
+    /// touches several stripes or all.
+    #[test]
+    fn a_replica_syncs_while_records_come(
+        steps in steps(250),
+        begins in 0usize..150,
+        at_once in 4usize..40,
+        stride in (0u16..512).prop_map(|half| 2 * half + 1),
+    ) {
+        let mut t = primary(settings());
+        let fresh = Harness::with_settings(settings());
+        let (mut filter, mut last) = (Filter::default(), 0);
+        let mut chunks = (0..STRIPES as u16).map(|n| n.wrapping_mul(stride) % STRIPES as u16);
+        for (n, step) in steps.iter().enumerate() {
+            if n >= begins {
+                chunks.by_ref().take(at_once).for_each(|index| {
+                    sync_stripe(&t.node, &fresh.node, &mut filter, index, last);
+                });
+            }
+            execute(&mut t, step);
+            last = apply_while_syncing(&fresh.node, &filter, &t.records()).unwrap_or(last);
+        }
+        chunks.for_each(|index| sync_stripe(&t.node, &fresh.node, &mut filter, index, last));
+        prop_assert!(!filter.is_complete(last), "the end has not come");
+        prop_assert!(chunk(&fresh.node, &mut filter, END_OF_SYNC, last, &[], 0).is_ok());
+        prop_assert!(filter.is_complete(last));
+        prop_assert_eq!(dump(&t.node), dump(&fresh.node));
+        check_account(&fresh.node);
     }
 }

@@ -6,6 +6,7 @@ use torc_server::effect::{EffectWriter, effects, record};
 use torc_server::effect_apply;
 use torc_server::exec::testing::Harness;
 use torc_server::node::Node;
+use torc_server::replication::apply::{self, Filter};
 use torc_server::settings::Settings;
 use torc_server::store::value::stream::StreamId;
 use torc_server::store::value::{Member, StreamValue};
@@ -149,6 +150,25 @@ pub fn apply_records(node: &Node, mut bytes: &[u8]) {
         bytes = &bytes[len..];
     }
     assert!(bytes.is_empty(), "half a record");
+}
+
+/// Gives one stripe to a replica in a full sync; `last` is the offset of the last record.
+pub fn sync_stripe(from: &Node, to: &Node, filter: &mut Filter, index: u16, last: u64) {
+    let mut writer = EffectWriter::new(true);
+    effect_apply::snapshot_stripe(from, &from.store.stripe(index), index, &mut writer, 0);
+    apply::chunk(to, filter, index, last, &writer.take_bytes(), 0).expect("a chunk");
+}
+
+/// Applies records to the stripes that have come before them, as in a full sync; the last offset.
+pub fn apply_while_syncing(node: &Node, filter: &Filter, mut bytes: &[u8]) -> Option<u64> {
+    let mut last = None;
+    while let Ok(Some((found, len))) = record(bytes) {
+        apply::record(node, &found, Some(filter), 0).expect("a record");
+        last = Some(found.offset);
+        bytes = &bytes[len..];
+    }
+    assert!(bytes.is_empty(), "half a record");
+    last
 }
 
 /// Copies everything as a full sync does.
