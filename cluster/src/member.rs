@@ -347,6 +347,16 @@ impl ShardMember {
         }
     }
 
+    /// Whether a lease is about to be handed back: [`ShardMember::tick`] often, requests wait.
+    pub fn is_stepping_down(&self) -> bool {
+        match &self.role {
+            Role::Primary { lease, stepping_down_ns, .. } => {
+                stepping_down_ns.is_some() && !lease.is_handed_back()
+            }
+            _ => false,
+        }
+    }
+
     /// Time passed. Answers `true` when the lease was handed back just now (say so in a heartbeat at once).
     /// After `patience_ns` of stepping down it is handed back whoever holds what.
     pub fn tick(&mut self, now_ns: u64, patience_ns: u64) -> bool {

@@ -9,9 +9,12 @@ use torc_cluster::ShardId;
 
 use super::pending::Pending;
 
-/// The pause before a shard is tried again: at first, and at last.
-const FIRST_PAUSE_NS: u64 = 25_000_000;
+/// The pause before a shard is tried again, doubled from try to try: at first, and at last. A primary that the map has
+/// just named gets its lease some milliseconds later; clients wait for nothing else then.
+const FIRST_PAUSE_NS: u64 = 4_000_000;
 const LAST_PAUSE_NS: u64 = 100_000_000;
+/// A shard that was not tried for so long, because nothing had to wait for it, begins with the first pause again.
+const FORGET_NS: u64 = 1_000_000_000;
 
 /// A request that waits.
 #[derive(Debug)]
@@ -26,9 +29,11 @@ pub struct Held {
 
 #[derive(Debug, Default)]
 struct Waiting {
+    /// How many wait; none while those that were tried are on their way.
     requests: usize,
     tries: u32,
     not_before_ns: u64,
+    tried_ns: u64,
 }
 
 /// See the module's text.
@@ -57,20 +62,32 @@ impl Hold {
 
     /// Whether requests wait for that shard.
     pub fn waits_for(&self, shard: Option<ShardId>) -> bool {
-        self.shards.contains_key(&shard)
+        self.shards.get(&shard).is_some_and(|waiting| waiting.requests > 0)
     }
 
-    /// Adds a request.
-    pub fn push(&mut self, held: Held, now_ns: u64) {
+    /// Adds a request. True when it is the first one for its shard: [`Hold::next_due_ns`] may have changed.
+    pub fn push(&mut self, held: Held, now_ns: u64) -> bool {
         let waiting = self.shards.entry(held.shard).or_default();
-        if waiting.requests == 0 && waiting.tries == 0 {
-            waiting.not_before_ns = now_ns + FIRST_PAUSE_NS;
+        let first = waiting.requests == 0;
+        if first {
+            if now_ns.saturating_sub(waiting.tried_ns) > FORGET_NS {
+                waiting.tries = 0;
+            }
+            // What was tried and refused waits as long as the number of tries says.
+            waiting.not_before_ns = waiting.not_before_ns.max(now_ns + FIRST_PAUSE_NS);
         }
         waiting.requests += 1;
         self.bytes += held.bytes.len();
         // What was sent first goes first: a request that comes back from a node is older than those that waited.
         let place = self.row.iter().rposition(|known| known.pending.since_ns <= held.pending.since_ns);
         self.row.insert(place.map_or(0, |place| place + 1), held);
+        first
+    }
+
+    /// When some shard may be tried next; `None` while nothing waits.
+    pub fn next_due_ns(&self) -> Option<u64> {
+        let waiting = self.shards.values().filter(|waiting| waiting.requests > 0);
+        waiting.map(|waiting| waiting.not_before_ns).min()
     }
 
     /// Takes all requests whose shard may be tried now, and those whose deadline has passed.
@@ -78,11 +95,12 @@ impl Hold {
         let due: Vec<Option<ShardId>> = self
             .shards
             .iter_mut()
-            .filter(|(_, waiting)| all || waiting.not_before_ns <= now_ns)
+            .filter(|(_, waiting)| all || (waiting.requests > 0 && waiting.not_before_ns <= now_ns))
             .map(|(shard, waiting)| {
                 waiting.tries = if all { 0 } else { waiting.tries.saturating_add(1) };
                 let pause = (FIRST_PAUSE_NS << waiting.tries.min(8)).min(LAST_PAUSE_NS);
                 waiting.not_before_ns = now_ns + pause;
+                waiting.tried_ns = now_ns;
                 *shard
             })
             .collect();
@@ -107,13 +125,13 @@ impl Hold {
         let (gone, kept): (VecDeque<Held>, _) = self.row.drain(..).partition(is_its);
         self.row = kept;
         gone.iter().for_each(|held| self.forget(held));
-        self.tidy();
     }
 
-    /// Forgets the pauses of shards for which nothing waits. Call it after what was taken has been sent or pushed
-    /// back: a shard that fails again keeps its longer pause.
-    pub fn tidy(&mut self) {
-        self.shards.retain(|_, waiting| waiting.requests > 0);
+    /// Forgets the pauses of shards for which nothing waits any more. One whose requests were sent just now keeps its
+    /// longer pause for when they come back.
+    pub fn tidy(&mut self, now_ns: u64) {
+        let lately = |waiting: &Waiting| now_ns.saturating_sub(waiting.tried_ns) <= FORGET_NS;
+        self.shards.retain(|_, waiting| waiting.requests > 0 || lately(waiting));
     }
 
     fn forget(&mut self, held: &Held) {
@@ -173,11 +191,39 @@ mod tests {
         for held in due.into_iter().filter(|held| held.shard == Some(ShardId(1))) {
             hold.push(held, 100 + FIRST_PAUSE_NS);
         }
-        hold.tidy();
+        hold.tidy(100 + FIRST_PAUSE_NS);
         assert!(!hold.waits_for(Some(ShardId(2))));
         assert!(hold.take_due(100 + 2 * FIRST_PAUSE_NS, false).is_empty());
         assert_eq!(order(&hold.take_due(100 + 3 * FIRST_PAUSE_NS, false)), [3, 5, 7]);
         assert_eq!((hold.len(), hold.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn what_is_refused_again_and_again_waits_longer() {
+        let mut hold = Hold::default();
+        let (mut now, mut pauses) = (FORGET_NS, Vec::new());
+        for _ in 0..7 {
+            assert_eq!(hold.next_due_ns(), None);
+            assert!(hold.push(held(1, 1, NEVER), now), "the first one");
+            assert!(!hold.push(held(1, 2, NEVER), now), "another");
+            let due = hold.next_due_ns().expect("one waits");
+            assert!(hold.take_due(due - 1, false).is_empty());
+            assert_eq!(order(&hold.take_due(due, false)), [1, 2]);
+            hold.tidy(due);
+            pauses.push((due - now) / 1_000_000);
+            now = due;
+        }
+        assert_eq!(pauses, [4, 8, 16, 32, 64, 100, 100]);
+        // Another map: the pauses begin anew, and so they do when all was well for a while.
+        assert!(hold.take_due(now, true).is_empty());
+        hold.push(held(1, 1, NEVER), now);
+        assert_eq!(hold.next_due_ns(), Some(now + FIRST_PAUSE_NS));
+        hold.take_due(now + FIRST_PAUSE_NS, false);
+        now += FIRST_PAUSE_NS + FORGET_NS + 1;
+        hold.tidy(now);
+        assert!(hold.shards.is_empty());
+        hold.push(held(1, 1, NEVER), now);
+        assert_eq!(hold.next_due_ns(), Some(now + FIRST_PAUSE_NS));
     }
 
     #[test]

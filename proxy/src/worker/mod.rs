@@ -1,7 +1,7 @@
 //! One worker: a thread with its clients, its connections to the nodes, and everything between them.
 //!
 //! Everything here belongs to the worker's thread. Tasks on it: one per client, one per connection to a node, the
-//! flusher, the ticker, and the one that takes accepted clients and new maps.
+//! flusher, the ticker, the retrier, and the one that takes accepted clients and new maps.
 
 mod clock;
 mod flush;
@@ -22,6 +22,7 @@ pub use routes::Routes;
 pub use run::{Accepted, MAX_ORDERS, Order, Protocol, spawn};
 
 use smallvec::SmallVec;
+use tokio::sync::Notify;
 use torc_protocol::command::Command;
 use torc_protocol::context::Position;
 use torc_protocol::error;
@@ -64,6 +65,8 @@ pub struct Worker {
     held: RefCell<Hold>,
     /// Whether anything is held: read for each request.
     holding: Cell<bool>,
+    /// Told when requests are held for another shard.
+    held_news: Notify,
     clients: RefCell<HashMap<u64, Rc<Client>, ahash::RandomState>>,
     dirty_clients: RefCell<Vec<Rc<Client>>>,
     dirty_connections: RefCell<Vec<Rc<Connection>>>,
@@ -100,6 +103,7 @@ impl Worker {
             retired: RefCell::default(),
             held: RefCell::default(),
             holding: Cell::new(false),
+            held_news: Notify::new(),
             clients: RefCell::default(),
             dirty_clients: RefCell::default(),
             dirty_connections: RefCell::default(),
@@ -285,7 +289,9 @@ impl Worker {
         let routes = self.routes.borrow();
         let shard = routes.place(pending.dest).map(|index| routes.shard_id(index));
         pending.refused = false;
-        held.push(Held { pending, bytes, shard }, now_ns);
+        if held.push(Held { pending, bytes, shard }, now_ns) {
+            self.held_news.notify_one();
+        }
         self.holding.set(true);
         self.metrics.held_total.add(1);
         self.metrics.held.set(held.len() as u64);

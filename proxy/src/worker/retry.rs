@@ -1,6 +1,7 @@
 //! What becomes of requests that could not be answered where they were sent.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use torc_protocol::error;
 
@@ -52,6 +53,28 @@ impl Worker {
             self.deliver(pending, b"_\r\n", None, self.clock.now_ns());
         } else {
             self.fail(pending, text::NO_PRIMARY);
+        }
+    }
+
+    /// The retrier's task: tries what is held as soon as its pause is over. The ticker's rounds are too far apart for
+    /// that: a failover that was asked for takes some ten milliseconds.
+    pub(super) async fn retrier(self: Rc<Self>) {
+        loop {
+            let due_ns = self.held.borrow().next_due_ns();
+            let Some(due_ns) = due_ns else {
+                self.held_news.notified().await;
+                continue;
+            };
+            let left = Duration::from_nanos(due_ns.saturating_sub(self.clock.refresh()));
+            if !left.is_zero() {
+                tokio::select! {
+                    () = tokio::time::sleep(left) => {}
+                    // Another shard, which may be due earlier.
+                    () = self.held_news.notified() => {}
+                }
+                continue;
+            }
+            self.retry(false);
         }
     }
 
@@ -121,7 +144,7 @@ impl Worker {
         }
         self.pool.give(renewed);
         let mut held = self.held.borrow_mut();
-        held.tidy();
+        held.tidy(now_ns);
         self.holding.set(!held.is_empty());
         self.metrics.held.set(held.len() as u64);
     }

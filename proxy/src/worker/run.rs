@@ -70,6 +70,7 @@ async fn serve(
     let worker = Worker::new(shared, index, metrics, u64::from_le_bytes(seed));
     tokio::task::spawn_local(Rc::clone(&worker).flusher());
     tokio::task::spawn_local(Rc::clone(&worker).ticker());
+    tokio::task::spawn_local(Rc::clone(&worker).retrier());
     let table = Arc::clone(&tables.borrow_and_update());
     worker.set_table(table);
     let mut source_open = true;

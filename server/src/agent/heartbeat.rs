@@ -119,5 +119,6 @@ fn take(agent: &Agent, reply: &HeartbeatReply) {
     }
     for (_, term) in &reply.step_down {
         agent.repl.step_down(&agent.node, *term, boottime_ns());
+        agent.step_now.notify_one();
     }
 }

@@ -76,6 +76,8 @@ pub struct Agent {
     /// Bus address of the node that answered as leader last.
     controller: Mutex<Option<String>>,
     beat_now: Notify,
+    /// The primary was asked to step down.
+    step_now: Notify,
     leaving: AtomicBool,
     /// Changes of primaries; written by whoever offers a map.
     promotions: promotions::Promotions,
@@ -311,6 +313,7 @@ impl Agent {
         let map = self.map();
         if let Some(shard) = map.shards_of_node(self.me.node).next() {
             self.repl.step_down(&self.node, shard.term, boottime_ns());
+            self.step_now.notify_one();
         }
         self.beat_now.notify_one();
     }

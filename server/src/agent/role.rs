@@ -16,6 +16,9 @@ use crate::shard::View;
 /// How often a primary looks whether its in-sync set should change.
 const SET_TICK: Duration = Duration::from_millis(10);
 
+/// The same while the primary steps down: nothing is executed until the lease is handed back.
+const STEP_DOWN_TICK: Duration = Duration::from_millis(1);
+
 /// How often registration is tried.
 const REGISTER_RETRY: Duration = Duration::from_millis(100);
 
@@ -101,8 +104,11 @@ pub async fn keep_set(agent: Arc<Agent>, shutdown: Shutdown) {
     let mut tick = tokio::time::interval(SET_TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
+        let stepping_down = agent.repl.is_stepping_down();
         tokio::select! {
-            _ = tick.tick() => {}
+            _ = tick.tick(), if !stepping_down => {}
+            () = tokio::time::sleep(STEP_DOWN_TICK), if stepping_down => {}
+            () = agent.step_now.notified() => {}
             () = shutdown.wait() => return,
         }
         let now_ns = boottime_ns();

@@ -120,6 +120,7 @@ pub fn start(
         voter: RwLock::new(None),
         controller: Mutex::new(None),
         beat_now: Notify::new(),
+        step_now: Notify::new(),
         leaving: AtomicBool::new(false),
         promotions: super::promotions::Promotions::default(),
         heartbeats: AtomicU64::new(0),

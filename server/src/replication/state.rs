@@ -288,6 +288,11 @@ impl Replication {
         }
     }
 
+    /// Whether [`Replication::tick`] should be asked often: the lease is about to be handed back.
+    pub fn is_stepping_down(&self) -> bool {
+        self.lock().member.as_ref().is_some_and(ShardMember::is_stepping_down)
+    }
+
     /// Time passed. True when the lease was handed back just now: say so at once.
     pub fn tick(&self, node: &Node, now_ns: u64, patience_ns: u64) -> bool {
         let mut state = self.lock();
