@@ -46,6 +46,11 @@ failover *args:
     cargo build --release -p torc
     bench/failover {{ args }}
 
+# A full sync of many keys beside redis-server's: its time, and the longest wait of a client meanwhile, e.g. `just full-sync --keys 10000000`.
+full-sync *args:
+    cargo build --release -p torc
+    bench/full-sync {{ args }}
+
 # Units of Valkey's own test suite, given a checkout of Valkey, e.g. `just tcl ~/valkey type/list`.
 tcl path *units:
     cargo build -p torc

@@ -75,6 +75,16 @@ impl EffectWriter {
         std::mem::take(&mut self.buf)
     }
 
+    /// The bytes recorded so far, which stay.
+    pub fn recorded(&self) -> &[u8] {
+        &self.buf
+    }
+
+    /// Gives memory back that is above as many bytes, when nothing is recorded.
+    pub fn shrink_to(&mut self, bytes: usize) {
+        self.buf.shrink_to(bytes);
+    }
+
     /// Bytes recorded so far.
     pub fn len(&self) -> usize {
         self.buf.len()

@@ -28,6 +28,10 @@ const HEARTBEAT: Duration = Duration::from_millis(50);
 /// than applying the largest value takes.
 const SILENCE: Duration = Duration::from_secs(30);
 
+/// Memory for a stripe's snapshot that is kept for the next one: growing it anew would take half of the time for which
+/// the stripe is locked.
+const KEPT_SNAPSHOT_BYTES: usize = 16 << 20;
+
 /// Why a stream ended.
 #[derive(Debug, thiserror::Error)]
 enum StreamError {
@@ -133,10 +137,11 @@ async fn send(
     let mut highest = 0;
     let mut payload = Vec::new();
     let mut place = Place::default();
+    let mut effects = EffectWriter::new(true);
+    let (mut longest_ns, mut sent_bytes) = (0, 0);
     if full {
-        let mut common = EffectWriter::new(true);
-        node.snapshot_common(&mut common);
-        send_chunk(&mut writer, COMMON, 0, &common.take_bytes()).await?;
+        node.snapshot_common(&mut effects);
+        send_chunk(&mut writer, COMMON, 0, effects.recorded()).await?;
     }
     loop {
         news.borrow_and_update();
@@ -158,15 +163,20 @@ async fn send(
         };
         // Records and stripes take turns, so that neither waits for the other's end.
         if next_stripe < STRIPES {
-            let (effects, at) = snapshot(node, next_stripe as u16);
+            let (at, locked_ns) = snapshot(node, next_stripe as u16, &mut effects);
             highest = highest.max(at);
-            send_chunk(&mut writer, next_stripe as u16, at, &effects).await?;
+            longest_ns = longest_ns.max(locked_ns);
+            sent_bytes += effects.len();
+            send_chunk(&mut writer, next_stripe as u16, at, effects.recorded()).await?;
             next_stripe += 1;
             continue;
         }
         if next_stripe == STRIPES {
             send_chunk(&mut writer, END, highest, &[]).await?;
             next_stripe += 1;
+            effects = EffectWriter::new(true);
+            let (follower, longest_us) = (hello.from, longest_ns / 1000);
+            tracing::info!(%follower, bytes = sent_bytes, longest_us, "full sync sent; a stripe was locked for so long at most");
         }
         let quiet = wait_for_records(repl, &mut news, after);
         if caught_up && tokio::time::timeout(HEARTBEAT, quiet).await.is_err() {
@@ -186,15 +196,17 @@ async fn wait_for_records(repl: &Replication, news: &mut tokio::sync::watch::Rec
     }
 }
 
-/// A stripe as it is now, and the offset that it is the state of.
-fn snapshot(node: &Node, index: u16) -> (Vec<u8>, u64) {
-    let mut writer = EffectWriter::new(true);
+/// A stripe as it is now: the offset that it is the state of, and for how many ns requests had to wait for it.
+fn snapshot(node: &Node, index: u16, writer: &mut EffectWriter) -> (u64, u64) {
+    writer.discard();
+    writer.shrink_to(KEPT_SNAPSHOT_BYTES);
     let stripe = node.store.stripe(index);
+    let locked_ns = boottime_ns();
     // Under the lock: every record of this stripe up to this offset has been executed, none above it.
     let at = node.shard.last_offset();
-    effect_apply::snapshot_stripe(node, &stripe, index, &mut writer, boottime_ns());
+    effect_apply::snapshot_stripe(node, &stripe, index, writer, locked_ns);
     drop(stripe);
-    (writer.take_bytes(), at)
+    (at, boottime_ns().saturating_sub(locked_ns))
 }
 
 async fn send_chunk(writer: &mut BusWriter, stripe: u16, at: u64, effects: &[u8]) -> Result<(), ConnError> {
