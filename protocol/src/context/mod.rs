@@ -22,8 +22,10 @@ use std::str::FromStr;
 use thiserror::Error;
 
 mod position;
+mod tracked;
 
 pub use position::Position;
+pub use tracked::Tracked;
 
 /// The server puts the position of the reply's effect before it.
 const FLAG_WANT_POSITION: u16 = 1 << 0;
@@ -36,8 +38,16 @@ const FLAG_RESP2: u16 = 1 << 4;
 const FLAG_REPEATED: u16 = 1 << 5;
 /// A blocking command does not wait: it finds something, or answers that there is nothing.
 const FLAG_NO_WAIT: u16 = 1 << 6;
-const KNOWN_FLAGS: u16 =
-    FLAG_WANT_POSITION | FLAG_REQUEST_ID | FLAG_FENCE | FLAG_USER | FLAG_RESP2 | FLAG_REPEATED | FLAG_NO_WAIT;
+/// The connection is to be told when the key of the request changes.
+const FLAG_TRACK: u16 = 1 << 9;
+const KNOWN_FLAGS: u16 = FLAG_WANT_POSITION
+    | FLAG_REQUEST_ID
+    | FLAG_FENCE
+    | FLAG_USER
+    | FLAG_RESP2
+    | FLAG_REPEATED
+    | FLAG_NO_WAIT
+    | FLAG_TRACK;
 
 /// Bytes of the part that is always there.
 pub const FIXED_BYTES: usize = 18;
@@ -194,6 +204,8 @@ pub struct Context<'a> {
     pub no_wait: bool,
     /// A fencing token that the keys of the request must not have seen surpassed.
     pub fence: Option<u64>,
+    /// Tell the connection when the only key of the request, which reads it, changes; see [`Tracked`].
+    pub track: bool,
 }
 
 /// Why bytes are no context.
@@ -223,6 +235,7 @@ impl<'a> Context<'a> {
             (self.resp2, FLAG_RESP2),
             (self.repeated, FLAG_REPEATED),
             (self.no_wait, FLAG_NO_WAIT),
+            (self.track, FLAG_TRACK),
         ] {
             if set {
                 flags |= flag;
@@ -295,6 +308,7 @@ impl<'a> Context<'a> {
             resp2: flags & FLAG_RESP2 != 0,
             repeated: flags & FLAG_REPEATED != 0,
             no_wait: flags & FLAG_NO_WAIT != 0,
+            track: flags & FLAG_TRACK != 0,
             ..Context::default()
         };
         if flags & FLAG_REQUEST_ID != 0 {
@@ -358,9 +372,10 @@ mod tests {
             repeated: true,
             no_wait: true,
             fence: Some(3),
+            track: true,
         };
         let bytes = [
-            &[0x7f, 0, 3, 3, 2, 0, 8, 7, 6, 5, 4, 3, 2, 1, 0xe8, 3, 0, 0][..],
+            &[0x7f, 2, 3, 3, 2, 0, 8, 7, 6, 5, 4, 3, 2, 1, 0xe8, 3, 0, 0][..],
             &[1, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0],
             &[3, 0, 0, 0, 0, 0, 0, 0],
             b"\x03ann",
@@ -411,9 +426,10 @@ mod tests {
             repeated: bool,
             no_wait: bool,
             fence: Option<u64>,
+            track: bool,
         ) -> (Context<'static>, Option<String>) {
             let request_id = request_id.map(|(origin, seq, settled)| RequestId { origin, seq, settled });
-            (Context { db, ack, read, epoch, deadline_ms, want_position, resp2, user: None, request_id, repeated, no_wait, fence }, user)
+            (Context { db, ack, read, epoch, deadline_ms, want_position, resp2, user: None, request_id, repeated, no_wait, fence, track }, user)
         }
     }
 

@@ -1,14 +1,17 @@
 //! A command whose stripes are locked: its handler, its record, what its reply waits for.
 
 use torc_cluster::lock::Outcome;
-use torc_protocol::command::Command;
-use torc_protocol::context::{Ack, ReadLevel};
+use torc_protocol::command::{Command, InternalCommand};
+use torc_protocol::context::{Ack, ReadLevel, Tracked};
 use torc_protocol::error as text;
+use torc_protocol::memcached::Request as McRequest;
+use torc_protocol::resp::{Args, Version};
 
 use super::{
     Batch, CommandError, CommandResult, Cx, Depth, Done, Flow, Park, ReplyKind, Request, Session, families,
     place,
 };
+use crate::pubsub::Subscriptions;
 use crate::shard::Role;
 use crate::store::Access;
 
@@ -82,6 +85,9 @@ impl<'n> Batch<'n, '_> {
         if access.any_ready() {
             self.serve_ready(&mut access);
         }
+        if request.track && result.is_ok() && kind == ReplyKind::Read {
+            self.track(session, command, &request, &mut access, (&mut *out, reply_at));
+        }
         let mut refused = None;
         if result.is_ok()
             && let Flow::Park(Park::Keys(block)) = flow
@@ -104,6 +110,37 @@ impl<'n> Batch<'n, '_> {
             Ok(()) => Ok(self.done(&request, (kind, ack), flow, (offset, dirty), out, reply_at)),
             Err(error) => Err((error, true)),
         }
+    }
+
+    /// Notes the only key of a read, whose stripe is still locked, for the connection that keeps the reply, and says in
+    /// front of the reply how long it would hold. Without that the reply must not be kept.
+    #[cold]
+    fn track(
+        &self,
+        session: &mut Session,
+        command: Command,
+        request: &Request<'_>,
+        access: &mut Access<'n>,
+        (out, reply_at): (&mut Vec<u8>, usize),
+    ) {
+        let Some(bytes) = only_key(command, &request.args) else { return };
+        let key = self.node.store.key(&bytes);
+        let Some(client) = session.client.clone().filter(|_| access.covers(key.slot)) else { return };
+        let registry = &self.node.pubsub;
+        // Messages are written as the connection speaks, which has proved the secret: in RESP3.
+        let subscriptions = session
+            .subscriptions
+            .get_or_insert_with(|| Box::new(Subscriptions::new(registry.clone(), client, Version::Resp3)));
+        let stripe = access.stripe(key.slot);
+        if !stripe.track(request.db, key.bytes, subscriptions.tracker()) {
+            return;
+        }
+        let ends = stripe.peek(request.db, &key).and_then(|entry| {
+            let (whole, parts) = (entry.expire_ms(), entry.field_ms());
+            whole.into_iter().chain(parts).min()
+        });
+        let left_ms = ends.map(|at| at.saturating_sub(self.now.unix_ms));
+        out.splice(reply_at..reply_at, Tracked { left_ms }.attribute());
     }
 
     /// Runs `run` on the locked stripes and records its effects as one record; the stripes stay locked.
@@ -228,6 +265,18 @@ pub(super) fn run_fenced(cx: &mut Cx<'_, '_>, command: Command, request: &Reques
         families::lock::check_fences(cx, None, token, keys)?;
     }
     families::dispatch(cx, command, &request.args)
+}
+
+/// The key of a request that has one and no more.
+fn only_key(command: Command, args: &Args<'_>) -> Option<Box<[u8]>> {
+    if command == Command::Internal(InternalCommand::Mc) {
+        let request = McRequest::from_parts(args.get(1)?, args.get(2).unwrap_or_default()).ok()?;
+        return (request.key_count() == 1).then(|| request.key().into());
+    }
+    match command.spec().find_keys(args).ok()?.as_slice() {
+        [at] => args.get(*at).map(Box::from),
+        _ => None,
+    }
 }
 
 /// Puts the (term, offset) attribute in front of a reply that was written at `at`.

@@ -34,6 +34,8 @@ pub(super) struct Request<'a> {
     pub(super) key: Option<Key<'a>>,
     /// A fencing token that the keys must not have seen a higher one than.
     pub(super) fence: Option<Token>,
+    /// The connection keeps the value and is to be told of changes.
+    pub(super) track: bool,
 }
 
 impl<'a> Request<'a> {
@@ -55,6 +57,7 @@ impl<'a> Request<'a> {
             home: None,
             key: None,
             fence: None,
+            track: false,
         }
     }
 
@@ -76,6 +79,7 @@ impl<'a> Request<'a> {
             home: None,
             key: None,
             fence: context.fence.map(Token),
+            track: context.track,
         }
     }
 }

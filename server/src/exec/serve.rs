@@ -104,6 +104,7 @@ impl Waiter {
             home: asked.home,
             key: None,
             fence: asked.fence,
+            track: false,
         }
     }
 }

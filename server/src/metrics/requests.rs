@@ -49,6 +49,15 @@ const WATCHERS: Named = ("torc_server_log_watchers", "Connections that read the 
 const LOG_SENT: Named = ("torc_server_log_lines_sent_total", "Lines of the log that watchers were given.");
 const LOG_SKIPPED: Named =
     ("torc_server_log_lines_skipped_total", "Lines of the log that were dropped: a watcher read too slowly.");
+const TRACKED: Named = ("torc_server_tracked_keys", "Keys whose values proxies keep.");
+const TOLD: Named = (
+    "torc_server_invalidations_total",
+    "Changes that proxies were told of which keep values, by connection.",
+);
+const UNTRACKED: Named = (
+    "torc_server_tracking_overflows_total",
+    "Keys whose values proxies had to drop: there was no room to note them.",
+);
 
 /// What [`gather`] yields.
 pub const FAMILIES: &[Named] = &[
@@ -74,6 +83,9 @@ pub const FAMILIES: &[Named] = &[
     WATCHERS,
     LOG_SENT,
     LOG_SKIPPED,
+    TRACKED,
+    TOLD,
+    UNTRACKED,
 ];
 
 /// Upper bounds of the latency buckets but the last, which is open, in seconds.
@@ -139,5 +151,8 @@ pub fn gather(node: &Node) -> Vec<MetricFamily> {
         gauge(WATCHERS, node.pubsub.log().watchers() as f64),
         counter(LOG_SENT, node.pubsub.log().sent()),
         counter(LOG_SKIPPED, node.pubsub.log().skipped()),
+        gauge(TRACKED, node.pubsub.tracking().keys.load(Ordering::Relaxed) as f64),
+        counter(TOLD, node.pubsub.tracking().told.load(Ordering::Relaxed)),
+        counter(UNTRACKED, node.pubsub.tracking().overflows.load(Ordering::Relaxed)),
     ]
 }

@@ -26,12 +26,14 @@ mod subscriptions;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tracker;
 
 pub use log::{Lines, Log, WATCHER_BYTES};
 pub use mailbox::Mailbox;
 pub use monitor::describe_request;
 pub use registry::PubSub;
 pub use subscriptions::{Subscriptions, TooMany};
+pub use tracker::{Tracker, Tracking};
 
 /// What is subscribed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,6 +15,7 @@ use super::mailbox::Mailbox;
 use super::message::Message;
 use super::post::Post;
 use super::table::{Subscribers, Table};
+use super::tracker::Tracking;
 use crate::notify::Class;
 
 /// Bytes of the names of all subscriptions of the node, with [`NAME_OVERHEAD_BYTES`] for each.
@@ -36,6 +37,7 @@ pub struct PubSub {
     monitors: RwLock<Subscribers>,
     monitor_count: AtomicUsize,
     log: Log,
+    tracking: Tracking,
     /// One for each worker.
     posts: Box<[Post]>,
     /// Bytes that a subscriber may leave unread; 0: see [`Mailbox`].
@@ -57,6 +59,7 @@ impl PubSub {
             monitors: RwLock::default(),
             monitor_count: AtomicUsize::new(0),
             log: Log::default(),
+            tracking: Tracking::default(),
             posts: (0..workers).map(|_| Post::default()).collect(),
             limit_bytes: AtomicUsize::new(0),
             name_bytes: AtomicUsize::new(0),
@@ -78,7 +81,12 @@ impl PubSub {
         }
     }
 
-    fn send(&self, mailbox: &Mailbox, message: &Message) {
+    /// Counters of what proxies keep.
+    pub fn tracking(&self) -> &Tracking {
+        &self.tracking
+    }
+
+    pub(super) fn send(&self, mailbox: &Mailbox, message: &Message) {
         if mailbox.put(message, self.limit_bytes.load(Ordering::Relaxed)) {
             self.tell(mailbox);
         }

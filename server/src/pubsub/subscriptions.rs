@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use torc_protocol::resp::Version;
 
 use super::mailbox::Mailbox;
+use super::tracker::Tracker;
 use super::{Kind, Lines, PubSub};
 use crate::clients::Client;
 
@@ -35,6 +36,7 @@ pub struct Subscriptions {
     patterns: BTreeSet<Arc<[u8]>>,
     monitor: bool,
     log: bool,
+    tracker: Option<Arc<Tracker>>,
 }
 
 impl Subscriptions {
@@ -42,7 +44,12 @@ impl Subscriptions {
     pub fn new(registry: Arc<PubSub>, client: Arc<Client>, version: Version) -> Subscriptions {
         let mailbox = Arc::new(Mailbox::new(client, version));
         let (channels, patterns) = (BTreeSet::new(), BTreeSet::new());
-        Subscriptions { registry, mailbox, channels, patterns, monitor: false, log: false }
+        Subscriptions { registry, mailbox, channels, patterns, monitor: false, log: false, tracker: None }
+    }
+
+    /// Through which it is told of changes of keys whose values it keeps; made at the first use.
+    pub fn tracker(&mut self) -> &Arc<Tracker> {
+        self.tracker.get_or_insert_with(|| Tracker::new(self.registry.clone(), self.mailbox.clone()))
     }
 
     /// Where its messages wait.
@@ -161,6 +168,9 @@ impl Drop for Subscriptions {
             for name in self.names(kind) {
                 self.remove(kind, &name);
             }
+        }
+        if let Some(tracker) = &self.tracker {
+            tracker.end();
         }
         if self.monitor {
             self.registry.unwatch(&self.mailbox);

@@ -16,6 +16,7 @@ pub mod records;
 pub mod segments;
 pub mod stripe;
 pub mod table;
+pub mod tracked;
 pub mod value;
 pub mod varint;
 

@@ -15,8 +15,10 @@ use super::entry::{self, COMPACT_VALUE_MAX, Entry, EntryMut, EntryShape, LooseEn
 use super::expiry::{Due, ExpiryIndex};
 use super::hash::KeyHasher;
 use super::records::{Record, Records, Slab, Thrift};
+use super::tracked::Tracked;
 use super::value::Value;
 use crate::blocked::{Queues, Waiter};
+use crate::pubsub::Tracker;
 
 /// Databases that SELECT knows.
 pub const DATABASES: usize = 16;
@@ -89,6 +91,8 @@ pub struct Stripe {
     parts: Vec<Part>,
     expiry: ExpiryIndex,
     watchers: AHashMap<(u8, Box<[u8]>), Vec<WatchFlag>>,
+    /// Keys whose values proxies keep; most stripes have none.
+    tracked: Option<Box<Tracked>>,
     /// Queues of requests that wait for a key; most stripes have none.
     blocked: Option<Box<Queues>>,
     /// Number of watched keys at which those of closed connections are looked for.
@@ -108,6 +112,7 @@ impl Stripe {
             parts: Vec::new(),
             expiry: ExpiryIndex::default(),
             watchers: AHashMap::new(),
+            tracked: None,
             blocked: None,
             sweep_at: SWEEP_MIN,
             fences: None,
@@ -315,14 +320,33 @@ impl Stripe {
         self.version = self.version.max(version);
     }
 
-    /// Raises the flags of those who watch this key, and notes it as ready for those who wait for it.
+    /// Raises the flags of those who watch this key, tells the proxies that keep its value, and notes it as ready for
+    /// those who wait for it.
     #[inline]
     pub fn changed(&mut self, db: u8, key: &[u8]) {
         self.ready(db, key);
+        if self.tracked.is_some() {
+            self.tell_tracked(|tracked| tracked.changed(db, key));
+        }
         if !self.watchers.is_empty()
             && let Some(flags) = self.watchers.remove(&(db, Box::from(key)))
         {
             flags.iter().for_each(|f| f.store(true, Ordering::Relaxed));
+        }
+    }
+
+    /// From now on `tracker` is told when the key changes, once. False: the key cannot be noted.
+    pub fn track(&mut self, db: u8, key: &[u8], tracker: &Arc<Tracker>) -> bool {
+        self.tracked.get_or_insert_default().add(db, key, tracker)
+    }
+
+    #[cold]
+    fn tell_tracked(&mut self, tell: impl FnOnce(&mut Tracked)) {
+        if let Some(tracked) = &mut self.tracked {
+            tell(tracked);
+            if tracked.is_empty() {
+                self.tracked = None;
+            }
         }
     }
 
@@ -529,6 +553,9 @@ impl Stripe {
         if let Some(queues) = &mut self.blocked {
             queues.touched_all(db);
         }
+        if self.tracked.is_some() {
+            self.tell_tracked(|tracked| tracked.changed_all(|of| db.is_none_or(|db| db == of)));
+        }
         if !self.watchers.is_empty() {
             (0..DATABASES as u8)
                 .filter(|n| db.is_none_or(|db| db == *n))
@@ -553,6 +580,7 @@ impl Stripe {
             queues.touched_all(Some(a));
             queues.touched_all(Some(b));
         }
+        self.tell_tracked(|tracked| tracked.changed_all(|of| of == a || of == b));
         self.changed_all(a, Some(b));
         self.changed_all(b, Some(a));
         self.parts.swap(a as usize, b as usize);

@@ -23,6 +23,8 @@ family! {
     TorcListen = row("torc.listen", 4).flags(INSIDE.or(Flags::PUBSUB)).since("torc 0.1.0")
         .usage("channel | pattern | shard | none name clients")
         .summary("Listens for a number of a proxy's clients; with none it ends that.");
+    TorcTrack = row("torc.track", 1).flags(INSIDE.or(Flags::FAST)).since("torc 0.1.0")
+        .summary("Says for how many milliseconds the node may vouch for what it serves (-1: no end), and its term.");
     TorcWait = row("torc.wait", 4).flags(INSIDE.or(Flags::BLOCKING)).since("torc 0.1.0")
         .usage("offset numreplicas timeout-milliseconds")
         .summary("Waits until replicas have a shard's records up to an offset; counts them.");

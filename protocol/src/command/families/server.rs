@@ -180,6 +180,9 @@ family! {
         .tips(&["nondeterministic_output"])
         .summary("Says where the proxy would send a command, and under which policy, without sending it.");
     ProxyHelp = row("proxy|help", 2).flags(ALWAYS.or(Flags::TORC)).since("torc 0.1.0").summary("Explains the subcommands.");
+    ProxyHot = row("proxy|hot", -2).flags(SESSION.or(Flags::ADMIN).or(Flags::TORC).or(Flags::NO_MULTI))
+        .since("torc 0.1.0").complexity("O(N) with N the number of keys").usage("[count | RESET]")
+        .tips(&["nondeterministic_output"]).summary("Gives the keys that the proxy is asked for most, or forgets them.");
     ProxySlowlog = row("proxy|slowlog", -2).flags(SESSION.or(Flags::ADMIN).or(Flags::TORC).or(Flags::NO_MULTI))
         .since("torc 0.1.0").complexity("O(N) with N the number of entries").usage("[count | RESET]")
         .tips(&["nondeterministic_output"]).summary("Gives the latest requests that took the proxy long, or forgets them.");

@@ -11,6 +11,7 @@ use torc_protocol::trace::Trace;
 use crate::blocked::{Block, Null, Wanted, timeout_seconds};
 use crate::exec::{CommandError, CommandResult, Cx, Depth, Flow, Park};
 use crate::pubsub::{self, Subscriptions, TooMany};
+use crate::shard::Role;
 use crate::store::value::stream::StreamValue;
 use crate::store::value::{Kind, ListValue, SortedSetValue};
 
@@ -26,6 +27,10 @@ pub fn run(cx: &mut Cx<'_, '_>, command: InternalCommand, args: &Args<'_>) -> Co
         InternalCommand::TorcWait => wait(cx, args),
         InternalCommand::TorcAwait => wait_for_keys(cx, args),
         InternalCommand::TorcListen => listen(cx, args),
+        InternalCommand::TorcTrack => {
+            vouch(cx);
+            Ok(())
+        }
     }
 }
 
@@ -129,6 +134,24 @@ fn listen(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
         Err(TooMany::OfNode) => return Err(text::TOO_MANY_SUBSCRIPTIONS_HERE.into()),
     }
     Ok(())
+}
+
+/// TORC.TRACK: for how many milliseconds from now nobody else can serve what this node serves, and its term. A proxy goes
+/// by the values it keeps no longer; the answer comes behind all changes that were told before.
+fn vouch(cx: &mut Cx<'_, '_>) {
+    let (shard, now_ns) = (&cx.node.shard, cx.now.boottime_ns);
+    let left_ms = match shard.role() {
+        Role::Plain => -1,
+        Role::Primary if shard.may_execute(now_ns) => {
+            (shard.lease_until_ns().saturating_sub(now_ns) / 1_000_000) as i64
+        }
+        Role::Primary | Role::Replica | Role::Joining => 0,
+    };
+    let term = shard.term().0 as i64;
+    let mut reply = cx.reply();
+    reply.array(2);
+    reply.integer(left_ms);
+    reply.integer(term);
 }
 
 /// TORC.WAIT: a proxy's WAIT for a position that it knows.
@@ -322,6 +345,130 @@ mod tests {
         assert_eq!(t.node.pubsub.publish(b"a", b"x"), 1);
         assert!(t.run("TORC.LISTEN channel a -1").starts_with("-ERR value"));
         assert!(t.run("TORC.LISTEN x a 1").starts_with("-ERR syntax"));
+    }
+
+    /// What the connection was told since it was asked last.
+    fn told(t: &mut Harness) -> String {
+        let mut out = Vec::new();
+        if let Some(subscriptions) = &t.session.subscriptions {
+            subscriptions.mailbox().take(&mut out);
+        }
+        String::from_utf8_lossy(&out).into_owned()
+    }
+
+    fn change(db: u8, key: &str) -> String {
+        format!(">3\r\n$10\r\ninvalidate\r\n$1\r\n{db}\r\n${}\r\n{key}\r\n", key.len())
+    }
+
+    #[test]
+    fn who_keeps_a_value_is_told_of_each_kind_of_change_once() {
+        let mut t = Harness::primary();
+        t.session.trusted = true;
+        let context = Context { track: true, ..Context::default() };
+        let read = |t: &mut Harness, words: &[&str]| in_context(t, &context, words);
+        t.run("SET k v");
+        for (set, kind_of_change) in [
+            ("SET k v", "SET k w"),
+            ("SET k v", "APPEND k w"),
+            ("SET k v", "DEL k"),
+            ("SET k v", "EXPIRE k 100"),
+            ("SET k v EX 100", "PERSIST k"),
+            ("SET k v", "RENAME k {k}j"),
+            ("DEL k", "SET k v"),
+            ("SET k v", "EVAL redis.call('set',KEYS[1],'x') 1 k"),
+            ("SET k v", "FLUSHALL"),
+            ("SET k v", "FLUSHDB"),
+            ("SET k v", "SWAPDB 0 1"),
+            ("SET k v", "INVALIDATE k"),
+            ("SET k v", "SETBIT k 3 1"),
+            ("SET k v", "GETEX k PX 5"),
+            ("SET k 5", "INCR k"),
+        ] {
+            t.run(set);
+            told(&mut t);
+            assert!(read(&mut t, &["GET", "k"]).starts_with("|1\r\n+track\r\n:"), "{kind_of_change}");
+            t.run("SET other x");
+            assert_eq!(told(&mut t), "", "{kind_of_change}");
+            t.run(kind_of_change);
+            assert_eq!(told(&mut t), change(0, "k"), "{kind_of_change}");
+            t.run("SET k again");
+            assert_eq!(told(&mut t), "", "{kind_of_change}");
+        }
+        // Another database, a transaction, a memcached read, a hash.
+        t.run("SELECT 3");
+        t.run("SET k v");
+        let third = Context { db: 3, ..context };
+        in_context(&mut t, &third, &["GET", "k"]);
+        t.run("MULTI");
+        t.run("INCR n");
+        t.run("SET k w");
+        assert_eq!(told(&mut t), "");
+        t.run("EXEC");
+        assert_eq!(told(&mut t), change(3, "k"));
+        t.run("SELECT 0");
+        t.run("SET k v");
+        told(&mut t);
+        let reply = read(&mut t, &["MC", "get k"]);
+        assert!(reply.starts_with("|1\r\n+track\r\n:-1\r\n$"), "{reply}");
+        t.run("SET k w");
+        assert_eq!(told(&mut t), change(0, "k"));
+        t.run("HSET h f v");
+        read(&mut t, &["HGETALL", "h"]);
+        t.run("HSET h f w");
+        assert_eq!(told(&mut t), change(0, "h"));
+    }
+
+    #[test]
+    fn what_cannot_be_kept_is_not_tracked() {
+        let mut t = Harness::primary();
+        t.session.trusted = true;
+        let context = Context { track: true, ..Context::default() };
+        t.run("RPUSH l a");
+        for words in [&["GET", "l"][..], &["SET", "k", "v"], &["PING"], &["MC", "get a b"]] {
+            let reply = in_context(&mut t, &context, words);
+            assert!(!reply.starts_with('|'), "{reply}");
+        }
+        assert_eq!(t.node.pubsub.tracking().keys.load(std::sync::atomic::Ordering::Relaxed), 0);
+        // How long it lives is said, and that of a hash's fields.
+        t.run("SET k v PX 5000");
+        assert!(in_context(&mut t, &context, &["GET", "k"]).starts_with("|1\r\n+track\r\n:5000\r\n"));
+        t.run("HSET h f v");
+        t.run("HPEXPIRE h 700 FIELDS 1 f");
+        assert!(in_context(&mut t, &context, &["HGET", "h", "f"]).starts_with("|1\r\n+track\r\n:700\r\n"));
+    }
+
+    #[test]
+    fn forgotten_keys_are_told_of() {
+        let mut t = Harness::primary();
+        t.session.trusted = true;
+        let context = Context { track: true, ..Context::default() };
+        let keys: Vec<String> = (0..2_000).map(|n| format!("{{same}}{n}")).collect();
+        keys.iter().for_each(|key| drop(in_context(&mut t, &context, &["GET", key])));
+        let told = told(&mut t).matches("invalidate").count() as u64;
+        let tracking = t.node.pubsub.tracking();
+        let now = tracking.keys.load(std::sync::atomic::Ordering::Relaxed);
+        assert!(now < 1_000 && now + told == 2_000, "{now} {told}");
+        assert_eq!(tracking.overflows.load(std::sync::atomic::Ordering::Relaxed), told);
+        // A connection that ends leaves nothing that is in the way.
+        t.session.subscriptions = None;
+        keys.iter().for_each(|key| drop(t.run(&format!("SET {key} x"))));
+        assert_eq!(t.node.pubsub.tracking().keys.load(std::sync::atomic::Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_node_vouches_for_as_long_as_its_lease() {
+        let mut t = Harness::primary();
+        assert!(t.run("TORC.TRACK").starts_with("-ERR unknown command"));
+        t.session.trusted = true;
+        let reply = t.run("TORC.TRACK");
+        let (value, _) = Value::decode(reply.as_bytes()).expect("sound").expect("whole");
+        let words = value.into_array().expect("two numbers");
+        assert!(words[0].as_int() > Some(0) && words[1].as_int() == Some(1), "{words:?}");
+        t.node.shard.stop_accepting();
+        assert_eq!(t.run("TORC.TRACK"), "*2\r\n:0\r\n:1\r\n");
+        let mut plain = Harness::new();
+        plain.session.trusted = true;
+        assert!(plain.run("TORC.TRACK").starts_with("*2\r\n:-1\r\n"));
     }
 
     #[test]

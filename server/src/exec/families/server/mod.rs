@@ -122,7 +122,9 @@ pub fn run(cx: &mut Cx<'_, '_>, command: ServerCommand, args: &Args<'_>) -> Comm
         ServerCommand::Monitor => {
             return monitor(cx);
         }
-        ServerCommand::ProxyExplain | ServerCommand::ProxySlowlog => return Err(text::NOT_A_PROXY.into()),
+        ServerCommand::ProxyExplain | ServerCommand::ProxyHot | ServerCommand::ProxySlowlog => {
+            return Err(text::NOT_A_PROXY.into());
+        }
         ServerCommand::Failover => return Err(text::REPLICAOF.into()),
         ServerCommand::Replicaof | ServerCommand::Slaveof => return replication::replicaof(cx, args),
         ServerCommand::Role => return replication::role(cx),
