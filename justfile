@@ -94,6 +94,11 @@ fuzz target seconds="60" crate="protocol":
 deny:
     cargo deny check licenses bans sources
 
+# What shared requests and local copies bring under a load with hot keys.
+hot-keys *args:
+    cargo build --release -p torc
+    bench/hot-keys {{ args }}
+
 # What a proxy beside an application takes: time to start, memory with many clients, the peak of one big value.
 sidecar *args:
     cargo build --release -p torc

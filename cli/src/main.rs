@@ -39,6 +39,8 @@ enum Command {
     Secret(commands::secret::SecretCommand),
     /// Asks a server or proxy on this machine whether it works: exit code 0 or 1
     Health(commands::health::HealthArgs),
+    /// Shows the keys that are asked for most, summed over proxies.
+    Hot(commands::hot::HotArgs),
     /// Loads a RESP or memcached server and prints throughput and latency.
     Bench(bench::BenchArgs),
 }
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
         Command::Secret(command) => commands::secret::run(command),
         Command::Server(args) => commands::server::run(*args),
         Command::Health(args) => commands::health::run(args),
+        Command::Hot(args) => commands::hot::run(args),
         Command::Bench(args) => bench::run(args).map_err(Into::into),
     };
     match result {

@@ -88,6 +88,8 @@ impl Call<'_> {
             lane: self.client.lane.get(),
             doubtful: false,
             ticket: None,
+            writing: self.worker.writing(self.request),
+            flight: None,
             len: 0,
             waits_until_ns: NEVER,
             deadline_ns: now_ns.saturating_add(u64::from(timeout_ms) * 1_000_000),

@@ -9,6 +9,7 @@ use torc_protocol::command::Command;
 use torc_runtime::metrics::{DEFAULT_BOUNDS_NS, FamilyBuilder, HistogramSnapshot, register};
 use torc_runtime::process;
 
+use crate::hot::report;
 use crate::info::sum;
 use crate::metrics::{Counter, NodeMetrics, WorkerMetrics};
 use crate::shared::Shared;
@@ -21,7 +22,7 @@ struct Plain {
     of: fn(&WorkerMetrics) -> &Counter,
 }
 
-const PLAIN: [Plain; 23] = [
+const PLAIN: [Plain; 34] = [
     counter("torc_proxy_bytes_in_total", "Bytes read from clients.", |w| &w.bytes_in),
     counter("torc_proxy_bytes_out_total", "Bytes written to clients.", |w| &w.bytes_out),
     counter("torc_proxy_downgraded_total", "Replies translated from RESP3 to RESP2.", |w| &w.downgraded),
@@ -36,6 +37,31 @@ const PLAIN: [Plain; 23] = [
     counter("torc_proxy_input_closed_total", "Clients closed for unfinished requests.", |w| &w.input_closed),
     counter("torc_proxy_orphaned_replies_total", "Replies whose client was gone.", |w| &w.orphaned),
     counter("torc_proxy_slow_requests_total", "Requests that took longer than slow_request_ms.", |w| &w.slow),
+    counter("torc_proxy_hot_samples_total", "Requests that were looked at for hot keys.", |w| &w.hot_samples),
+    gauge("torc_proxy_copies", "Replies that are kept as copies.", |w| &w.copies),
+    gauge("torc_proxy_copy_bytes", "Bytes of copies.", |w| &w.copy_bytes),
+    gauge("torc_proxy_copy_connections", "Connections over which nodes tell of changes.", |w| {
+        &w.copy_channels
+    }),
+    counter("torc_proxy_copies_served_total", "Reads that a copy answered.", |w| &w.copies_served),
+    counter("torc_proxy_copies_fetched_total", "Copies that were fetched.", |w| &w.copies_fetched),
+    counter(
+        "torc_proxy_copies_refused_total",
+        "Copies that could not be kept: too long, no room, or not to be tracked.",
+        |w| &w.copies_refused,
+    ),
+    counter(
+        "torc_proxy_copies_unsure_total",
+        "Reads that a copy could not answer since the node had not vouched for it of late.",
+        |w| &w.copies_unsure,
+    ),
+    counter(
+        "torc_proxy_copies_dropped_total",
+        "Copies dropped because a connection, a primary, a map or a setting changed.",
+        |w| &w.copies_dropped,
+    ),
+    counter("torc_proxy_invalidations_total", "Changes that nodes told of.", |w| &w.invalidations),
+    counter("torc_proxy_coalesced_total", "Reads that shared another client's request.", |w| &w.coalesced),
     counter("torc_proxy_messages_total", "Messages of channels given to clients.", |w| &w.messages),
     counter(
         "torc_proxy_resubscriptions_total",
@@ -160,6 +186,12 @@ const SERVED: (&str, &str) = ("torc_proxy_shards_with_primary", "Shards that hav
 const RELOADS: (&str, &str) = ("torc_proxy_reloads_total", "Configurations taken while running.");
 const RELOAD_FAILURES: (&str, &str) =
     ("torc_proxy_reload_failures_total", "Configurations refused while running; the old one stayed.");
+/// Ranks that are told apart; no key is named: names are no labels.
+const HOT_RANKS: usize = 5;
+const HOT: (&str, &str) =
+    ("torc_proxy_hot_key_requests_per_second", "Requests in a second of the hottest keys, by rank, sampled.");
+const HOT_ALL: (&str, &str) =
+    ("torc_proxy_key_requests_per_second", "Requests in a second of all keys, by the same samples.");
 const RESIDENT: (&str, &str) = ("torc_proxy_resident_bytes", "Resident memory of the process.");
 
 /// Puts the proxy's families into a registry.
@@ -178,6 +210,8 @@ pub fn install(registry: &Registry, shared: Arc<Shared>) -> prometheus::Result<(
         RELOADS,
         RELOAD_FAILURES,
         RESIDENT,
+        HOT,
+        HOT_ALL,
     ];
     families.extend(PLAIN.iter().map(|plain| (plain.name, plain.help)));
     families.extend(PER_NODE.iter().map(|node| (node.name, node.help)));
@@ -214,6 +248,14 @@ fn gather(shared: &Shared) -> Vec<MetricFamily> {
     families.push(one(SERVED, false, served as f64));
     families.push(one(RELOADS, true, shared.reloads.load(Ordering::Relaxed) as f64));
     families.push(one(RELOAD_FAILURES, true, shared.reload_failures.load(Ordering::Relaxed) as f64));
+    let told = report::merged(shared);
+    let mut hot = FamilyBuilder::gauge(HOT.0, HOT.1);
+    for rank in 0..HOT_RANKS {
+        let rate = told.keys.get(rank).map_or(0.0, |heavy| heavy.per_second);
+        hot.add(&[("rank", &(rank + 1).to_string())], rate);
+    }
+    families.push(hot.build());
+    families.push(one(HOT_ALL, false, told.per_second));
     families.push(one(RESIDENT, false, process::resident_bytes() as f64));
     families
 }

@@ -81,6 +81,25 @@ pub struct ProxyConfig {
     pub slow_request_ms: u64,
     /// Slow requests that are kept.
     pub slow_log_len: usize,
+    /// One request in 64 is looked at to find the keys that are asked for most (`PROXY HOT`, `torc hot`).
+    pub hot_keys: bool,
+    /// Reads of hot keys are answered with copies that the proxy keeps for a moment and drops when it is told of a change;
+    /// a copy may be older than the key by `copy_bound_ms`. A policy may say otherwise for its prefix (`copies`).
+    pub local_copies: bool,
+    /// Requests in a second, at one thread, from which a key is hot enough for copies.
+    pub copy_rate: u64,
+    /// How long a copy is kept when nobody changes the key.
+    pub copy_ttl_ms: u64,
+    /// How long at most a copy may be given to clients after its key was changed elsewhere, when word of the change does
+    /// not get through.
+    pub copy_bound_ms: u64,
+    /// Bytes of copies per thread.
+    pub copy_bytes: usize,
+    /// Longer replies are not kept.
+    pub copy_value_bytes: usize,
+    /// Identical reads of several clients that are about to leave share one request. A policy may say otherwise for its
+    /// prefix (`coalesce`).
+    pub coalesce_reads: bool,
     /// How long the proxy lets requests end when it is stopped.
     pub drain_ms: u64,
     /// Acknowledgement and read level by key prefix; for a prefix that the map names too, these hold.
@@ -122,6 +141,14 @@ impl Default for ProxyConfig {
             max_queued_commands: 100_000,
             slow_request_ms: 100,
             slow_log_len: 128,
+            hot_keys: true,
+            local_copies: false,
+            copy_rate: 1_000,
+            copy_ttl_ms: 1_000,
+            copy_bound_ms: 250,
+            copy_bytes: 16 * MIB,
+            copy_value_bytes: 64 * 1024,
+            coalesce_reads: false,
             drain_ms: 5_000,
             policy: Vec::new(),
         }
@@ -137,6 +164,10 @@ pub const MAX_CONNECTIONS_PER_NODE: usize = 64;
 const MAX_PAUSE_MS: usize = 60_000;
 /// Most slow requests that are kept.
 pub const MAX_SLOW_LOG: usize = 1 << 16;
+/// The longest time that a copy is kept, or may be given to clients unsure: a minute.
+const MAX_COPY_MS: usize = 60_000;
+/// Nodes are asked four times in the bound: less than this would be nothing but asking.
+const MIN_COPY_BOUND_MS: usize = 20;
 /// The longest request time-out: a day.
 const MAX_TIMEOUT_MS: u32 = 86_400_000;
 
@@ -199,6 +230,10 @@ impl ProxyConfig {
             MAX_PAUSE_MS,
         )?;
         within("slow_log_len", self.slow_log_len, 0, MAX_SLOW_LOG)?;
+        within("copy_rate", self.copy_rate as usize, 1, usize::MAX)?;
+        within("copy_ttl_ms", self.copy_ttl_ms as usize, 1, MAX_COPY_MS)?;
+        within("copy_bound_ms", self.copy_bound_ms as usize, MIN_COPY_BOUND_MS, MAX_COPY_MS)?;
+        within("copy_value_bytes", self.copy_value_bytes, 1, self.copy_bytes)?;
         self.memcached_users()?;
         within("name", self.name.len(), 1, 64)?;
         if self.name.bytes().any(|byte| !byte.is_ascii_graphic()) {

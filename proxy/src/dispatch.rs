@@ -2,14 +2,16 @@
 
 use std::rc::Rc;
 
-use torc_protocol::command::{Command, LockCommand, Merge, TransactionCommand};
+use torc_protocol::command::{Command, KeySpec, LockCommand, Merge, TransactionCommand};
 use torc_protocol::resp::request_arg;
 
 use crate::call::Call;
 use crate::downstream::client::Client;
 use crate::downstream::render::Render;
+use crate::downstream::request::Request;
 use crate::downstream::resp::Step;
 use crate::downstream::session::Session;
+use crate::hot::reads;
 use crate::join::{How, Join};
 use crate::plan::{self, Keyed, Part, Parts, Plan, Spread, first_of};
 use crate::scatter::{self, Begun};
@@ -70,6 +72,9 @@ pub fn by_key(call: &mut Call<'_>) -> Step {
 
 #[inline]
 fn keyed_one(call: &mut Call<'_>, keyed: Keyed<'_>) -> Step {
+    if call.worker.hot.may_copy.get() && reads::copied(call, keyed.key) {
+        return Step::Done;
+    }
     if let Some(wait_ms) = keyed.wait_ms {
         return alone(call, keyed.dest, wait_ms);
     }
@@ -82,6 +87,15 @@ fn keyed_one(call: &mut Call<'_>, keyed: Keyed<'_>) -> Step {
 /// Sends the request as it is to one shard.
 #[inline]
 fn one(call: &mut Call<'_>, dest: Dest, key: &[u8]) -> Step {
+    let hot = !key.is_empty() && call.worker.saw_key(call.session.db, key, call.request.is_write());
+    if hot || call.worker.hot.coalesces.get() {
+        return reads::send(call, dest, key, hot);
+    }
+    send(call, dest, key)
+}
+
+#[inline]
+fn send(call: &mut Call<'_>, dest: Dest, key: &[u8]) -> Step {
     let render = render_of(call.session, call.request.command);
     let seq = call.client.outbox.borrow_mut().open(render);
     let pending = call.pending(seq, dest, call.session.timeout_ms);
@@ -107,6 +121,9 @@ pub fn alone(call: &mut Call<'_>, dest: Dest, wait_ms: u64) -> Step {
     }
     pending.way = Way::OneShot;
     let (_, key) = first_of(call.request);
+    if !key.is_empty() {
+        call.worker.saw_key(call.session.db, key, pending.write);
+    }
     let prefix = call.session.prefix_with_time(&call.routes.table, pending.write, key, timeout_ms);
     let args = call.request.encoded(call.scratch);
     let body = Body::One { count: call.request.args.len(), prefix: &prefix, args };
@@ -118,9 +135,28 @@ pub fn alone(call: &mut Call<'_>, dest: Dest, wait_ms: u64) -> Step {
 /// `Route::SplitKeys`: one request per shard, with its keys in their order.
 pub fn split(call: &mut Call<'_>) -> Step {
     match plan::by_keys(call.request, &call.routes.table) {
-        Ok(Spread::One(keyed)) => keyed_one(call, keyed),
+        Ok(Spread::One(keyed)) => {
+            let step = keyed_one(call, keyed);
+            let more = keys_of(call.request).saturating_sub(1);
+            if step != Step::NotYet && more > 0 {
+                let (request, db) = (call.request, call.session.db);
+                call.worker.saw_more(db, more, request.is_write(), |one| {
+                    let keys = request.spec.find_keys(&request.args).unwrap_or_default();
+                    keys.get(1 + one % more).map(|at| request.arg(*at))
+                });
+            }
+            step
+        }
         Ok(Spread::Several(parts)) => several(call, &parts),
         Err(text) => call.refuse(&text),
+    }
+}
+
+/// How many keys a request of `Route::SplitKeys` has.
+fn keys_of(request: &Request<'_>) -> usize {
+    match request.spec.keys {
+        KeySpec::Range { step, .. } => (request.args.len() - 1) / step.max(1),
+        _ => 1,
     }
 }
 
@@ -142,6 +178,7 @@ fn several(call: &mut Call<'_>, spread: &Parts) -> Step {
         for (index, place) in keys.iter().zip(order) {
             if usize::from(*place) == part {
                 first.get_or_insert(*index);
+                call.worker.saw_key(call.session.db, request.arg(*index), request.is_write());
                 (*index..*index + step).for_each(|index| request_arg(call.scratch, request.arg(index)));
             }
         }

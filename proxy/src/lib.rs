@@ -14,6 +14,7 @@ mod collect;
 pub mod config;
 mod dispatch;
 mod downstream;
+mod hot;
 mod info;
 mod join;
 mod local;

@@ -111,6 +111,28 @@ pub struct WorkerMetrics {
     pub buffered: Counter,
     /// Requests that took longer than the threshold.
     pub slow: Counter,
+    /// Requests that were looked at for hot keys.
+    pub hot_samples: Counter,
+    /// Replies that are kept as copies.
+    pub copies: Counter,
+    /// Bytes of copies.
+    pub copy_bytes: Counter,
+    /// Connections over which nodes tell of changes.
+    pub copy_channels: Counter,
+    /// Reads that a copy answered.
+    pub copies_served: Counter,
+    /// Copies that were fetched.
+    pub copies_fetched: Counter,
+    /// Copies that could not be kept: too long, no room, or not to be tracked.
+    pub copies_refused: Counter,
+    /// Reads that a copy could not answer since the node had not vouched for it of late.
+    pub copies_unsure: Counter,
+    /// Copies dropped because a connection, a primary, a map or a setting changed.
+    pub copies_dropped: Counter,
+    /// Changes that nodes told of.
+    pub invalidations: Counter,
+    /// Reads that shared another client's request.
+    pub coalesced: Counter,
 }
 
 impl Default for WorkerMetrics {
@@ -143,6 +165,17 @@ impl Default for WorkerMetrics {
             listeners_closed: Counter::default(),
             buffered: Counter::default(),
             slow: Counter::default(),
+            hot_samples: Counter::default(),
+            copies: Counter::default(),
+            copy_bytes: Counter::default(),
+            copy_channels: Counter::default(),
+            copies_served: Counter::default(),
+            copies_fetched: Counter::default(),
+            copies_refused: Counter::default(),
+            copies_unsure: Counter::default(),
+            copies_dropped: Counter::default(),
+            invalidations: Counter::default(),
+            coalesced: Counter::default(),
         }
     }
 }

@@ -13,6 +13,8 @@ use torc_runtime::listen::acceptor::ConnectionLimit;
 
 use crate::config::{MAX_THREADS, ProxyConfig};
 use crate::downstream::client::Registry;
+use crate::hot::report::Told;
+use crate::hot::stamps::Stamps;
 use crate::metrics::{NodeMetrics, WorkerMetrics};
 use crate::slow::SlowLog;
 use crate::table::{RouteTable, Target};
@@ -43,6 +45,12 @@ pub struct Shared {
     pub workers: Vec<Arc<WorkerMetrics>>,
     /// Requests that took long.
     pub slow: SlowLog,
+    /// What each worker last said of its hot keys.
+    pub hot: Vec<Mutex<Arc<Told>>>,
+    /// How often they were told to forget them.
+    pub hot_resets: AtomicU64,
+    /// Which keys are being written, where copies are kept.
+    pub stamps: Arc<Stamps>,
     /// The newest routing table.
     pub tables: watch::Receiver<Arc<RouteTable>>,
     /// Unix milliseconds of the start.
@@ -90,6 +98,9 @@ impl Shared {
             limit: ConnectionLimit::new(config.max_clients),
             workers: (0..config.threads).map(|_| Arc::default()).collect(),
             slow: SlowLog::default(),
+            hot: (0..config.threads).map(|_| Mutex::default()).collect(),
+            hot_resets: AtomicU64::new(0),
+            stamps: Arc::default(),
             tables,
             started_ms: torc_runtime::clock::unix_ms(),
             run_id: random.iter().map(|byte| format!("{byte:02x}")).collect(),

@@ -41,6 +41,10 @@ pub struct Rule {
     pub ack: Option<Ack>,
     /// Level of reads.
     pub read: Option<ReadLevel>,
+    /// Whether hot keys may be answered with copies.
+    pub copies: Option<bool>,
+    /// Whether identical reads may share a request.
+    pub coalesce: Option<bool>,
 }
 
 impl Rule {
@@ -111,6 +115,12 @@ impl RouteTable {
         self.shards.binary_search_by_key(&shard, |shard| shard.id).ok()
     }
 
+    /// Whether each slot has the same owner as there.
+    pub fn has_slots_of(&self, other: &RouteTable) -> bool {
+        let ids = |table: &RouteTable| table.shards.iter().map(|shard| shard.id).collect::<Vec<_>>();
+        self.slots == other.slots && ids(self) == ids(other)
+    }
+
     /// The rule with the longest prefix that fits a key.
     #[inline]
     pub fn rule(&self, key: &[u8]) -> Option<&Rule> {
@@ -132,7 +142,8 @@ fn rules(own: &[Policy], of_map: &[Policy]) -> Vec<Rule> {
         if rules.iter().any(|rule| *rule.prefix == *prefix) {
             continue;
         }
-        rules.push(Rule { prefix: prefix.into(), ack: policy.ack, read: policy.read });
+        let (copies, coalesce) = (policy.copies, policy.coalesce);
+        rules.push(Rule { prefix: prefix.into(), ack: policy.ack, read: policy.read, copies, coalesce });
     }
     rules.sort_by_key(|rule| std::cmp::Reverse(rule.prefix.len()));
     rules

@@ -18,6 +18,7 @@ use crate::downstream::client::Client;
 use crate::downstream::request::Request;
 use crate::downstream::resp::{Step, lane};
 use crate::downstream::session::Session;
+use crate::hot::{self, stamps::Keys};
 use crate::plan::{first_of, slot_of};
 use crate::text;
 use crate::upstream::body::{Body, id_in_prefix};
@@ -45,6 +46,8 @@ pub struct Transaction {
     /// The arguments of all commands as bulk strings.
     args: Vec<u8>,
     write: bool,
+    /// The keys that it may write.
+    writes: Option<Keys>,
 }
 
 /// Watched keys.
@@ -68,6 +71,10 @@ pub fn queue(call: &mut Call<'_>) -> Step {
                 transaction.lane = lane;
             }
             call.client.info.multi.store(transaction.commands.len() as i64, Ordering::Relaxed);
+            let (_, key) = first_of(call.request);
+            if !key.is_empty() {
+                call.worker.saw_key(call.session.db, key, call.request.is_write());
+            }
             call.reply(|reply| reply.simple("QUEUED"))
         }
         Err(text) => {
@@ -111,6 +118,9 @@ impl Transaction {
         request.args.iter().for_each(|arg| request_arg(&mut self.args, arg));
         self.commands.push((request.args.len(), self.args.len() - before));
         self.write |= request.is_write();
+        if request.is_write() {
+            self.writes.get_or_insert_with(Keys::none).join(&hot::keys_of(request));
+        }
         Ok(())
     }
 }
@@ -280,6 +290,7 @@ fn exec(call: &mut Call<'_>) -> Step {
     let mut pending = call.pending(seq, dest, call.session.timeout_ms);
     pending.skips = transaction.commands.len() as u32 + 1;
     pending.write = transaction.write;
+    pending.writing = transaction.writes.as_ref().and_then(|keys| worker.writing_keys(|| keys.clone()));
     match watch {
         None => {
             worker.submit(call.routes, pending, body);

@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod health;
+pub mod hot;
 pub mod options;
 pub mod proxy;
 pub mod secret;

@@ -17,6 +17,12 @@ pub struct Policy {
     /// Never evicted (locks are not anyway).
     #[serde(default)]
     pub no_evict: bool,
+    /// Whether proxies may answer reads of hot keys with copies of their own; `None`: as each is configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copies: Option<bool>,
+    /// Whether identical reads may share one request of a proxy; `None`: as each is configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coalesce: Option<bool>,
 }
 
 /// A user. The rules are ACL rule words in Redis's spelling; proxy and server judge them by the same table.

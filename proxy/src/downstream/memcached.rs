@@ -11,7 +11,7 @@ use torc_protocol::memcached::{
     Item, Limits, MAX_LOGIN_BYTES, Rejection, Request, RequestError, RequestParser, Verb, text as words,
     write_line,
 };
-use torc_protocol::resp::request_arg;
+use torc_protocol::resp::{Version, request_arg};
 use torc_protocol::slot::{Slot, key_slot};
 
 use super::client::Client;
@@ -21,11 +21,14 @@ use super::session::Session;
 use super::task::{Stop, Taker};
 use crate::buffer::InBuffer;
 use crate::dispatch::has_room;
+use crate::hot::copies::Form;
+use crate::hot::flights::{Flights, Follower};
+use crate::hot::stamps::Keys;
 use crate::info::TORC_VERSION;
 use crate::join::{How, Join};
 use crate::text;
 use crate::upstream::body::Body;
-use crate::upstream::pending::{Dest, NEVER, Pending, Way};
+use crate::upstream::pending::{Dest, Lane, NEVER, Pending, Way};
 use crate::worker::{Routes, Worker};
 
 /// All requests of memcached clients are this command to the nodes.
@@ -228,14 +231,15 @@ impl Door<'_> {
             // The old value must not be read any more where a new one was refused.
             let key = request.key();
             let count = encode(&line, None, scratch);
-            self.submit(key_slot(key), key, true, Render::Silent, count, scratch);
+            let slot = key_slot(key);
+            self.submit((slot, key), Some(Keys::one(slot)), Render::Silent, count, scratch);
         }
         let render = if rejection.noreply { Render::Silent } else { Render::Memcached };
         answer(self.worker, self.client, render, &rejection.error.to_string());
         Step::Done
     }
 
-    fn pending(&self, seq: u64, part: usize, dest: Dest, write: bool) -> Pending {
+    fn pending(&self, seq: u64, part: usize, dest: Dest, write: Option<Keys>) -> Pending {
         let now_ns = self.worker.clock.now_ns();
         Pending {
             client: Some(Rc::clone(self.client)),
@@ -246,12 +250,14 @@ impl Door<'_> {
             skip: 0,
             dest,
             command: MC,
-            write,
+            write: write.is_some(),
             refused: false,
             way: Way::Shared,
             lane: self.client.lane.get(),
             doubtful: false,
             ticket: None,
+            writing: write.and_then(|keys| self.worker.writing_keys(|| keys)),
+            flight: None,
             len: 0,
             waits_until_ns: NEVER,
             deadline_ns: now_ns.saturating_add(u64::from(self.session.timeout_ms) * 1_000_000),
@@ -259,10 +265,19 @@ impl Door<'_> {
         }
     }
 
-    fn submit(&mut self, slot: Slot, key: &[u8], write: bool, render: Render, count: usize, args: &[u8]) {
+    /// `write`: the keys that it may write.
+    fn submit(
+        &mut self,
+        (slot, key): (Slot, &[u8]),
+        write: Option<Keys>,
+        render: Render,
+        count: usize,
+        args: &[u8],
+    ) {
         let seq = self.client.outbox.borrow_mut().open(render);
+        let prefix_write = write.is_some();
         let pending = self.pending(seq, 0, Dest::Slot(slot), write);
-        let prefix = self.session.prefix(&self.routes.table, write, key);
+        let prefix = self.session.prefix(&self.routes.table, prefix_write, key);
         self.worker.submit(self.routes, pending, Body::One { count, prefix, args });
     }
 
@@ -274,11 +289,52 @@ impl Door<'_> {
     fn one(&mut self, request: &Request<'_>, render: Render, scratch: &mut Vec<u8>) -> Step {
         let key = request.key();
         let slot = key_slot(key);
+        let plain = matches!(request.verb, Verb::Get | Verb::Gets) && request.key_count() == 1;
+        if plain && self.worker.hot.active.get() {
+            encode(request.line, None, scratch);
+            let (who, form) = ((self.client, &*self.session), form(self.session, scratch));
+            if self.worker.answer_with_copy(self.routes, who, (&form, key), render) {
+                self.worker.saw_key(self.session.db, key, false);
+                return Step::Done;
+            }
+        }
         if !self.has_room(slot) {
             return Step::NotYet;
         }
+        let hot = self.worker.saw_key(self.session.db, key, request.is_write());
         let count = encode(request.line, request.verb.has_data().then_some(request.data), scratch);
-        self.submit(slot, key, request.is_write(), render, count, scratch);
+        if plain && (hot || self.worker.hot.coalesces.get()) {
+            return self.read(key, render, (hot, count, scratch.as_slice()));
+        }
+        let one = request.key_count() == 1;
+        let keys = request.is_write().then(|| if one { Keys::one(slot) } else { Keys::All });
+        self.submit((slot, key), keys, render, count, scratch);
+        Step::Done
+    }
+
+    /// A read of one key where copies are kept or requests shared; `hot`: it was found that the key is.
+    fn read(&mut self, key: &[u8], render: Render, (hot, count, args): (bool, usize, &[u8])) -> Step {
+        let (worker, client, dest) = (self.worker, self.client, Dest::Slot(key_slot(key)));
+        let form = form(self.session, args);
+        if hot {
+            worker.keep_copies(self.routes, self.session, &form, (count, key), dest);
+        }
+        let may = worker.hot.coalesces.get()
+            && client.lane.get() == Lane::Quick
+            && client.outbox.borrow().pending() == 0
+            && worker.hot.coalesces_for(&self.routes.table, key);
+        let found = if may { worker.hot.flights.find(&form) } else { None };
+        let seq = client.outbox.borrow_mut().open(render);
+        if let Some(found) = found {
+            let since_ns = worker.clock.now_ns();
+            Flights::join(&found, Follower { client: Rc::clone(client), seq, since_ns });
+            worker.metrics.coalesced.add(1);
+            return Step::Done;
+        }
+        let mut pending = self.pending(seq, 0, dest, None);
+        pending.flight = may.then(|| worker.hot.flights.begin(&form));
+        let prefix = self.session.prefix(&self.routes.table, false, key);
+        worker.submit(self.routes, pending, Body::One { count, prefix, args });
         Step::Done
     }
 
@@ -299,11 +355,19 @@ impl Door<'_> {
             });
             order.push(u16::try_from(group).unwrap_or(u16::MAX));
         }
-        if groups.len() == 1 {
+        let single = groups.len() == 1;
+        let more = slots.len() - usize::from(single);
+        if single && more == 0 {
             return self.one(request, Render::MemcachedEnd, scratch);
         }
         if !groups.iter().all(|(_, slot)| self.has_room(*slot)) {
             return Step::NotYet;
+        }
+        self.worker.saw_more(self.session.db, more, request.is_write(), |one| {
+            request.keys().nth(slots.len() - more + one % more)
+        });
+        if single {
+            return self.one(request, Render::MemcachedEnd, scratch);
         }
         let keys = request.keys().zip(&order).map(|(key, group)| (*group, Box::from(key))).collect();
         let join = Join::new(How::Values(keys), groups.len());
@@ -321,7 +385,7 @@ impl Door<'_> {
                 }
             }
             let count = encode(&line, None, scratch);
-            let pending = self.pending(seq, part, Dest::Slot(*slot), write);
+            let pending = self.pending(seq, part, Dest::Slot(*slot), write.then_some(Keys::All));
             let prefix = self.session.prefix(&self.routes.table, write, request.key());
             self.worker.submit(self.routes, pending, Body::One { count, prefix, args: scratch });
         }
@@ -341,7 +405,8 @@ impl Door<'_> {
         let seq = self.client.outbox.borrow_mut().open_join(render(request), Join::new(how, shards));
         let write = request.is_write();
         for part in 0..shards {
-            let pending = self.pending(seq, part, Dest::Shard(self.routes.shard_id(part)), write);
+            let keys = write.then_some(Keys::All);
+            let pending = self.pending(seq, part, Dest::Shard(self.routes.shard_id(part)), keys);
             let prefix = self.session.prefix(&self.routes.table, write, b"");
             self.worker.submit(self.routes, pending, Body::One { count, prefix, args: scratch });
         }
@@ -410,6 +475,11 @@ fn shown(address: &str) -> String {
 
 fn render(request: &Request<'_>) -> Render {
     if request.noreply { Render::Silent } else { Render::Memcached }
+}
+
+/// A request as copies and shared requests know it.
+fn form<'a>(session: &Session, args: &'a [u8]) -> Form<'a> {
+    Form { db: session.db, resp2: session.version == Version::Resp2, args }
 }
 
 /// Writes `MC <line> [data]` as bulk strings; says how many they are.

@@ -42,6 +42,8 @@ pub struct Session {
     pub transaction: Option<Transaction>,
     /// Watched keys.
     pub watch: Option<Watch>,
+    /// It has used locks: what it reads may be guarded by them, and is never a copy.
+    pub locks: bool,
     /// Milliseconds that a request may take.
     pub timeout_ms: u32,
     /// Encoded contexts, for requests that no rule changes.

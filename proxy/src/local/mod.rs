@@ -5,6 +5,7 @@ mod cluster;
 mod config;
 mod connection;
 mod explain;
+mod hot;
 mod server;
 mod slowlog;
 mod wait;

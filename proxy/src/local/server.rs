@@ -6,7 +6,7 @@ use torc_protocol::command::{Door, ServerCommand, answer_acl};
 use torc_protocol::error;
 use torc_protocol::resp::request_arg;
 
-use super::{config, explain, slowlog, wait};
+use super::{config, explain, hot, slowlog, wait};
 use crate::call::Call;
 use crate::dispatch::{self, MAX_WAIT_MS};
 use crate::downstream::resp::Step;
@@ -44,6 +44,7 @@ pub(super) fn answer(call: &mut Call<'_>, command: ServerCommand) -> Step {
             call.refuse("ERR WAITAOF cannot be used: there is no append-only file; WAIT waits for replicas")
         }
         ServerCommand::ProxyExplain => explain::answer(call),
+        ServerCommand::ProxyHot => hot::answer(call),
         ServerCommand::ProxySlowlog => slowlog::answer(call),
         ServerCommand::DebugSleep => sleep(call),
         ServerCommand::ConfigGet => config::get(call),

@@ -9,6 +9,7 @@ use torc_protocol::slot::Slot;
 
 use super::merge;
 use crate::downstream::client::Client;
+use crate::hot::stamps::Keys;
 use crate::text;
 use crate::upstream::body::Body;
 use crate::upstream::pending::{Dest, Lane, NEVER, Pending, Way};
@@ -168,6 +169,8 @@ impl Quest {
             lane: Lane::default(),
             doubtful: false,
             ticket: None,
+            writing: None,
+            flight: None,
             len: 0,
             waits_until_ns: NEVER,
             deadline_ns: now_ns.saturating_add(u64::from(self.timeout_ms) * 1_000_000),
@@ -179,6 +182,9 @@ impl Quest {
         let Some(part) = self.tries.get(at) else { return };
         let mut pending = self.pending(worker, part.slot, at as u32, self.command);
         pending.write = self.command.spec().is_write();
+        if pending.write {
+            pending.writing = worker.writing_keys(|| Keys::All);
+        }
         pending.lane = self.client.lane.get();
         let body = Body::One { count: part.count, prefix: &self.try_prefix, args: &part.args };
         worker.submit(&worker.routes(), pending, body);

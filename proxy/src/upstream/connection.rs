@@ -314,10 +314,11 @@ impl Connection {
             _ => {}
         }
         let mut input = self.input.borrow_mut();
-        if self.blocked.get()
-            && let Poll::Ready(Err(cause)) = self.poll_write(context)
-        {
-            return Poll::Ready(Ended::Socket(cause));
+        if self.blocked.get() {
+            worker.hot.flights.left();
+            if let Poll::Ready(Err(cause)) = self.poll_write(context) {
+                return Poll::Ready(Ended::Socket(cause));
+            }
         }
         for _ in 0..READS_PER_TURN {
             let read = {
@@ -506,7 +507,8 @@ impl Connection {
 /// A copy of a request whose place stays in the row.
 fn orphan(pending: &mut Pending, bytes: &[u8], sent: bool) -> Orphan {
     let (client, quest, ticket) = (pending.client.take(), pending.quest.take(), pending.ticket.take());
-    let copy = Pending { client, quest, ticket, refused: false, ..*pending };
+    let (writing, flight) = (pending.writing.take(), pending.flight.take());
+    let copy = Pending { client, quest, ticket, writing, flight, refused: false, ..*pending };
     Orphan { pending: copy, bytes: bytes.to_vec(), sent }
 }
 

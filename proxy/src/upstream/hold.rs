@@ -119,8 +119,12 @@ impl Hold {
         taken
     }
 
-    /// Takes the requests of a client that is gone.
-    pub fn disown(&mut self, client: u64) {
+    /// Takes the requests of a client that is gone, but for those that `hand_on` gives to another one.
+    pub fn disown(&mut self, client: u64, hand_on: impl Fn(&mut Pending)) {
+        self.row
+            .iter_mut()
+            .filter(|held| held.pending.flight.is_some())
+            .for_each(|held| hand_on(&mut held.pending));
         let is_its = |held: &Held| held.pending.client.as_ref().is_some_and(|known| known.id() == client);
         let (gone, kept): (VecDeque<Held>, _) = self.row.drain(..).partition(is_its);
         self.row = kept;
@@ -164,6 +168,8 @@ mod tests {
             lane: Lane::Quick,
             doubtful: false,
             ticket: None,
+            writing: None,
+            flight: None,
             len: 0,
             waits_until_ns: NEVER,
             deadline_ns,

@@ -8,6 +8,8 @@ use torc_protocol::slot::Slot;
 
 use super::ids::Ticket;
 use crate::downstream::client::Client;
+use crate::hot::flights::Flight;
+use crate::hot::stamps::Writing;
 use crate::scatter::Quest;
 
 /// Where a request has to go: asked again each time it is sent.
@@ -77,6 +79,10 @@ pub struct Pending {
     pub doubtful: bool,
     /// Its number since it was put on a connection, when it has one.
     pub ticket: Option<Ticket>,
+    /// Until it is answered copies of what it writes are not given to clients.
+    pub writing: Option<Box<Writing>>,
+    /// The other clients that it is sent for.
+    pub flight: Option<Rc<Flight>>,
     /// Bytes of its frames.
     pub len: usize,
     /// When nobody waits any more, on the worker's clock; [`NEVER`] for waiting commands.

@@ -55,6 +55,7 @@ impl Worker {
                 *waker = Some(context.waker().clone());
             }
         }
+        self.hot.flights.left();
         // The nodes first: they work while the clients are written to.
         let mut connections = self.dirty_connections.take();
         for connection in connections.drain(..) {

@@ -31,6 +31,7 @@ use torc_runtime::random::split_mix;
 use crate::buffer::Pool;
 use crate::config::ProxyConfig;
 use crate::downstream::client::Client;
+use crate::hot::Hot;
 use crate::metrics::WorkerMetrics;
 use crate::pubsub::Hub;
 use crate::shared::Shared;
@@ -58,6 +59,8 @@ pub struct Worker {
     pub metrics: Arc<WorkerMetrics>,
     /// What its clients listen to.
     pub hub: Hub,
+    /// What it knows of hot keys.
+    pub hot: Hot,
     routes: RefCell<Rc<Routes>>,
     links: RefCell<HashMap<Target, Rc<Link>, ahash::RandomState>>,
     /// Links that no map names any more, until their connections have ended.
@@ -98,6 +101,7 @@ impl Worker {
             clock: WorkerClock::new(),
             metrics,
             hub: Hub::default(),
+            hot: Hot::default(),
             routes: RefCell::new(Rc::new(Routes::none())),
             links: RefCell::default(),
             retired: RefCell::default(),
@@ -137,6 +141,8 @@ impl Worker {
         if !Arc::ptr_eq(&now, &self.settings_of.borrow()) {
             self.settings.replace(Rc::new(ProxyConfig::clone(&now)));
             self.settings_of.replace(Arc::clone(&now));
+            let routes = self.routes();
+            self.choose_reads(&now, &routes.table);
         }
         self.slow_ns.set(match now.slow_request_ms {
             0 => u64::MAX,
@@ -270,6 +276,7 @@ impl Worker {
 
     /// Keeps a request until its shard can be tried (again).
     pub fn hold(self: &Rc<Self>, mut pending: Pending, bytes: Vec<u8>) {
+        self.hand_on(&mut pending);
         if pending.client.as_ref().is_none_or(|client| client.closed.get()) || pending.is_called_off() {
             return;
         }
@@ -300,6 +307,12 @@ impl Worker {
     /// Gives a node's reply to the client that waits for it.
     #[inline]
     pub fn deliver(self: &Rc<Self>, pending: &Pending, body: &[u8], attribute: Option<&[u8]>, now_ns: u64) {
+        if let Some(flight) = &pending.flight {
+            self.for_followers(flight, |follower| {
+                let place = (follower.seq, 0, follower.since_ns);
+                self.give(&follower.client, pending.command, place, (body, now_ns));
+            });
+        }
         let Some(client) = pending.client.as_ref().filter(|client| !client.closed.get()) else {
             self.metrics.orphaned.add(1);
             return;
@@ -351,6 +364,11 @@ impl Worker {
     /// Answers a request with an error of the proxy.
     #[cold]
     pub fn fail(&self, pending: &Pending, text: &str) {
+        if let Some(flight) = &pending.flight {
+            self.for_followers(flight, |follower| {
+                self.fail_one(&follower.client, pending.command, (follower.seq, 0), text);
+            });
+        }
         let Some(client) = pending.client.as_ref().filter(|client| !client.closed.get()) else { return };
         let uncertain = text.starts_with("UNCERTAIN");
         // Most texts say that nothing was executed: that holds for the last sending only.
@@ -362,17 +380,21 @@ impl Worker {
         if let Some(quest) = &pending.quest {
             return quest.refuse(self, text);
         }
+        self.fail_one(client, pending.command, (pending.seq, pending.part), text);
+        if pending.way != Way::Shared {
+            self.give_back(client);
+        }
+    }
+
+    fn fail_one(&self, client: &Rc<Client>, command: Command, (seq, part): (u64, u32), text: &str) {
         let mut outbox = client.outbox.borrow_mut();
-        let delivered = outbox.fail(pending.seq, pending.part, text, &self.pool);
+        let delivered = outbox.fail(seq, part, text, &self.pool);
         let left = outbox.pending();
         drop(outbox);
         if delivered.answered {
-            self.metrics.command(pending.command).errors.add(1);
+            self.metrics.command(command).errors.add(1);
             self.mark_client(client);
             client.answered(left);
-        }
-        if pending.way != Way::Shared {
-            self.give_back(client);
         }
     }
 

@@ -153,7 +153,7 @@ impl Worker {
     pub(super) fn disown(&self, client: u64) {
         if self.holding.get() {
             let mut held = self.held.borrow_mut();
-            held.disown(client);
+            held.disown(client, |pending| self.hand_on(pending));
             self.holding.set(!held.is_empty());
             self.metrics.held.set(held.len() as u64);
         }

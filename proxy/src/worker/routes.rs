@@ -78,6 +78,7 @@ impl Worker {
         let epoch = table.epoch;
         let routes = Rc::new(Routes { table, links: used });
         let old = self.routes.replace(Rc::clone(&routes));
+        self.recall_copies(&old, &routes);
         tracing::debug!(worker = self.index, epoch, "took a new map");
         self.recall(&old, &routes);
         for link in gone {

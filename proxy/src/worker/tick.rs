@@ -30,6 +30,7 @@ impl Worker {
             self.retry(false);
             self.check_deadlines(now_ns);
             self.tick_feeds(now_ns);
+            self.tick_hot(now_ns);
             self.count_memory();
             self.warm_up();
             if now_ns >= look_ns {

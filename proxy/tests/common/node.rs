@@ -49,6 +49,7 @@ pub struct Seen {
     /// Its name in logs.
     pub trace: Trace,
     pub no_wait: bool,
+    pub track: bool,
 }
 
 type Hook = Box<dyn FnMut(&Seen) -> Act + Send>;
@@ -57,6 +58,8 @@ type Hook = Box<dyn FnMut(&Seen) -> Act + Send>;
 struct Inner {
     store: HashMap<Vec<u8>, Vec<u8>>,
     seen: Vec<Seen>,
+    /// How many of them came from clients.
+    asked: usize,
     /// Replies by request id.
     remembered: HashMap<(u64, u64), Vec<u8>>,
     hook: Option<Hook>,
@@ -148,6 +151,11 @@ impl FakeNode {
         self.inner.lock().seen.clone()
     }
 
+    /// Requests of clients, whatever they are.
+    pub fn asked(&self) -> usize {
+        self.inner.lock().asked
+    }
+
     /// Requests with this name, first argument and so on.
     pub fn count(&self, line: &str) -> usize {
         self.seen().iter().filter(|seen| seen.args.join(" ") == line).count()
@@ -210,8 +218,8 @@ impl FakeNode {
                     continue;
                 }
                 input.drain(..frame.len);
-                let bare = whole[0] == b"TORC.LISTEN" || whole[0] == b"PING";
-                if whole[0] == b"TORC.LISTEN" {
+                let bare = [&b"TORC.LISTEN"[..], b"PING", b"TORC.TRACK"].contains(&&whole[0][..]);
+                if whole[0] == b"TORC.LISTEN" || whole[0] == b"TORC.TRACK" {
                     listens.get_or_insert_with(|| self.pushes.subscribe());
                 }
                 assert!(bare || whole[0] == b"CTX", "only requests with a context");
@@ -231,10 +239,12 @@ impl FakeNode {
                     repeated: context.repeated,
                     trace,
                     no_wait: context.no_wait,
+                    track: context.track,
                 };
                 let act = {
                     let mut inner = self.inner.lock();
                     inner.seen.push(seen.clone());
+                    inner.asked += usize::from(!bare && !seen.track);
                     inner.hook.as_mut().map_or(Act::Usual, |hook| hook(&seen))
                 };
                 let mut ends = false;
@@ -257,7 +267,12 @@ impl FakeNode {
                     }
                 }
                 let name = args[0].to_ascii_uppercase();
+                if context.track {
+                    out.extend_from_slice(b"|1\r\n+track\r\n:-1\r\n");
+                }
                 match name.as_slice() {
+                    // Nobody else can serve what this node serves.
+                    b"TORC.TRACK" => out.extend_from_slice(b"*2\r\n:-1\r\n:1\r\n"),
                     b"MULTI" => {
                         transaction = Some(Vec::new());
                         spoilt = false;
