@@ -129,6 +129,7 @@ pub const NO_TRACKING: &str = "ERR client-side caching is not served: the server
 pub const INVALID_CLIENT_ID: &str = "ERR Invalid client ID";
 pub const CLIENT_ID_ABOVE_0: &str = "ERR client-id should be greater than 0";
 pub const UNBLOCK_REASON: &str = "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR";
+pub const UNBLOCKED: &str = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
 pub const NO_SUCH_CLIENT: &str = "ERR No such client";
 
 pub const EXECABORT: &str = "EXECABORT Transaction discarded because of previous errors.";
@@ -174,6 +175,15 @@ pub const CLUSTERDOWN_LEASE: &str = "CLUSTERDOWN this node no longer holds the l
 pub const TRYAGAIN: &str = "TRYAGAIN Multiple keys request during rehashing of slot";
 pub const INVALID_SLOT: &str = "ERR Invalid or out of range slot";
 pub const READONLY: &str = "READONLY You can't write against a read only replica.";
+/// Keys of several shards whose values are too big to be brought together.
+pub const GATHER_TOO_LARGE: &str = "CROSSSLOT the keys belong to several shards and hold more together than the proxy \
+     gathers (gather_bytes): give them one {hash tag}";
+/// A replica cannot say that its data is as fresh as the read asks for: nothing was executed.
+pub const REPLICA_STALE: &str =
+    "TRYAGAIN the data of this replica is older than the read allows; not executed";
+/// A replica does not have what the reader itself has written: nothing was executed.
+pub const REPLICA_BEHIND: &str =
+    "TRYAGAIN this replica does not have the reader's latest write yet; not executed";
 /// Records wait for their place in the history: nothing was executed.
 pub const REPLICATION_BEHIND: &str = "TRYAGAIN replication has to place too many records first; not executed";
 pub const NOREPLICAS: &str = "NOREPLICAS Not enough good replicas to write.";

@@ -11,6 +11,7 @@ use crate::downstream::resp::{Step, refuse, reply};
 use crate::downstream::session::Session;
 use crate::join::Join;
 use crate::plan;
+use crate::reads;
 use crate::upstream::body::Body;
 use crate::upstream::pending::{Dest, NEVER, Pending, Way};
 use crate::worker::{Routes, Worker};
@@ -29,6 +30,36 @@ pub struct Call<'a> {
     pub request: &'a Request<'a>,
     /// For arguments that are not forwarded as they came.
     pub scratch: &'a mut Vec<u8>,
+}
+
+/// Sends arguments (how many, and as bulk strings) for `key`, which chooses the policy: to the primary of their shard, or
+/// where the policy has reads go.
+#[inline]
+pub fn send(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+    session: &mut Session,
+    routes: &Routes,
+    mut pending: Pending,
+    key: &[u8],
+    (count, args): (usize, &[u8]),
+) {
+    let table = &routes.table;
+    if (table.reads_replicas || session.readonly)
+        && let Some(choice) = reads::choose(worker, client, session, routes, &pending, key)
+    {
+        match reads::connection(worker, client, &choice) {
+            Some(connection) => {
+                pending.replica = true;
+                let prefix = session.prefix_for_replica(table, key, choice.limits(client, routes, &pending));
+                connection.push(pending, Body::One { count, prefix, args });
+                return worker.mark_connection(&connection);
+            }
+            None => worker.metrics.replica_to_primary.add(1),
+        }
+    }
+    let prefix = session.prefix(table, pending.write, key);
+    worker.submit(routes, pending, Body::One { count, prefix, args });
 }
 
 impl Call<'_> {
@@ -73,6 +104,9 @@ impl Call<'_> {
     #[inline]
     pub fn pending(&self, seq: u64, dest: Dest, timeout_ms: u32) -> Pending {
         let now_ns = self.worker.clock.now_ns();
+        if self.request.is_write() {
+            self.client.wrote_in(seq);
+        }
         Pending {
             client: Some(Rc::clone(self.client)),
             quest: None,
@@ -83,6 +117,7 @@ impl Call<'_> {
             dest,
             command: self.request.command,
             write: self.request.is_write(),
+            replica: false,
             refused: false,
             way: Way::Shared,
             lane: self.client.lane.get(),
@@ -100,8 +135,8 @@ impl Call<'_> {
     /// Sends the request's arguments as they are; `key` chooses the policy.
     #[inline]
     pub fn submit(&mut self, pending: Pending, key: &[u8]) {
-        let prefix = self.session.prefix(&self.routes.table, pending.write, key);
         let args = self.request.encoded(self.scratch);
-        self.worker.submit(self.routes, pending, Body::One { count: self.request.args.len(), prefix, args });
+        let args = (self.request.args.len(), args);
+        send(self.worker, self.client, self.session, self.routes, pending, key, args);
     }
 }

@@ -22,7 +22,7 @@ struct Plain {
     of: fn(&WorkerMetrics) -> &Counter,
 }
 
-const PLAIN: [Plain; 34] = [
+const PLAIN: [Plain; 39] = [
     counter("torc_proxy_bytes_in_total", "Bytes read from clients.", |w| &w.bytes_in),
     counter("torc_proxy_bytes_out_total", "Bytes written to clients.", |w| &w.bytes_out),
     counter("torc_proxy_downgraded_total", "Replies translated from RESP3 to RESP2.", |w| &w.downgraded),
@@ -62,6 +62,27 @@ const PLAIN: [Plain; 34] = [
     ),
     counter("torc_proxy_invalidations_total", "Changes that nodes told of.", |w| &w.invalidations),
     counter("torc_proxy_coalesced_total", "Reads that shared another client's request.", |w| &w.coalesced),
+    counter("torc_proxy_replica_reads_total", "Reads that replicas answered.", |w| &w.replica_reads),
+    counter(
+        "torc_proxy_replica_reads_stale_total",
+        "Reads that a replica refused because its data was too old; the primary answered.",
+        |w| &w.replica_stale,
+    ),
+    counter(
+        "torc_proxy_replica_reads_behind_total",
+        "Reads that a replica refused because the client's own write was not there yet; the primary answered.",
+        |w| &w.replica_behind,
+    ),
+    counter(
+        "torc_proxy_replica_reads_returned_total",
+        "Reads taken back from a replica that broke, did not answer or refused; the primary answered.",
+        |w| &w.replica_returned,
+    ),
+    counter(
+        "torc_proxy_replica_reads_at_primary_total",
+        "Reads that went to the primary at once although their policy lets replicas be read from.",
+        |w| &w.replica_to_primary,
+    ),
     counter("torc_proxy_messages_total", "Messages of channels given to clients.", |w| &w.messages),
     counter(
         "torc_proxy_resubscriptions_total",

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use torc_cluster::map::Policy;
+use torc_cluster::map::{Policy, ReadFrom};
 use torc_protocol::login::MemcachedUsers;
 
 use crate::upstream::breaker::BreakerLimits;
@@ -16,6 +16,8 @@ pub struct ProxyConfig {
     pub threads: usize,
     /// What the proxy calls itself in handshakes and `CLUSTER NODES`.
     pub name: String,
+    /// Failure domain of the proxy, as the nodes have theirs; `read_from = "nearest"` goes by it.
+    pub zone: String,
     /// The host that `CLUSTER SLOTS` and its like tell clients to connect to; empty: the address that the client
     /// itself connected to.
     pub advertise: String,
@@ -27,6 +29,8 @@ pub struct ProxyConfig {
     pub idle_timeout_ms: u64,
     /// How long a request may take, held back and sent again included.
     pub request_timeout_ms: u32,
+    /// How long a replica may take for a read before the primary is asked instead.
+    pub replica_timeout_ms: u32,
     /// How long opening a connection to a node, handshake included, may take.
     pub connect_timeout_ms: u64,
     /// The pause before a node is tried again after a connection to it has failed; doubled with each further failure.
@@ -100,9 +104,12 @@ pub struct ProxyConfig {
     /// Identical reads of several clients that are about to leave share one request. A policy may say otherwise for its
     /// prefix (`coalesce`).
     pub coalesce_reads: bool,
+    /// Bytes of values that are brought together for one command over keys of several shards (`SUNION`, `PFCOUNT`, …);
+    /// above it, and with 0, it is refused with `CROSSSLOT`.
+    pub gather_bytes: usize,
     /// How long the proxy lets requests end when it is stopped.
     pub drain_ms: u64,
-    /// Acknowledgement and read level by key prefix; for a prefix that the map names too, these hold.
+    /// Acknowledgement, read level and which members are read from by key prefix; for a prefix that the map names too, these hold.
     pub policy: Vec<Policy>,
 }
 
@@ -111,11 +118,13 @@ impl Default for ProxyConfig {
         ProxyConfig {
             threads: 1,
             name: String::from("proxy"),
+            zone: String::new(),
             advertise: String::new(),
             requirepass: String::new(),
             max_clients: 10_000,
             idle_timeout_ms: 0,
             request_timeout_ms: 5_000,
+            replica_timeout_ms: 250,
             connect_timeout_ms: 1_000,
             reconnect_first_ms: 25,
             reconnect_last_ms: 400,
@@ -149,6 +158,7 @@ impl Default for ProxyConfig {
             copy_bytes: 16 * MIB,
             copy_value_bytes: 64 * 1024,
             coalesce_reads: false,
+            gather_bytes: 16 * MIB,
             drain_ms: 5_000,
             policy: Vec::new(),
         }
@@ -229,6 +239,7 @@ impl ProxyConfig {
             self.reconnect_first_ms as usize,
             MAX_PAUSE_MS,
         )?;
+        within("replica_timeout_ms", self.replica_timeout_ms as usize, 1, MAX_TIMEOUT_MS as usize)?;
         within("slow_log_len", self.slow_log_len, 0, MAX_SLOW_LOG)?;
         within("copy_rate", self.copy_rate as usize, 1, usize::MAX)?;
         within("copy_ttl_ms", self.copy_ttl_ms as usize, 1, MAX_COPY_MS)?;
@@ -236,6 +247,15 @@ impl ProxyConfig {
         within("copy_value_bytes", self.copy_value_bytes, 1, self.copy_bytes)?;
         self.memcached_users()?;
         within("name", self.name.len(), 1, 64)?;
+        for policy in &self.policy {
+            let prefix = &policy.prefix;
+            let wrong =
+                |problem| ConfigError { setting: "policy", problem: format!("'{prefix}': {problem}") };
+            policy.check().map_err(wrong)?;
+            if policy.read_from == Some(ReadFrom::Nearest) && self.zone.is_empty() {
+                return Err(wrong("read_from = \"nearest\" needs the proxy's zone (option 'zone')".into()));
+            }
+        }
         if self.name.bytes().any(|byte| !byte.is_ascii_graphic()) {
             return Err(ConfigError { setting: "name", problem: "has spaces or control characters".into() });
         }
@@ -252,6 +272,17 @@ mod tests {
         ProxyConfig::default().check().expect("defaults");
         let wrong = ProxyConfig { threads: 0, ..ProxyConfig::default() };
         assert_eq!(wrong.check().expect_err("no threads").setting, "threads");
+        let policy =
+            |from, read| Policy { read_from: Some(from), read, prefix: "a".into(), ..Policy::default() };
+        let with = |policy: Policy, zone: &str| {
+            ProxyConfig { policy: vec![policy], zone: zone.into(), ..ProxyConfig::default() }.check()
+        };
+        assert!(with(policy(ReadFrom::Nearest, None), "").is_err_and(|e| e.problem.contains("zone")));
+        assert_eq!(with(policy(ReadFrom::Nearest, None), "a"), Ok(()));
+        assert!(
+            with(policy(ReadFrom::Any, Some(torc_cluster::map::ReadLevel::Strong)), "")
+                .is_err_and(|e| e.problem.contains("exclude"))
+        );
         let wrong = ProxyConfig { name: "a b".into(), ..ProxyConfig::default() };
         assert_eq!(wrong.check().expect_err("a space").setting, "name");
     }

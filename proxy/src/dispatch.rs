@@ -5,7 +5,7 @@ use std::rc::Rc;
 use torc_protocol::command::{Command, KeySpec, LockCommand, Merge, TransactionCommand};
 use torc_protocol::resp::request_arg;
 
-use crate::call::Call;
+use crate::call::{Call, send};
 use crate::downstream::client::Client;
 use crate::downstream::render::Render;
 use crate::downstream::request::Request;
@@ -64,7 +64,7 @@ pub fn by_key(call: &mut Call<'_>) -> Step {
                 let wait_ms = plan::wait_ms(call.request);
                 keyed_one(call, Keyed { dest: Dest::Slot(slot), key: b"", wait_ms })
             }
-            Begun::No => call.refuse(text::CROSS_SLOT),
+            Begun::No => call.refuse(text::CROSS_SLOT_ADVICE),
         },
         Err(text) => call.refuse(&text),
     }
@@ -127,7 +127,7 @@ pub fn alone(call: &mut Call<'_>, dest: Dest, wait_ms: u64) -> Step {
     let prefix = call.session.prefix_with_time(&call.routes.table, pending.write, key, timeout_ms);
     let args = call.request.encoded(call.scratch);
     let body = Body::One { count: call.request.args.len(), prefix: &prefix, args };
-    call.client.waits.set(true);
+    call.client.begin_waiting();
     call.worker.submit_alone(call.routes, pending, body);
     Step::DoneAlone
 }
@@ -185,9 +185,8 @@ fn several(call: &mut Call<'_>, spread: &Parts) -> Step {
         let mut pending = call.pending(seq, Dest::Slot(*slot), call.session.timeout_ms);
         pending.part = part as u32;
         let key = first.map_or(&[][..], |index| request.arg(index));
-        let prefix = call.session.prefix(&routes.table, pending.write, key);
-        let body = Body::One { count: 1 + count * step, prefix, args: call.scratch };
-        call.worker.submit(routes, pending, body);
+        let args = (1 + count * step, call.scratch.as_slice());
+        send(call.worker, call.client, call.session, routes, pending, key, args);
     }
     Step::Done
 }
@@ -292,6 +291,8 @@ pub fn by_table(call: &mut Call<'_>) -> Step {
         Plan::AnyShard(place) => any(call, place),
         Plan::Cursor { place, node_cursor } => scan(call, place, node_cursor),
         Plan::Refused(text) => call.refuse(&text),
-        Plan::Local | Plan::Transaction(_) => call.refuse("ERR the proxy cannot answer this command"),
+        Plan::Local | Plan::Everywhere | Plan::Transaction(_) => {
+            call.refuse("ERR the proxy cannot answer this command")
+        }
     }
 }

@@ -133,6 +133,16 @@ pub struct WorkerMetrics {
     pub invalidations: Counter,
     /// Reads that shared another client's request.
     pub coalesced: Counter,
+    /// Reads that replicas answered.
+    pub replica_reads: Counter,
+    /// Reads that replicas refused because their data was too old.
+    pub replica_stale: Counter,
+    /// Reads that replicas refused because the client's own write was not there yet.
+    pub replica_behind: Counter,
+    /// Reads taken back from replicas for other reasons.
+    pub replica_returned: Counter,
+    /// Reads that went to the primary at once although their policy lets replicas be read from.
+    pub replica_to_primary: Counter,
 }
 
 impl Default for WorkerMetrics {
@@ -176,6 +186,11 @@ impl Default for WorkerMetrics {
             copies_dropped: Counter::default(),
             invalidations: Counter::default(),
             coalesced: Counter::default(),
+            replica_reads: Counter::default(),
+            replica_stale: Counter::default(),
+            replica_behind: Counter::default(),
+            replica_returned: Counter::default(),
+            replica_to_primary: Counter::default(),
         }
     }
 }

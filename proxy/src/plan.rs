@@ -10,6 +10,7 @@ use torc_protocol::slot::{Slot, key_slot};
 
 use crate::downstream::request::Request;
 use crate::scan;
+use crate::scatter;
 use crate::table::RouteTable;
 use crate::text;
 use crate::upstream::pending::Dest;
@@ -32,6 +33,8 @@ pub enum Plan<'a> {
     Split(Parts),
     /// To every shard, as it is.
     AllShards,
+    /// To the shards of its keys, step by step: see [`crate::scatter`].
+    Everywhere,
     /// To one shard of the client's, the one at this place.
     AnyShard(usize),
     /// A step of SCAN on the shard at this place, with its node's own cursor.
@@ -103,7 +106,14 @@ pub enum Retry {
 
 /// The plan of a request; `client` chooses the shard where any will do.
 pub fn of<'a>(request: &Request<'a>, table: &RouteTable, client: u64) -> Plan<'a> {
-    let keyed = |keyed: Result<Keyed<'a>, String>| keyed.map_or_else(Plan::Refused, Plan::Keyed);
+    let keyed = |keyed: Result<Keyed<'a>, String>| match keyed {
+        Ok(keyed) => Plan::Keyed(keyed),
+        Err(text) if text == error::CROSSSLOT => match scatter::is_asked_everywhere(request.command) {
+            true => Plan::Everywhere,
+            false => Plan::Refused(text::CROSS_SLOT_ADVICE.to_owned()),
+        },
+        Err(text) => Plan::Refused(text),
+    };
     match request.spec.route {
         Route::Local => Plan::Local,
         Route::Key => keyed(by_key(request, table)),
@@ -322,6 +332,9 @@ mod tests {
         assert!(plan("ping", |plan, _| matches!(plan, Plan::Local)));
         assert!(plan("watch a", |plan, _| matches!(plan, Plan::Transaction(Some(15_495)))));
         assert!(plan("multi", |plan, _| matches!(plan, Plan::Transaction(None))));
+        for line in ["sunion a b", "zinter 2 a b", "pfmerge a b", "blpop a b 1", "lcs a b"] {
+            assert!(plan(line, |plan, _| matches!(plan, Plan::Everywhere)), "{line}");
+        }
     }
 
     #[test]
@@ -332,7 +345,7 @@ mod tests {
                 other => panic!("{other:?}"),
             })
         };
-        assert_eq!(refused("rename a b"), error::CROSSSLOT);
+        assert_eq!(refused("rename a b"), text::CROSS_SLOT_ADVICE);
         assert_eq!(refused("mset a 1 b"), error::wrong_arity("mset"));
         assert_eq!(refused("scan x"), error::INVALID_CURSOR);
         assert!(refused("shutdown").starts_with("ERR SHUTDOWN: "));

@@ -54,9 +54,11 @@ impl Reloader {
         let mut keep = |differs: bool, name| needs_restart.extend(differs.then_some(name));
         keep(config.threads != started.threads, "threads");
         keep(config.name != started.name, "name");
+        keep(config.zone != started.zone, "zone");
         keep(config.connections_per_node != started.connections_per_node, "connections_per_node");
         config.threads = started.threads;
         config.name.clone_from(&started.name);
+        config.zone.clone_from(&started.zone);
         config.connections_per_node = started.connections_per_node;
         let changing = self.shared.changing.lock();
         let policies_differ = self.shared.settings.load().policy != config.policy;

@@ -16,6 +16,7 @@ use crate::downstream::client::Registry;
 use crate::hot::report::Told;
 use crate::hot::stamps::Stamps;
 use crate::metrics::{NodeMetrics, WorkerMetrics};
+use crate::pause::Pause;
 use crate::slow::SlowLog;
 use crate::table::{RouteTable, Target};
 use crate::worker::Order;
@@ -37,6 +38,8 @@ pub struct Shared {
     pub reloads: AtomicU64,
     /// Configurations refused while running.
     pub reload_failures: AtomicU64,
+    /// CLIENT PAUSE.
+    pub pause: Pause,
     /// All clients.
     pub clients: Registry,
     /// The bound on connections.
@@ -94,6 +97,7 @@ impl Shared {
             changing: Mutex::default(),
             reloads: AtomicU64::new(0),
             reload_failures: AtomicU64::new(0),
+            pause: Pause::default(),
             clients: Registry::default(),
             limit: ConnectionLimit::new(config.max_clients),
             workers: (0..config.threads).map(|_| Arc::default()).collect(),

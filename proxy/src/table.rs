@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
-use torc_cluster::map::Policy;
-use torc_cluster::{ClusterMap, Incarnation, NodeId, ShardId};
-use torc_protocol::context::{Ack, ReadLevel};
+use torc_cluster::map::{DEFAULT_MAX_STALENESS_MS, Policy};
+use torc_cluster::{ClusterMap, Incarnation, NodeId, NodeInfo, ShardId};
+use torc_protocol::context::{Ack, ReadFrom, ReadLevel};
 use torc_protocol::slot::{SLOTS, Slot};
 
 /// In `slots`: nobody owns it.
@@ -30,6 +30,10 @@ pub struct ShardRoute {
     pub id: ShardId,
     /// Its primary, when it has one.
     pub primary: Option<Target>,
+    /// Zone of the primary.
+    pub zone: Box<str>,
+    /// The other members of its in-sync set, with their zones.
+    pub replicas: Vec<(Target, Box<str>)>,
 }
 
 /// What holds for keys with a prefix.
@@ -45,6 +49,10 @@ pub struct Rule {
     pub copies: Option<bool>,
     /// Whether identical reads may share a request.
     pub coalesce: Option<bool>,
+    /// Which members are read from.
+    pub read_from: Option<ReadFrom>,
+    /// How old what a replica shows may be (ms).
+    pub max_staleness_ms: u32,
 }
 
 impl Rule {
@@ -72,6 +80,8 @@ pub struct RouteTable {
     pub rules: Vec<Rule>,
     /// Whether replies under any of the rules may be held back by the node.
     pub has_slow_rules: bool,
+    /// Whether any of the rules lets replicas be read from.
+    pub reads_replicas: bool,
     /// The map itself, for what is looked up seldom.
     pub map: Arc<ClusterMap>,
 }
@@ -83,12 +93,19 @@ impl RouteTable {
             .shards
             .values()
             .map(|shard| {
-                let primary = map.primary_of(shard.id).map(|(node, member)| Target {
-                    node: member.node,
-                    incarnation: member.incarnation,
+                let target = |node: &NodeInfo| Target {
+                    node: node.id,
+                    incarnation: node.incarnation,
                     address: node.address().into(),
-                });
-                ShardRoute { id: shard.id, primary }
+                };
+                let primary = map.primary_of(shard.id);
+                let zone = primary.map_or("", |(node, _)| &node.zone).into();
+                let others = shard.in_sync.iter().filter(|member| shard.primary != Some(**member));
+                let replicas = others
+                    .filter_map(|member| map.node(member.node).filter(|node| node.member() == *member))
+                    .map(|node| (target(node), node.zone.as_str().into()))
+                    .collect();
+                ShardRoute { id: shard.id, primary: primary.map(|(node, _)| target(node)), zone, replicas }
             })
             .collect();
         let mut slots = vec![NOBODY; usize::from(SLOTS)];
@@ -101,7 +118,9 @@ impl RouteTable {
         }
         let rules = rules(own, &map.policies);
         let has_slow_rules = rules.iter().any(Rule::is_slow);
-        RouteTable { epoch: map.epoch.0, slots, shards, rules, has_slow_rules, map }
+        let from_replicas = |rule: &Rule| rule.read_from.is_some_and(|from| from != ReadFrom::Primary);
+        let reads_replicas = rules.iter().any(from_replicas);
+        RouteTable { epoch: map.epoch.0, slots, shards, rules, has_slow_rules, reads_replicas, map }
     }
 
     /// The place in `shards` of a slot's owner.
@@ -142,8 +161,15 @@ fn rules(own: &[Policy], of_map: &[Policy]) -> Vec<Rule> {
         if rules.iter().any(|rule| *rule.prefix == *prefix) {
             continue;
         }
-        let (copies, coalesce) = (policy.copies, policy.coalesce);
-        rules.push(Rule { prefix: prefix.into(), ack: policy.ack, read: policy.read, copies, coalesce });
+        rules.push(Rule {
+            prefix: prefix.into(),
+            ack: policy.ack,
+            read: policy.read,
+            copies: policy.copies,
+            coalesce: policy.coalesce,
+            read_from: policy.read_from,
+            max_staleness_ms: policy.max_staleness_ms.unwrap_or(DEFAULT_MAX_STALENESS_MS),
+        });
     }
     rules.sort_by_key(|rule| std::cmp::Reverse(rule.prefix.len()));
     rules

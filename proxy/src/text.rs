@@ -36,5 +36,8 @@ pub const WATCH_NODES: &str =
     "CLIENT_ERROR watch commands not allowed: a proxy has no log of items, watch the nodes";
 /// Keys of several slots in a command that works on all of them at once.
 pub use torc_protocol::error::CROSSSLOT as CROSS_SLOT;
+/// The same for a client: what to do.
+pub const CROSS_SLOT_ADVICE: &str =
+    "CROSSSLOT Keys in request don't hash to the same slot: give them one {hash tag}";
 /// More commands than a transaction may queue.
 pub const TOO_MANY_QUEUED: &str = "ERR too many commands in one transaction";

@@ -19,6 +19,7 @@ use crate::downstream::request::Request;
 use crate::downstream::resp::{Step, lane};
 use crate::downstream::session::Session;
 use crate::hot::{self, stamps::Keys};
+use crate::pause;
 use crate::plan::{first_of, slot_of};
 use crate::text;
 use crate::upstream::body::{Body, id_in_prefix};
@@ -48,6 +49,8 @@ pub struct Transaction {
     write: bool,
     /// The keys that it may write.
     writes: Option<Keys>,
+    /// Whether CLIENT PAUSE WRITE holds it back.
+    changes: bool,
 }
 
 /// Watched keys.
@@ -85,6 +88,11 @@ pub fn queue(call: &mut Call<'_>) -> Step {
 }
 
 impl Transaction {
+    /// Whether it may change something.
+    pub fn may_change(&self) -> bool {
+        self.changes
+    }
+
     /// `one_shard`: there is no other, so that slots do not matter.
     fn admit(
         &mut self,
@@ -121,6 +129,7 @@ impl Transaction {
         if request.is_write() {
             self.writes.get_or_insert_with(Keys::none).join(&hot::keys_of(request));
         }
+        self.changes |= pause::may_change(request.command);
         Ok(())
     }
 }
@@ -291,6 +300,9 @@ fn exec(call: &mut Call<'_>) -> Step {
     pending.skips = transaction.commands.len() as u32 + 1;
     pending.write = transaction.write;
     pending.writing = transaction.writes.as_ref().and_then(|keys| worker.writing_keys(|| keys.clone()));
+    if transaction.write {
+        client.wrote_in(seq);
+    }
     match watch {
         None => {
             worker.submit(call.routes, pending, body);

@@ -180,6 +180,6 @@ async fn shards_without_a_primary_and_resp3() {
     has(&explain(&mut client, &format!("GET {b}")).await, &["0.state=open"]);
     client.ask("HELLO 3").await;
     let map = client.ask(&format!("PROXY EXPLAIN GET {b}")).await;
-    assert!(map.starts_with("%13\r\n$7\r\ncommand\r\n$3\r\nget\r\n"), "{map}");
+    assert!(map.starts_with("%15\r\n$7\r\ncommand\r\n$3\r\nget\r\n"), "{map}");
     world.end().await;
 }

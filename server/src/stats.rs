@@ -98,6 +98,12 @@ pub struct WorkerStats {
     pub behind: Counter,
     /// Requests refused for want of a lease or because the slot is elsewhere.
     pub redirected: Counter,
+    /// Reads of proxies answered as a replica.
+    pub replica_reads: Counter,
+    /// Such reads refused: the data was not fresh enough.
+    pub replica_stale: Counter,
+    /// Such reads refused: the reader's own write was not here yet.
+    pub replica_behind: Counter,
     /// Connections closed for a protocol error.
     pub protocol_errors: Counter,
     /// Leases given: clients that were told to load a value.
@@ -127,6 +133,9 @@ impl Default for WorkerStats {
             no_replicas: Counter::default(),
             behind: Counter::default(),
             redirected: Counter::default(),
+            replica_reads: Counter::default(),
+            replica_stale: Counter::default(),
+            replica_behind: Counter::default(),
             protocol_errors: Counter::default(),
             leases_granted: Counter::default(),
             leases_waited: Counter::default(),
@@ -183,6 +192,9 @@ impl WorkerStats {
             &self.no_replicas,
             &self.behind,
             &self.redirected,
+            &self.replica_reads,
+            &self.replica_stale,
+            &self.replica_behind,
             &self.protocol_errors,
         ] {
             counter.reset();

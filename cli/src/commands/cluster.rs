@@ -97,7 +97,8 @@ pub struct PolicyArgs {
     cluster: ClusterArgs,
     /// The prefix of the keys [default: list all policies, one JSON object a line]
     prefix: Option<String>,
-    /// The policy as JSON: {"ack": "in-sync", "read": "strong", …}; --remove takes it away
+    /// The policy as JSON: {"ack": "in-sync", "read": "strong"}, {"read_from": "replica", "max_staleness_ms": 500}, …;
+    /// --remove takes it away
     #[arg(long, value_name = "JSON", requires = "prefix")]
     set: Option<String>,
     /// Removes the policy

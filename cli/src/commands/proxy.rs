@@ -32,6 +32,9 @@ pub struct ProxyArgs {
     /// Name in handshakes and CLUSTER NODES [default: proxy]
     #[arg(long, env = "TORC_NAME", value_name = "NAME")]
     name: Option<String>,
+    /// Failure domain of the proxy, as `torc server --zone` [default: none]
+    #[arg(long, env = "TORC_ZONE", value_name = "NAME")]
+    zone: Option<String>,
     /// Host that cluster clients are told to connect to [default: the one they connected to]
     #[arg(long, env = "TORC_ADVERTISE", value_name = "HOST")]
     advertise: Option<String>,
@@ -200,7 +203,7 @@ fn merge(args: ProxyArgs) -> Result<Options, Box<dyn Error>> {
     let mut proxy: ProxyConfig = toml::Value::Table(table).try_into().map_err(named)?;
     given!(args => listen: join, secret_file);
     given!(args.listen => listen: port, memcached_port, http_port, bind, unixsocket_mode);
-    given!(args => proxy: threads, name, advertise, requirepass);
+    given!(args => proxy: threads, name, zone, advertise, requirepass);
     listen.unixsocket = args.listen.unixsocket.or(listen.unixsocket);
     proxy.memcached_auth_file = args.listen.memcached_auth_file.or(proxy.memcached_auth_file);
     listen.memcached_unixsocket = args.listen.memcached_unixsocket.or(listen.memcached_unixsocket);

@@ -488,6 +488,7 @@ impl ClusterMap {
 
     fn set_policy(&mut self, policy: Policy) -> Applied {
         check_name("prefix", &policy.prefix, true)?;
+        policy.check().map_err(|problem| Refusal::Invalid(format!("policy: {problem}")))?;
         let full = self.policies.len() >= MAX_POLICIES;
         match self.policies.iter_mut().find(|other| other.prefix == policy.prefix) {
             Some(known) if *known == policy => return Ok(None),

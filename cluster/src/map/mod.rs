@@ -17,7 +17,7 @@ mod tests;
 
 pub use command::{MapCommand, MapReply, Refusal};
 pub use node::{ControlAddress, NodeInfo};
-pub use policy::{Ack, Policy, ReadLevel, User};
+pub use policy::{Ack, DEFAULT_MAX_STALENESS_MS, Policy, ReadFrom, ReadLevel, User};
 pub use settings::Settings;
 pub use shard::{Promotion, PromotionCost, PromotionReason, ShardState};
 pub use slots::SlotTable;

@@ -1,7 +1,7 @@
 //! Choices by key prefix, and the users, as the map keeps them.
 
 use serde::{Deserialize, Serialize};
-pub use torc_protocol::context::{Ack, ReadLevel};
+pub use torc_protocol::context::{Ack, ReadFrom, ReadLevel};
 
 /// `[[policy]]`: what holds for keys with a prefix. `None` leaves the choice to the connection. The levels are
 /// written as in `CLIENT ACK` and `CLIENT READ`. A misspelt field is refused: without it the policy would promise less
@@ -14,6 +14,12 @@ pub struct Policy {
     pub ack: Option<Ack>,
     #[serde(default, with = "as_text", skip_serializing_if = "Option::is_none")]
     pub read: Option<ReadLevel>,
+    /// Which members of a shard proxies read from.
+    #[serde(default, with = "as_text", skip_serializing_if = "Option::is_none")]
+    pub read_from: Option<ReadFrom>,
+    /// How old (ms) what a replica shows may be; `None`: [`DEFAULT_MAX_STALENESS_MS`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_staleness_ms: Option<u32>,
     /// Never evicted (locks are not anyway).
     #[serde(default)]
     pub no_evict: bool,
@@ -23,6 +29,35 @@ pub struct Policy {
     /// Whether identical reads may share one request of a proxy; `None`: as each is configured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub coalesce: Option<bool>,
+}
+
+/// How old what a replica shows may be where nobody says otherwise (ms).
+pub const DEFAULT_MAX_STALENESS_MS: u32 = 1_000;
+
+/// The smallest and the largest bound on staleness (ms). A replica learns every 50 ms how fresh it is: below 10 ms it
+/// could answer next to nothing.
+pub const STALENESS_MS: std::ops::RangeInclusive<u32> = 10..=86_400_000;
+
+impl Policy {
+    /// Whether what it asks for goes together; the error says what does not.
+    pub fn check(&self) -> Result<(), String> {
+        let replicas = self.read_from.filter(|from| *from != ReadFrom::Primary);
+        if let (Some(from), Some(ReadLevel::Strong)) = (replicas, self.read) {
+            return Err(format!(
+                "read = \"strong\" and read_from = \"{from}\" exclude each other: only the primary can confirm a read"
+            ));
+        }
+        match self.max_staleness_ms {
+            Some(_) if replicas.is_none() => {
+                Err("max_staleness_ms needs a read_from other than \"primary\"".into())
+            }
+            Some(ms) if !STALENESS_MS.contains(&ms) => {
+                let (least, most) = (STALENESS_MS.start(), STALENESS_MS.end());
+                Err(format!("max_staleness_ms = {ms} is not between {least} and {most}"))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A user. The rules are ACL rule words in Redis's spelling; proxy and server judge them by the same table.
@@ -68,5 +103,27 @@ mod tests {
         assert_eq!(serde_json::from_str::<Policy>(&text).expect("parses"), policy);
         assert!(serde_json::from_str::<Policy>(r#"{"prefix":"","ack":"maybe"}"#).is_err());
         assert!(serde_json::from_str::<Policy>(r#"{"prefix":"","akc":"in-sync"}"#).is_err());
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_named() {
+        let check = |json: &str| serde_json::from_str::<Policy>(json).expect("parses").check();
+        for fine in [
+            r#"{"prefix":"","read":"strong"}"#,
+            r#"{"prefix":"","read":"strong","read_from":"primary"}"#,
+            r#"{"prefix":"","read_from":"nearest"}"#,
+            r#"{"prefix":"","read":"any","read_from":"ANY","max_staleness_ms":500,"ack":"in-sync"}"#,
+        ] {
+            assert_eq!(check(fine), Ok(()), "{fine}");
+        }
+        for (wrong, names) in [
+            (r#"{"prefix":"","read":"strong","read_from":"any"}"#, "exclude"),
+            (r#"{"prefix":"","max_staleness_ms":500}"#, "read_from"),
+            (r#"{"prefix":"","read_from":"primary","max_staleness_ms":500}"#, "read_from"),
+            (r#"{"prefix":"","read_from":"replica","max_staleness_ms":0}"#, "between"),
+        ] {
+            assert!(check(wrong).is_err_and(|text| text.contains(names)), "{wrong}");
+        }
+        assert!(serde_json::from_str::<Policy>(r#"{"prefix":"","read_from":"far"}"#).is_err());
     }
 }

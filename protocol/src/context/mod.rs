@@ -14,6 +14,8 @@
 //!     18   24  request id: origin, sequence, settled   (with FLAG_REQUEST_ID)
 //!      …    8  fencing token                   (with FLAG_FENCE)
 //!      …  1+n  length and bytes of the user    (with FLAG_USER)
+//!      …    4  milliseconds that a replica's data may be old   (with FLAG_REPLICA)
+//!      …   16  term and offset that it must hold               (with FLAG_AFTER, only with FLAG_REPLICA)
 //! ```
 
 use std::fmt;
@@ -22,9 +24,11 @@ use std::str::FromStr;
 use thiserror::Error;
 
 mod position;
+mod replica;
 mod tracked;
 
 pub use position::Position;
+pub use replica::{ReadFrom, ReplicaRead};
 pub use tracked::Tracked;
 
 /// The server puts the position of the reply's effect before it.
@@ -39,7 +43,11 @@ const FLAG_REPEATED: u16 = 1 << 5;
 /// A blocking command does not wait: it finds something, or answers that there is nothing.
 const FLAG_NO_WAIT: u16 = 1 << 6;
 /// The connection is to be told when the key of the request changes.
-const FLAG_TRACK: u16 = 1 << 9;
+const FLAG_TRACK: u16 = 1 << 11;
+/// A replica may answer, within limits.
+const FLAG_REPLICA: u16 = 1 << 9;
+/// The replica must hold the position that follows.
+const FLAG_AFTER: u16 = 1 << 10;
 const KNOWN_FLAGS: u16 = FLAG_WANT_POSITION
     | FLAG_REQUEST_ID
     | FLAG_FENCE
@@ -47,6 +55,8 @@ const KNOWN_FLAGS: u16 = FLAG_WANT_POSITION
     | FLAG_RESP2
     | FLAG_REPEATED
     | FLAG_NO_WAIT
+    | FLAG_REPLICA
+    | FLAG_AFTER
     | FLAG_TRACK;
 
 /// Bytes of the part that is always there.
@@ -56,7 +66,8 @@ pub const REQUEST_ID_AT: usize = FIXED_BYTES;
 /// The longest user name, in bytes.
 pub const MAX_USER_BYTES: usize = u8::MAX as usize;
 /// The longest encoded context, in bytes.
-pub const MAX_CONTEXT_BYTES: usize = FIXED_BYTES + RequestId::BYTES + 8 + 1 + MAX_USER_BYTES;
+pub const MAX_CONTEXT_BYTES: usize =
+    FIXED_BYTES + RequestId::BYTES + 8 + 1 + MAX_USER_BYTES + ReplicaRead::MAX_BYTES;
 
 /// What must have happened before a write is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -85,6 +96,8 @@ pub enum LevelError {
     Ack,
     #[error("ERR the read level must be any or strong")]
     Read,
+    #[error("ERR reads go to primary, nearest, replica or any")]
+    From,
 }
 
 impl Ack {
@@ -206,6 +219,8 @@ pub struct Context<'a> {
     pub fence: Option<u64>,
     /// Tell the connection when the only key of the request, which reads it, changes; see [`Tracked`].
     pub track: bool,
+    /// A replica may answer if it is fresh enough; a primary answers in any case.
+    pub replica: Option<ReplicaRead>,
 }
 
 /// Why bytes are no context.
@@ -236,6 +251,8 @@ impl<'a> Context<'a> {
             (self.repeated, FLAG_REPEATED),
             (self.no_wait, FLAG_NO_WAIT),
             (self.track, FLAG_TRACK),
+            (self.replica.is_some(), FLAG_REPLICA),
+            (self.replica.is_some_and(|replica| replica.after.is_some()), FLAG_AFTER),
         ] {
             if set {
                 flags |= flag;
@@ -271,6 +288,9 @@ impl<'a> Context<'a> {
             }
             out.push(end as u8);
             out.extend_from_slice(&user.as_bytes()[..end]);
+        }
+        if let Some(replica) = &self.replica {
+            replica.encode(out);
         }
     }
 
@@ -326,6 +346,12 @@ impl<'a> Context<'a> {
             let user = bytes.slice(usize::from(length))?;
             context.user = Some(std::str::from_utf8(user).map_err(|_| ContextError::UserNotUtf8)?);
         }
+        let after = flags & FLAG_AFTER != 0;
+        if flags & FLAG_REPLICA != 0 {
+            context.replica = Some(ReplicaRead::decode(after, &mut bytes)?);
+        } else if after {
+            return Err(ContextError::UnknownFlags(FLAG_AFTER));
+        }
         if bytes.0.is_empty() { Ok(context) } else { Err(ContextError::TrailingBytes) }
     }
 }
@@ -373,12 +399,17 @@ mod tests {
             no_wait: true,
             fence: Some(3),
             track: true,
+            replica: Some(ReplicaRead {
+                max_staleness_ms: 500,
+                after: Some(Position { term: 7, offset: 9 }),
+            }),
         };
         let bytes = [
-            &[0x7f, 2, 3, 3, 2, 0, 8, 7, 6, 5, 4, 3, 2, 1, 0xe8, 3, 0, 0][..],
+            &[0x7f, 14, 3, 3, 2, 0, 8, 7, 6, 5, 4, 3, 2, 1, 0xe8, 3, 0, 0][..],
             &[1, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0],
             &[3, 0, 0, 0, 0, 0, 0, 0],
             b"\x03ann",
+            &[0xf4, 1, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0],
         ]
         .concat();
         assert_eq!(encode(&context), bytes);
@@ -399,6 +430,9 @@ mod tests {
         let mut bytes = encode(&Context::default());
         bytes[3] = 4;
         assert_eq!(Context::decode(&bytes), Err(ContextError::UnknownLevel));
+        let mut bytes = encode(&Context::default());
+        bytes[1] = 4;
+        assert_eq!(Context::decode(&bytes), Err(ContextError::UnknownFlags(0x0400)));
     }
 
     #[test]
@@ -408,6 +442,9 @@ mod tests {
         }
         for level in ReadLevel::ALL {
             assert_eq!(level.to_string().parse(), Ok(level));
+        }
+        for from in ReadFrom::ALL {
+            assert_eq!(from.to_string().to_uppercase().parse(), Ok(from));
         }
         assert_eq!("most".parse::<Ack>(), Err(LevelError::Ack));
     }
@@ -427,9 +464,14 @@ mod tests {
             no_wait: bool,
             fence: Option<u64>,
             track: bool,
+            replica: Option<(u32, Option<(u64, u64)>)>,
         ) -> (Context<'static>, Option<String>) {
+            let replica = replica.map(|(max_staleness_ms, after)| ReplicaRead {
+                max_staleness_ms,
+                after: after.map(|(term, offset)| Position { term, offset }),
+            });
             let request_id = request_id.map(|(origin, seq, settled)| RequestId { origin, seq, settled });
-            (Context { db, ack, read, epoch, deadline_ms, want_position, resp2, user: None, request_id, repeated, no_wait, fence, track }, user)
+            (Context { db, ack, read, epoch, deadline_ms, want_position, resp2, user: None, request_id, repeated, no_wait, fence, track, replica }, user)
         }
     }
 

@@ -18,6 +18,7 @@ use std::task::{Context, Waker};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use torc_cluster::ShardId;
+use torc_protocol::context::Position;
 use torc_runtime::listen::acceptor::Permit;
 use torc_runtime::listen::{PeerAddr, Stream};
 
@@ -65,6 +66,8 @@ pub struct ClientInfo {
     pub multi: AtomicI64,
     /// Channels, patterns and shard channels that it listens to.
     pub listens: [AtomicU32; 3],
+    /// Whether it waits in a blocking command.
+    pub blocked: AtomicBool,
     /// `CLIENT NO-EVICT`.
     pub no_evict: AtomicBool,
     /// `CLIENT NO-TOUCH`.
@@ -130,6 +133,10 @@ pub struct Client {
     pub paused: Cell<bool>,
     /// Whether it waits at a node: what is pushed to it does not wait for that reply.
     pub waits: Cell<bool>,
+    /// CLIENT UNBLOCK wants its waiting to end; with an error, or as if its time were over.
+    pub unblock: Cell<Option<bool>>,
+    /// Whether something wakes it when CLIENT PAUSE may be over.
+    pub pause_armed: Cell<bool>,
     /// Its command over several shards.
     pub quest: RefCell<Option<Rc<Quest>>>,
     /// The number of its MONITOR; 0: it is not shown the requests of the nodes.
@@ -151,6 +158,8 @@ pub struct Client {
     pub input: Cell<usize>,
     /// Positions of its last write per shard: shard, term, offset.
     pub positions: RefCell<Positions>,
+    /// One above the number of the outbox's slot in which its latest write is answered; 0: it has written nothing.
+    last_write: Cell<u64>,
     /// Connections of its own: for WATCH, or while it waits.
     pub dedicated: RefCell<SmallVec<[Rc<Connection>; 1]>>,
     /// The task is woken when so many (or fewer) requests are pending.
@@ -172,6 +181,8 @@ impl Client {
             blocked: Cell::new(false),
             paused: Cell::new(false),
             waits: Cell::new(false),
+            unblock: Cell::new(None),
+            pause_armed: Cell::new(false),
             quest: RefCell::new(None),
             monitors: Cell::new(0),
             listens: RefCell::default(),
@@ -182,6 +193,7 @@ impl Client {
             killed: Cell::new(false),
             input: Cell::new(0),
             positions: RefCell::default(),
+            last_write: Cell::new(0),
             dedicated: RefCell::default(),
             resume_at: Cell::new(NOT_WAITING),
             waker: RefCell::new(None),
@@ -224,8 +236,9 @@ impl Client {
     /// An answer has come: wakes the task if it waits for that.
     #[inline]
     pub fn answered(&self, pending: usize) {
-        if pending == 0 {
-            self.waits.set(false);
+        if pending == 0 && self.waits.replace(false) {
+            self.info.blocked.store(false, Ordering::Relaxed);
+            self.unblock.set(None);
         }
         let at = self.resume_at.get();
         if at != NOT_WAITING && pending <= at {
@@ -251,6 +264,30 @@ impl Client {
     pub fn kill(&self) {
         self.killed.set(true);
         self.wake();
+    }
+
+    /// It waits at a node from now on.
+    pub fn begin_waiting(&self) {
+        self.waits.set(true);
+        self.info.blocked.store(true, Ordering::Relaxed);
+    }
+
+    /// The request of this slot writes.
+    #[inline]
+    pub fn wrote_in(&self, seq: u64) {
+        self.last_write.set(seq + 1);
+    }
+
+    /// Whether a write of it is not answered yet (or an answer before it): its position is not known.
+    pub fn is_writing(&self) -> bool {
+        self.outbox.borrow().base() < self.last_write.get()
+    }
+
+    /// The position of its last write on a shard.
+    pub fn position(&self, shard: ShardId) -> Option<Position> {
+        let positions = self.positions.borrow();
+        let (_, term, offset) = positions.iter().find(|(known, ..)| *known == shard)?;
+        Some(Position { term: *term, offset: *offset })
     }
 
     /// Remembers the position of a write.

@@ -104,6 +104,10 @@ impl Taker for MemcachedSession {
                 }
             };
             let length = frame.len;
+            if worker.is_paused(|| matches!(&frame.item, Item::Request(request) if request.is_write())) {
+                worker.wait_for_pause(client);
+                return Stop::Wait;
+            }
             let mut door = Door { worker, client, session: &mut self.session, routes: &routes };
             let step = match &frame.item {
                 Item::Request(request) => door.request(request, &mut self.scratch),
@@ -251,6 +255,7 @@ impl Door<'_> {
             dest,
             command: MC,
             write: write.is_some(),
+            replica: false,
             refused: false,
             way: Way::Shared,
             lane: self.client.lane.get(),

@@ -56,6 +56,12 @@ impl Outbox {
         self.slots.len()
     }
 
+    /// The number of the first slot that has not been answered in its order.
+    #[inline]
+    pub fn base(&self) -> u64 {
+        self.base
+    }
+
     /// Bytes that have not left.
     #[inline]
     pub fn unsent(&self) -> usize {

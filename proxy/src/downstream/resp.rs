@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
-use torc_protocol::command::{Command, Flags, Route, resolve};
+use torc_protocol::command::{Command, Flags, Route, TransactionCommand, resolve};
 use torc_protocol::error;
 use torc_protocol::resp::{Frame, Limits, ReplyWriter, RequestParser, Version};
 
@@ -16,6 +16,7 @@ use crate::call::Call;
 use crate::config::ProxyConfig;
 use crate::dispatch;
 use crate::local;
+use crate::pause;
 use crate::plan;
 use crate::transaction;
 use crate::upstream::pending::Lane;
@@ -183,6 +184,10 @@ impl RespSession {
             self.deny(worker, client, &request);
             return Step::Done;
         }
+        if worker.is_paused(|| self.may_change(&request)) {
+            worker.wait_for_pause(client);
+            return Step::NotYet;
+        }
         client.info.command.store(command.index() as u16, Ordering::Relaxed);
         let step = self.route(worker, client, routes, &request);
         if step != Step::NotYet {
@@ -229,6 +234,16 @@ impl RespSession {
                 }
                 step
             }
+        }
+    }
+
+    /// Whether a request may change something now: within a transaction EXEC does, for all that was queued.
+    #[cold]
+    fn may_change(&self, request: &Request<'_>) -> bool {
+        match (&self.session.transaction, request.command) {
+            (Some(open), Command::Transactions(TransactionCommand::Exec)) => open.may_change(),
+            (Some(_), _) => false,
+            (None, command) => pause::may_change(command),
         }
     }
 

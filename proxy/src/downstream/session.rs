@@ -1,6 +1,6 @@
 //! What a client has chosen for its connection. Owned by the client's task.
 
-use torc_protocol::context::{Ack, Context, ReadLevel, RequestId};
+use torc_protocol::context::{Ack, Context, ReadLevel, ReplicaRead, RequestId};
 use torc_protocol::resp::Version;
 
 use super::render::Render;
@@ -36,6 +36,8 @@ pub struct Session {
     pub ack: Option<Ack>,
     /// CLIENT READ.
     pub read: Option<ReadLevel>,
+    /// READONLY: replicas may be read from.
+    pub readonly: bool,
     /// CLIENT REPLY.
     pub reply_mode: ReplyMode,
     /// An open MULTI.
@@ -139,6 +141,14 @@ impl Session {
             self.renew(table.epoch);
         }
         if write { &self.prefixes.write } else { &self.prefixes.read }
+    }
+
+    /// The context of a read on `key` that a replica may answer within `limits`.
+    pub fn prefix_for_replica(&mut self, table: &RouteTable, key: &[u8], limits: ReplicaRead) -> &[u8] {
+        let context = Context { replica: Some(limits), ..self.context(table.epoch, false, table.rule(key)) };
+        self.prefixes.scratch.clear();
+        write_prefix(&context, &mut self.prefixes.scratch);
+        &self.prefixes.scratch
     }
 
     /// The context of a request whose time is its own (0: no deadline).

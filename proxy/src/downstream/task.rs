@@ -64,6 +64,7 @@ pub fn welcome(worker: &Rc<Worker>, accepted: Accepted) {
         listens: Default::default(),
         no_evict: false.into(),
         no_touch: false.into(),
+        blocked: false.into(),
         requests: 0.into(),
         output: 0.into(),
         labels: Default::default(),

@@ -11,6 +11,7 @@ use super::serve::is_plain_read;
 use crate::call::Call;
 use crate::dispatch::render_of;
 use crate::downstream::resp::Step;
+use crate::reads::rule;
 use crate::upstream::pending::{Dest, Lane};
 
 /// Runs `work` with the request's form.
@@ -57,7 +58,9 @@ pub fn send(call: &mut Call<'_>, dest: Dest, key: &[u8], hot: bool) -> Step {
             let may = worker.hot.coalesces.get()
                 && client.lane.get() == Lane::Quick
                 && client.outbox.borrow().pending() == 0
-                && worker.hot.coalesces_for(&call.routes.table, key);
+                && worker.hot.coalesces_for(&call.routes.table, key)
+                // What a replica may answer depends on what each client has written.
+                && rule(call.session, &call.routes.table, key).is_none();
             if !may {
                 return false;
             }

@@ -83,19 +83,50 @@ pub(super) fn answer(call: &mut Call<'_>, command: ConnectionCommand) -> Step {
             call.session.changed();
             call.reply(|reply| reply.ok())
         }
-        // No client of a proxy is blocked in a way that could be undone without an answer of its node.
         ConnectionCommand::ClientUnblock
             if request.args.len() > 3 && !request.is_word(3, "TIMEOUT") && !request.is_word(3, "ERROR") =>
         {
             call.refuse(error::UNBLOCK_REASON)
         }
-        ConnectionCommand::ClientUnblock => match parse_i64(request.arg(2)) {
-            Some(_) => call.reply(|reply| reply.integer(0)),
-            None => call.refuse(error::NOT_AN_INTEGER),
-        },
-        ConnectionCommand::ClientUnpause => call.reply(|reply| reply.ok()),
-        _ => call.refuse("ERR CLIENT PAUSE is not supported by the proxy; pause the nodes instead"),
+        ConnectionCommand::ClientUnblock => unblock(call),
+        ConnectionCommand::ClientUnpause => {
+            call.worker.shared.pause.end();
+            call.reply(|reply| reply.ok())
+        }
+        _ => pause(call),
     }
+}
+
+/// `CLIENT UNBLOCK id [TIMEOUT | ERROR]`
+fn unblock(call: &mut Call<'_>) -> Step {
+    let Some(id) = parse_i64(call.request.arg(2)) else { return call.refuse(error::NOT_AN_INTEGER) };
+    let shared = &call.worker.shared;
+    let found = shared.clients.all().into_iter().find(|client| i64::try_from(client.id) == Ok(id));
+    let error = call.request.is_word(3, "ERROR");
+    let woken = found.is_some_and(|client| {
+        client.blocked.load(Ordering::Relaxed)
+            && shared.order(client.worker, Order::Unblock(client.id, error))
+    });
+    call.reply(|reply| reply.integer(i64::from(woken)))
+}
+
+/// `CLIENT PAUSE milliseconds [WRITE | ALL]`
+fn pause(call: &mut Call<'_>) -> Step {
+    let request = call.request;
+    let only_writes = match request.args.len() {
+        3 => false,
+        _ if request.is_word(3, "ALL") => false,
+        _ if request.is_word(3, "WRITE") => true,
+        _ => return call.refuse("ERR CLIENT PAUSE mode must be WRITE or ALL"),
+    };
+    if request.args.len() > 4 {
+        return call.refuse(error::SYNTAX);
+    }
+    let Some(ms) = parse_i64(request.arg(2)) else { return call.refuse(error::TIMEOUT_NOT_AN_INTEGER) };
+    let Ok(ms) = u64::try_from(ms) else { return call.refuse(error::TIMEOUT_NEGATIVE) };
+    let now_ms = unix_ms();
+    call.worker.shared.pause.begin(now_ms.saturating_add(ms), only_writes, now_ms);
+    call.reply(|reply| reply.ok())
 }
 
 fn no_spaces(attribute: &[u8]) -> String {
@@ -305,6 +336,7 @@ fn line(client: &ClientInfo) -> Vec<u8> {
     let mut flags = String::new();
     flags.extend(is_listener(client).then_some('P'));
     flags.extend((multi >= 0).then_some('x'));
+    flags.extend(client.blocked.load(Ordering::Relaxed).then_some('b'));
     flags.extend(client.no_evict.load(Ordering::Relaxed).then_some('e'));
     flags.extend(client.no_touch.load(Ordering::Relaxed).then_some('T'));
     if flags.is_empty() {

@@ -12,7 +12,9 @@ use crate::downstream::resp::Step;
 pub(super) fn answer(call: &mut Call<'_>, command: ClusterCommand) -> Step {
     let me = Myself::new(call);
     match command {
-        ClusterCommand::Asking | ClusterCommand::Readonly | ClusterCommand::Readwrite => {
+        ClusterCommand::Asking => call.reply(|reply| reply.ok()),
+        ClusterCommand::Readonly | ClusterCommand::Readwrite => {
+            call.session.readonly = command == ClusterCommand::Readonly;
             call.reply(|reply| reply.ok())
         }
         ClusterCommand::Cluster | ClusterCommand::ClusterHelp => {

@@ -1,8 +1,8 @@
 //! PROXY EXPLAIN: the plan of a command, with the shards, nodes and policies that it would meet now. Nothing is sent.
 
 use torc_cluster::ShardId;
-use torc_protocol::command::{FOREVER, Route, resolve};
-use torc_protocol::context::{Ack, ReadLevel};
+use torc_protocol::command::{Command, FOREVER, Route, resolve};
+use torc_protocol::context::{Ack, ReadFrom, ReadLevel};
 use torc_protocol::resp::ReplyWriter;
 use torc_protocol::slot::{Slot, key_slot};
 
@@ -10,6 +10,8 @@ use crate::call::Call;
 use crate::downstream::request::Request;
 use crate::downstream::resp::{Step, lane};
 use crate::plan::{self, Plan, Retry};
+use crate::reads::{self, ReadRule};
+use crate::scatter::gather;
 use crate::upstream::pending::{Dest, Lane};
 
 /// Keys of one part that are shown; the others are counted.
@@ -37,9 +39,10 @@ pub(super) fn answer(call: &mut Call<'_>) -> Step {
     let targets = targets(call, &request, &plan);
     let key = request.spec.find_keys(&args).ok().and_then(|keys| args.get(*keys.first()?));
     let rule = key.and_then(|key| table.rule(key));
-    let (ack, read) = call.session.levels(rule);
+    let (ack, level) = call.session.levels(rule);
     let lane = lane(call.session, call.routes, &request);
-    let parts: Vec<Vec<Field>> = targets.iter().map(|target| part(call, target, lane)).collect();
+    let read = plan_reads(call, command, &plan, key);
+    let parts: Vec<Vec<Field>> = targets.iter().map(|target| part(call, target, lane, read)).collect();
     let mut fields: Vec<Field> = vec![
         ("command", Shown::Text(request.spec.name.to_owned())),
         ("route", Shown::Text(request.spec.route.name().to_owned())),
@@ -48,7 +51,9 @@ pub(super) fn answer(call: &mut Call<'_>) -> Step {
         ("epoch", Shown::Number(table.epoch as i64)),
         ("prefix", Shown::Bytes(rule.map_or(&[][..], |rule| &rule.prefix).to_vec())),
         ("ack", Shown::Text(ack.map_or("default", Ack::as_str).to_owned())),
-        ("read", Shown::Text(read.map_or("default", ReadLevel::as_str).to_owned())),
+        ("read", Shown::Text(level.map_or("default", ReadLevel::as_str).to_owned())),
+        ("read-from", Shown::Text(read.map_or(ReadFrom::Primary, |read| read.from).to_string())),
+        ("max-staleness-ms", Shown::Number(read.map_or(-1, |read| i64::from(read.max_staleness_ms)))),
         ("connection", Shown::Text(connection(&plan, lane).to_owned())),
         ("retry", Shown::Text(retry_words(&request).to_owned())),
         ("timeout-ms", Shown::Number(i64::from(call.session.timeout_ms))),
@@ -100,6 +105,18 @@ fn targets<'a>(call: &Call<'_>, request: &Request<'a>, plan: &Plan<'a>) -> Vec<T
     let at = |place| Target { place: Some(place), ..Target::default() };
     match plan {
         Plan::Local | Plan::Refused(_) | Plan::Transaction(None) => Vec::new(),
+        Plan::Everywhere => {
+            let mut targets: Vec<Target<'a>> = Vec::new();
+            for key in keys() {
+                let slot = key_slot(key);
+                let place = routes.place(Dest::Slot(slot));
+                match targets.iter_mut().find(|target| target.place == place) {
+                    Some(target) => target.keys.push(key),
+                    None => targets.push(Target { place, slot: Some(slot), keys: vec![key] }),
+                }
+            }
+            targets
+        }
         Plan::Keyed(keyed) => {
             let slot = match keyed.dest {
                 Dest::Slot(slot) => Some(slot),
@@ -124,11 +141,29 @@ fn targets<'a>(call: &Call<'_>, request: &Request<'a>, plan: &Plan<'a>) -> Vec<T
     }
 }
 
-fn part(call: &Call<'_>, target: &Target<'_>, lane: Lane) -> Vec<Field> {
+/// Which members may answer; `None`: the primary alone.
+fn plan_reads(call: &Call<'_>, command: Command, plan: &Plan<'_>, key: Option<&[u8]>) -> Option<ReadRule> {
+    let one_shot = matches!(plan, Plan::Keyed(keyed) if keyed.wait_ms.is_none());
+    if call.session.transaction.is_some() || !(one_shot || matches!(plan, Plan::Split(_))) {
+        return None;
+    }
+    let key = key.filter(|key| !key.is_empty() && reads::can_be_read_elsewhere(command))?;
+    reads::rule(call.session, &call.routes.table, key)
+}
+
+fn part(call: &Call<'_>, target: &Target<'_>, lane: Lane, read: Option<ReadRule>) -> Vec<Field> {
     let routes = call.routes;
     let shard = target.place.map(|place| routes.shard_id(place));
+    // Each part of a command that is split has a policy of its own.
+    let own = |_: ReadRule| reads::rule(call.session, &routes.table, target.keys.first()?);
+    let members = target.place.and_then(|place| routes.members(place));
+    let choice = read.and_then(own).map(|rule| reads::member(call.worker, call.client, members, rule));
+    let replica = choice.as_ref().and_then(|choice| choice.link.as_ref());
     let primary = target.place.and_then(|place| routes.table.shards.get(place)?.primary.as_ref());
-    let link = target.place.and_then(|place| routes.link(place));
+    let (member, link, lane) = match replica {
+        Some(replica) => (Some(&replica.target), Some(replica), Lane::Quick),
+        None => (primary, target.place.and_then(|place| routes.link(place)), lane),
+    };
     let state = match link {
         Some(link) => link.state(call.worker, call.client.id(), lane),
         None if shard.is_none() => "no owner: requests wait for a map",
@@ -143,8 +178,10 @@ fn part(call: &Call<'_>, target: &Target<'_>, lane: Lane) -> Vec<Field> {
         ("shard", Shown::Number(shard.map_or(-1, |ShardId(shard)| i64::from(shard)))),
         ("slots", Shown::List(shown(slots.iter().map(|slot| slot.to_string().into_bytes())))),
         ("term", Shown::Number(term as i64)),
-        ("node", Shown::Text(primary.map_or(String::new(), |target| target.node.0.to_string()))),
-        ("address", Shown::Text(primary.map_or(String::new(), |target| target.address.to_string()))),
+        ("node", Shown::Text(member.map_or(String::new(), |target| target.node.0.to_string()))),
+        ("address", Shown::Text(member.map_or(String::new(), |target| target.address.to_string()))),
+        ("role", Shown::Text(if replica.is_some() { "replica" } else { "primary" }.to_owned())),
+        ("why", Shown::Text(choice.map_or("primary: no other member may answer it", |it| it.why).to_owned())),
         ("state", Shown::Text(state.to_owned())),
         ("keys", Shown::List(shown(target.keys.iter().map(|key| key.to_vec())))),
     ]
@@ -171,6 +208,12 @@ fn decision(request: &Request<'_>, plan: &Plan<'_>, parts: usize) -> String {
         Plan::Keyed(_) => "sent to one shard as it is".into(),
         Plan::Split(_) => {
             format!("split over {parts} shards; each part is retried by itself, so it is not atomic")
+        }
+        Plan::Everywhere if gather::is_gathered(request.command) => {
+            "each shard gives the values of its keys, and one node runs the command on all of them; not atomic".into()
+        }
+        Plan::Everywhere => {
+            "asked of one shard after the other in the order of the keys (streams: of all at once), waiting at all".into()
         }
         Plan::AllShards => format!("sent to all {parts} shards as it is"),
         Plan::AnyShard(_) => "sent to one shard, always the same for this client".into(),

@@ -45,7 +45,7 @@ pub(super) fn answer(call: &mut Call<'_>) -> Step {
         positions.push((call.routes.shard_id(any), 0));
     }
     let timeout_ms = timeout_ms.min(MAX_TIMEOUT_MS);
-    call.client.waits.set(true);
+    call.client.begin_waiting();
     let seq = call.open_join(Join::new(How::Min, positions.len()));
     for (part, (shard, offset)) in positions.into_iter().enumerate() {
         let mut args = Vec::new();

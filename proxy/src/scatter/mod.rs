@@ -16,9 +16,10 @@
 //! Who waits at one shard alone stands in the node's own queue and is served before those who have to come back for it;
 //! among these whoever's try comes first. [`plan`] makes the requests, [`quest`] does the steps.
 
+pub mod gather;
 mod merge;
 mod plan;
 mod quest;
 
-pub use plan::{Begun, begin};
+pub use plan::{Begun, begin, is_asked_everywhere};
 pub use quest::Quest;

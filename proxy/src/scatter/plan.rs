@@ -8,6 +8,7 @@ use torc_protocol::context::{Context, RequestId};
 use torc_protocol::resp::{Version, request_arg};
 use torc_protocol::slot::{Slot, key_slot};
 
+use super::gather;
 use super::quest::{Kind, Part, Quest};
 use crate::call::Call;
 use crate::dispatch::{MAX_WAIT_MS, render_of};
@@ -66,7 +67,9 @@ pub enum Begun {
 /// Begins a command whose keys are in several slots.
 pub fn begin(call: &mut Call<'_>) -> Begun {
     let (request, routes) = (call.request, call.routes);
-    let Some(shape) = shape(request.command) else { return Begun::No };
+    if !is_asked_everywhere(request.command) {
+        return Begun::No;
+    }
     let Ok(keys) = request.spec.find_keys(&request.args) else { return Begun::No };
     let slot = |at: &usize| key_slot(request.arg(*at));
     let Some(first) = keys.first().map(slot) else { return Begun::No };
@@ -74,7 +77,15 @@ pub fn begin(call: &mut Call<'_>) -> Begun {
     if owner.is_some() && keys.iter().all(|at| routes.table.shard_of(slot(at)) == owner) {
         return Begun::OneShard(first);
     }
-    Begun::Scattered(start(call, shape, &keys))
+    Begun::Scattered(match shape(request.command) {
+        Some(shape) => start(call, shape, &keys),
+        None => gather::start(call, &keys),
+    })
+}
+
+/// Whether a command may have keys on several shards although it is not split.
+pub fn is_asked_everywhere(command: Command) -> bool {
+    shape(command).is_some() || gather::is_gathered(command)
 }
 
 fn start(call: &mut Call<'_>, shape: Shape, keys: &[usize]) -> Step {
@@ -120,6 +131,9 @@ fn start(call: &mut Call<'_>, shape: Shape, keys: &[usize]) -> Step {
         (wait.ack, wait.read) = (None, None);
     }
     let seq = call.client.outbox.borrow_mut().open(render_of(call.session, request.command));
+    if write {
+        call.client.wrote_in(seq);
+    }
     let quest = Quest::new(
         (call.client, seq, request.command, shape.kind),
         (tries, waits),
@@ -135,7 +149,9 @@ fn start(call: &mut Call<'_>, shape: Shape, keys: &[usize]) -> Step {
     );
     let quest = Rc::new(quest);
     call.client.quest.replace(Some(Rc::clone(&quest)));
-    call.client.waits.set(true);
+    if wait_ms.is_some() {
+        call.client.begin_waiting();
+    }
     quest.start(call.worker);
     Step::DoneAlone
 }
@@ -199,7 +215,7 @@ fn wait_of(request: &Request<'_>, shape: Shape, keys: &Keys, group: &[u8]) -> Pa
     part.push(match shape.kind {
         Kind::List => b"list",
         Kind::SortedSet => b"zset",
-        Kind::Stream | Kind::Group => b"group",
+        Kind::Stream | Kind::Group | Kind::Gather => b"group",
     });
     part.push(group);
     keys.iter().for_each(|at| part.push(request.arg(*at)));
@@ -208,7 +224,7 @@ fn wait_of(request: &Request<'_>, shape: Shape, keys: &Keys, group: &[u8]) -> Pa
 
 impl Part {
     /// One more argument.
-    fn push(&mut self, arg: &[u8]) {
+    pub(super) fn push(&mut self, arg: &[u8]) {
         request_arg(&mut self.args, arg);
         self.count += 1;
     }

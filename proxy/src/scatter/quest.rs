@@ -4,9 +4,11 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use torc_protocol::command::{Command, InternalCommand};
+use torc_protocol::error;
 use torc_protocol::resp::request_arg;
 use torc_protocol::slot::Slot;
 
+use super::gather::Gather;
 use super::merge;
 use crate::downstream::client::Client;
 use crate::hot::stamps::Keys;
@@ -26,6 +28,8 @@ pub enum Kind {
     Stream,
     /// Entries of streams that a group was not given yet.
     Group,
+    /// Nothing: all values are brought together for one node.
+    Gather,
 }
 
 /// A request to one shard.
@@ -52,6 +56,8 @@ const AWAIT_BYTES: usize = "$10\r\nTORC.AWAIT\r\n".len();
 const ZERO_BYTES: usize = "$1\r\n0\r\n".len();
 /// In `part` of a [`Pending`]: it waits.
 const WAITS: u32 = 1 << 31;
+/// Likewise: the command itself, with what was gathered.
+const GIVEN: u32 = 1 << 30;
 
 /// See the module's text.
 #[derive(Debug)]
@@ -64,6 +70,7 @@ pub struct Quest {
     /// Empty: it does not wait.
     waits: Vec<Part>,
     try_prefix: Vec<u8>,
+    /// Also for the command with what was gathered.
     wait_prefix: Vec<u8>,
     /// When the time to wait is over, on the worker's clock; [`NEVER`]: it has no end.
     ends_ns: u64,
@@ -72,6 +79,8 @@ pub struct Quest {
     /// Of streams: their names, as the client has them.
     names: Vec<Box<[u8]>>,
     resp2: bool,
+    /// What is done with the values of all shards.
+    gather: Option<Gather>,
     /// Tries under way.
     trying: Cell<usize>,
     /// Which try is under way, of those that are made one after the other.
@@ -80,8 +89,10 @@ pub struct Quest {
     parts: RefCell<Vec<Vec<u8>>>,
     /// A shard had something while tries were under way.
     again: Cell<bool>,
-    /// The client has gone.
+    /// The client has gone, or its waiting was ended.
     left: Cell<bool>,
+    /// What its waiting ends with is an error.
+    unblocked: Cell<bool>,
     over: Cell<bool>,
 }
 
@@ -106,11 +117,13 @@ impl Quest {
             timeout_ms: 0,
             names: Vec::new(),
             resp2: false,
+            gather: None,
             trying: Cell::new(0),
             at: Cell::new(0),
             parts: RefCell::default(),
             again: Cell::new(false),
             left: Cell::new(false),
+            unblocked: Cell::new(false),
             over: Cell::new(false),
         }
     }
@@ -127,13 +140,20 @@ impl Quest {
         self
     }
 
+    /// The tries are for values that one node is given.
+    pub fn with_gather(mut self, gather: Gather, resp2: bool) -> Quest {
+        (self.gather, self.resp2) = (Some(gather), resp2);
+        self
+    }
+
     /// Whether nobody waits for what is still under way for it.
     pub fn is_over(&self) -> bool {
         self.over.get()
     }
 
+    /// Whether all shards are tried at once.
     fn reads_streams(&self) -> bool {
-        matches!(self.kind, Kind::Stream | Kind::Group)
+        matches!(self.kind, Kind::Stream | Kind::Group | Kind::Gather)
     }
 
     /// The first tries.
@@ -164,6 +184,7 @@ impl Quest {
             dest: Dest::Slot(slot),
             command,
             write: false,
+            replica: false,
             refused: false,
             way: Way::Shared,
             lane: Lane::default(),
@@ -180,8 +201,10 @@ impl Quest {
 
     fn try_one(self: &Rc<Self>, worker: &Rc<Worker>, at: usize) {
         let Some(part) = self.tries.get(at) else { return };
-        let mut pending = self.pending(worker, part.slot, at as u32, self.command);
-        pending.write = self.command.spec().is_write();
+        let gathers = self.kind == Kind::Gather;
+        let command = if gathers { Command::Internal(InternalCommand::TorcCollect) } else { self.command };
+        let mut pending = self.pending(worker, part.slot, at as u32, command);
+        pending.write = !gathers && self.command.spec().is_write();
         if pending.write {
             pending.writing = worker.writing_keys(|| Keys::All);
         }
@@ -241,6 +264,10 @@ impl Quest {
         }
         if part & WAITS != 0 {
             self.woken(worker, (part & !WAITS) as usize, frame);
+        } else if part & GIVEN != 0 {
+            self.finish(worker, frame);
+        } else if let Some(gather) = &self.gather {
+            self.gathered(worker, gather, part as usize, frame);
         } else {
             self.tried(worker, frame);
         }
@@ -262,6 +289,26 @@ impl Quest {
         } else {
             self.found_nothing(worker);
         }
+    }
+
+    /// A shard has given the values of its keys; after the last one the command goes to a node with all of them.
+    fn gathered(self: &Rc<Self>, worker: &Rc<Worker>, gather: &Gather, part: usize, frame: &[u8]) {
+        self.trying.set(self.trying.get().saturating_sub(1));
+        if is_error(frame) {
+            return self.finish(worker, frame);
+        }
+        if let Err(text) = gather.take(part, frame) {
+            return self.refuse(worker, text);
+        }
+        if self.trying.get() > 0 {
+            return;
+        }
+        let (command, count, args) = gather.request();
+        let mut pending = self.pending(worker, gather.home, GIVEN, command);
+        pending.write = command.spec().is_write();
+        pending.lane = self.client.lane.get();
+        let body = Body::One { count, prefix: &self.wait_prefix, args: &args };
+        worker.submit(&worker.routes(), pending, body);
     }
 
     /// All tries for streams are answered.
@@ -311,9 +358,21 @@ impl Quest {
 
     /// The client has gone: nothing more is tried for it.
     pub fn abandon(&self, worker: &Worker) {
+        if self.kind == Kind::Gather {
+            // It waits for nobody: it ends by itself.
+            return;
+        }
         self.left.set(true);
         if self.trying.get() == 0 {
             self.finish_with_nothing(worker);
+        }
+    }
+
+    /// CLIENT UNBLOCK: it ends as if its time were over, or with an error; what a try under way takes is given all the same.
+    pub fn unblock(&self, worker: &Worker, error: bool) {
+        if !self.waits.is_empty() {
+            self.unblocked.set(error);
+            self.abandon(worker);
         }
     }
 
@@ -323,6 +382,9 @@ impl Quest {
     }
 
     fn finish_with_nothing(&self, worker: &Worker) {
+        if self.unblocked.get() {
+            return self.refuse(worker, error::UNBLOCKED);
+        }
         self.finish(worker, if self.resp2 { b"*-1\r\n" } else { b"_\r\n" });
     }
 

@@ -107,6 +107,11 @@ pub struct Connection {
     blocked: Cell<bool>,
     /// Its name in logs; see [`torc_protocol::trace`].
     name: Cell<u64>,
+    /// The node's number of it; 0: not known.
+    node_id: Cell<u64>,
+    /// Whether the node was asked to end what waits on it: that may come when something else does, so nobody else may
+    /// have it.
+    spoilt: Cell<bool>,
     /// Set by whoever wants it to end.
     end: Cell<Option<EndWish>>,
     state: RefCell<State>,
@@ -151,6 +156,8 @@ impl Connection {
                 answered: 0,
             }),
             name: Cell::new(0),
+            node_id: Cell::new(0),
+            spoilt: Cell::new(false),
             stream: RefCell::new(None),
             input: RefCell::default(),
             waker: RefCell::new(None),
@@ -173,6 +180,22 @@ impl Connection {
     /// Requests under way.
     pub fn in_flight(&self) -> usize {
         self.state.borrow().fifo.len()
+    }
+
+    /// Marks it as not to be used again, and gives the node's number of it; `None`: nothing waits on it, or the number is
+    /// not known.
+    pub fn spoil(&self) -> Option<u64> {
+        let id = self.node_id.get();
+        let waits = id != 0 && self.in_flight() > 0 && self.phase() == Phase::Open;
+        waits.then(|| {
+            self.spoilt.set(true);
+            id
+        })
+    }
+
+    /// Whether it may not be used again.
+    pub fn is_spoilt(&self) -> bool {
+        self.spoilt.get()
     }
 
     /// Whether what is under way is a step of a command that was answered meanwhile.
@@ -419,6 +442,10 @@ impl Connection {
         }
         if let Some(bytes) = bytes {
             self.link.metrics.refused.add(1);
+            if pending.replica {
+                worker.refused_by_replica(pending, &bytes, &self.link, body);
+                return Ok(1);
+            }
             match answer {
                 Answer::TooOld if pending.doubtful => {
                     worker.fail(&pending, error::UNCERTAIN_UPSTREAM);
@@ -447,6 +474,9 @@ impl Connection {
         }
         if body.first() == Some(&b'-') {
             self.link.metrics.errors.add(1);
+        }
+        if pending.replica {
+            worker.metrics.replica_reads.add(1);
         }
         worker.deliver(&pending, body, attribute, now_ns);
         Ok(1)
@@ -516,7 +546,8 @@ async fn run(worker: Rc<Worker>, connection: Rc<Connection>) {
     let dialled =
         handshake::dial(&worker, &connection.link.target.address, connection.link.is_doubted()).await;
     let ended = match dialled {
-        Ok(Dialled { stream, name, answered }) => {
+        Ok(Dialled { stream, name, node_id, answered }) => {
+            connection.node_id.set(node_id);
             connection.stream.replace(Some(stream));
             connection.name.set(name);
             connection.state.borrow_mut().answered = answered;

@@ -44,6 +44,8 @@ pub struct Dialled {
     pub stream: Stream,
     /// Its name in logs.
     pub name: u64,
+    /// The node's number of it, as CLIENT LIST there has it; 0: not known.
+    pub node_id: u64,
     /// Requests that the node has answered on it already.
     pub answered: u64,
 }
@@ -57,7 +59,7 @@ pub async fn dial(worker: &Rc<Worker>, address: &str, probe: bool) -> Result<Dia
 async fn connect(worker: &Rc<Worker>, address: &str, probe: bool) -> Result<Dialled, DialError> {
     let mut stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
-    let mut name = 0;
+    let (mut name, mut node_id) = (0, 0);
     if let Some(secret) = &worker.shared.secret {
         let own_name = &worker.shared.config.name;
         let mut nonce = [0; 16];
@@ -71,9 +73,11 @@ async fn connect(worker: &Rc<Worker>, address: &str, probe: bool) -> Result<Dial
         request.clear();
         ClientHandshake::auth_request(&mut request, &proof);
         stream.write_all(&request).await?;
-        if let Some(refusal) = reply(&mut stream).await?.as_error() {
+        let done = reply(&mut stream).await?;
+        if let Some(refusal) = done.as_error() {
             return Err(HandshakeError::Refused(refusal.into_owned()).into());
         }
+        node_id = done.as_str().and_then(|text| text.strip_prefix("OK ")?.parse().ok()).unwrap_or(0);
     }
     if probe {
         let mut request = Vec::new();
@@ -84,7 +88,7 @@ async fn connect(worker: &Rc<Worker>, address: &str, probe: bool) -> Result<Dial
         // Any reply will do: the node executes requests.
         reply(&mut stream).await?;
     }
-    Ok(Dialled { stream: Stream::from(stream), name, answered: u64::from(probe) })
+    Ok(Dialled { stream: Stream::from(stream), name, node_id, answered: u64::from(probe) })
 }
 
 /// One reply: the node sends nothing beyond it before it is asked again.

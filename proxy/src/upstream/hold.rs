@@ -163,6 +163,7 @@ mod tests {
             dest: Dest::Shard(ShardId(shard)),
             command: Command::String(StringCommand::Get),
             write: false,
+            replica: false,
             refused: false,
             way: Way::Shared,
             lane: Lane::Quick,

@@ -38,6 +38,12 @@ pub struct Link {
     waiting: RefCell<Vec<Rc<Client>>>,
     /// Whether the map does not name it any more.
     retired: Cell<bool>,
+    /// Whether it leads a shard: its connections are opened before a request needs them.
+    leads: Cell<bool>,
+    /// Whether reads have been sent to it as a replica.
+    reads: Cell<bool>,
+    /// As a replica it is not read from before this, on the worker's clock: it was stale, or did not answer.
+    stale_until_ns: Cell<u64>,
 }
 
 impl Link {
@@ -53,6 +59,9 @@ impl Link {
             looked: Cell::default(),
             waiting: RefCell::default(),
             retired: Cell::new(false),
+            leads: Cell::new(false),
+            reads: Cell::new(false),
+            stale_until_ns: Cell::new(0),
         }
     }
 
@@ -86,6 +95,33 @@ impl Link {
         self.breaker.is_doubted()
     }
 
+    /// Whether the map names it as a primary.
+    pub fn set_leads(&self, leads: bool) {
+        self.leads.set(leads);
+    }
+
+    /// Whether a read may be sent to it as a replica.
+    pub fn is_readable(&self, worker: &Worker, client: u64) -> bool {
+        self.stale_until_ns.get() <= worker.clock.now_ns()
+            && !self.is_paused(worker)
+            && !self.is_full(client, Lane::Quick, worker.settings.borrow().upstream_buffer_bytes)
+    }
+
+    /// A read is sent to it as a replica.
+    pub fn note_read(&self) {
+        self.reads.set(true);
+    }
+
+    /// Whether reads have been sent to it as a replica.
+    pub fn has_reads(&self) -> bool {
+        self.reads.get()
+    }
+
+    /// As a replica it is not to be read from for a while.
+    pub fn leave_alone(&self, worker: &Worker, nanoseconds: u64) {
+        self.stale_until_ns.set(worker.clock.now_ns().saturating_add(nanoseconds));
+    }
+
     /// A request was answered.
     #[inline]
     pub fn answered(&self) {
@@ -95,6 +131,9 @@ impl Link {
     /// Opens the shared connections of the quick lane that are not there, unless the node could not be reached a moment
     /// ago: the first requests after a new map, or after a failure, find them open.
     pub fn warm_up(self: &Rc<Self>, worker: &Rc<Worker>) {
+        if !self.leads.get() && !self.reads.get() {
+            return;
+        }
         let lanes = self.shared.borrow().len();
         for client in 0..lanes as u64 / 2 {
             if !self.retired.get() && !self.is_paused(worker) {

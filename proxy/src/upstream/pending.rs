@@ -69,6 +69,8 @@ pub struct Pending {
     pub command: Command,
     /// Whether it may change keys.
     pub write: bool,
+    /// Whether this sending of it goes to a replica.
+    pub replica: bool,
     /// Whether one of the skipped replies was a refusal.
     pub refused: bool,
     /// On what kind of connection it goes.

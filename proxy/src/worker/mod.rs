@@ -5,6 +5,8 @@
 
 mod clock;
 mod flush;
+mod pause;
+mod replica;
 mod retry;
 mod routes;
 mod run;
@@ -18,7 +20,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 pub use clock::WorkerClock;
-pub use routes::Routes;
+pub use routes::{Members, Routes};
 pub use run::{Accepted, MAX_ORDERS, Order, Protocol, spawn};
 
 use smallvec::SmallVec;
@@ -82,6 +84,8 @@ pub struct Worker {
     /// Bytes of memory that unfinished requests of clients hold.
     pub(crate) inputs: Cell<usize>,
     draining: Cell<bool>,
+    /// Whether CLIENT UNBLOCK wants the waiting of a client to end that goes on.
+    unblocking: Cell<bool>,
     /// The settings as of the ticker's latest round.
     pub(crate) settings: RefCell<Rc<ProxyConfig>>,
     /// What `settings` is a copy of.
@@ -117,6 +121,7 @@ impl Worker {
             crowded: Cell::new(false),
             inputs: Cell::new(0),
             draining: Cell::new(false),
+            unblocking: Cell::new(false),
             settings: RefCell::new(Rc::new(ProxyConfig::clone(&settings))),
             settings_of: RefCell::new(settings),
             slow_ns: Cell::new(u64::MAX),
@@ -244,7 +249,7 @@ impl Worker {
         };
         let connection = dedicated.remove(at);
         drop(dedicated);
-        let clean = connection.in_flight() == 0;
+        let clean = connection.in_flight() == 0 && !connection.is_spoilt();
         let link = Rc::clone(&connection.link);
         link.give_back(connection, clean);
     }
@@ -254,7 +259,7 @@ impl Worker {
     pub fn give_back(&self, client: &Client) {
         let watching = client.watching.replace(false);
         for connection in client.dedicated.take() {
-            let clean = connection.in_flight() == 0 && !watching;
+            let clean = connection.in_flight() == 0 && !watching && !connection.is_spoilt();
             let link = Rc::clone(&connection.link);
             link.give_back(connection, clean);
         }

@@ -19,6 +19,10 @@ impl Worker {
         if pending.is_called_off() {
             return;
         }
+        if pending.replica {
+            self.metrics.replica_returned.add(1);
+            return self.read_at_primary(pending, &bytes);
+        }
         if pending.way != Way::Shared
             && pending.quest.is_none()
             && let Some(client) = &pending.client

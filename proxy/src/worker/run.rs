@@ -36,6 +36,8 @@ pub const MAX_ORDERS: usize = 65_536;
 pub enum Order {
     /// Close a client.
     Kill(u64),
+    /// End the waiting of a client; with an error, or as if its time were over.
+    Unblock(u64, bool),
 }
 
 /// Starts a worker. It ends when `shutdown` is tripped and its clients' requests have ended (or the drain time has
@@ -82,6 +84,7 @@ async fn serve(
             },
             Some(order) = orders.recv() => match order {
                 Order::Kill(client) => worker.kill(client),
+                Order::Unblock(client, error) => worker.unblock(client, error),
             },
             changed = tables.changed(), if source_open => {
                 source_open = changed.is_ok();

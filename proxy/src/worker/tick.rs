@@ -28,6 +28,7 @@ impl Worker {
             let now_ns = self.clock.refresh();
             self.renew_settings();
             self.retry(false);
+            self.unblock_again();
             self.check_deadlines(now_ns);
             self.tick_feeds(now_ns);
             self.tick_hot(now_ns);
@@ -68,11 +69,15 @@ impl Worker {
 
     /// Answers requests that no node answered in time. A connection on which nothing comes for another time-out
     /// is given up.
-    fn check_deadlines(&self, now_ns: u64) {
+    fn check_deadlines(self: &Rc<Self>, now_ns: u64) {
         let patience_ns = u64::from(self.settings.borrow().request_timeout_ms) * 1_000_000;
         let limits = self.settings.borrow().breaker();
         let mut overdue = Vec::new();
+        let read_patience_ns = u64::from(self.settings.borrow().replica_timeout_ms) * 1_000_000;
         for link in self.all_links() {
+            if link.has_reads() {
+                self.recall_reads(&link, read_patience_ns);
+            }
             for connection in link.connections() {
                 connection.take_overdue(now_ns, patience_ns, &mut overdue);
             }

@@ -4,12 +4,13 @@ use smallvec::SmallVec;
 use torc_protocol::command::{
     Command, CommandSpec, Flags, InternalCommand, LeaseCommand, LockCommand, ScriptingCommand, resolve,
 };
+use torc_protocol::context::{ReadLevel, ReplicaRead};
 use torc_protocol::error as text;
 use torc_protocol::resp::Args;
 use torc_protocol::slot::{Slot, key_slot};
 
 use super::{Batch, CommandError, Request, Session};
-use crate::shard::Role;
+use crate::shard::{NotFresh, Role};
 
 /// The slots of a request, in the order of its keys.
 pub type Slots = SmallVec<[Slot; 4]>;
@@ -122,6 +123,14 @@ impl Batch<'_, '_> {
             };
         }
         // A replica shows its data only to who asked for possibly old data.
+        if let Some(limits) = &request.replica
+            && self.role == Role::Replica
+            && spec.is_readonly()
+            && !slots.is_empty()
+            && request.read != Some(ReadLevel::Strong)
+        {
+            return self.check_fresh(limits);
+        }
         let may_read_here = session.readonly && !request.proxied && self.role == Role::Replica;
         if may_read_here && !spec.is_write() {
             return Ok(());
@@ -133,6 +142,25 @@ impl Batch<'_, '_> {
             (None, _) if !spec.is_write() && !request.proxied && self.role == Role::Replica => Ok(()),
             (None, _) if self.role == Role::Replica => Err(self.elsewhere(text::READONLY.into())),
             _ => Err(self.elsewhere(text::CLUSTERDOWN.into())),
+        }
+    }
+
+    /// Whether this replica's data is as fresh as a read asks for.
+    fn check_fresh(&self, limits: &ReplicaRead) -> Result<(), CommandError> {
+        let stats = &self.exec.stats;
+        match self.node.shard.fresh.check(limits, self.now.boottime_ns) {
+            Ok(()) => {
+                stats.replica_reads.add(1);
+                Ok(())
+            }
+            Err(NotFresh::Stale) => {
+                stats.replica_stale.add(1);
+                Err(text::REPLICA_STALE.into())
+            }
+            Err(NotFresh::Behind) => {
+                stats.replica_behind.add(1);
+                Err(text::REPLICA_BEHIND.into())
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use torc_cluster::lock::Token;
 use torc_protocol::command::{Command, InternalCommand, ResolveError, resolve_internal};
-use torc_protocol::context::{Ack, Context, ReadLevel, RequestId};
+use torc_protocol::context::{Ack, Context, ReadLevel, ReplicaRead, RequestId};
 use torc_protocol::resp::{Args, Version};
 use torc_protocol::slot::Slot;
 
@@ -36,6 +36,8 @@ pub(super) struct Request<'a> {
     pub(super) fence: Option<Token>,
     /// The connection keeps the value and is to be told of changes.
     pub(super) track: bool,
+    /// A replica may answer within these limits.
+    pub(super) replica: Option<ReplicaRead>,
 }
 
 impl<'a> Request<'a> {
@@ -58,6 +60,7 @@ impl<'a> Request<'a> {
             key: None,
             fence: None,
             track: false,
+            replica: None,
         }
     }
 
@@ -80,6 +83,7 @@ impl<'a> Request<'a> {
             key: None,
             fence: context.fence.map(Token),
             track: context.track,
+            replica: context.replica,
         }
     }
 }

@@ -105,6 +105,7 @@ impl Waiter {
             key: None,
             fence: asked.fence,
             track: false,
+            replica: None,
         }
     }
 }

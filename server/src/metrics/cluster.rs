@@ -1,6 +1,7 @@
 //! Replication and the map, as a member of a cluster sees them.
 
 use prometheus::proto::MetricFamily;
+use torc_runtime::clock::boottime_ns;
 use torc_runtime::metrics::FamilyBuilder;
 
 use super::{Named, counter, gauge};
@@ -13,6 +14,10 @@ const BACKLOG: Named = ("torc_server_replication_backlog_bytes", "Bytes of the b
 const UNPLACED: Named = (
     "torc_server_replication_unplaced_bytes",
     "Bytes of records that workers have handed over and that have no place in the history yet.",
+);
+const AGE: Named = (
+    "torc_server_replica_age_seconds",
+    "How long ago everything was executed that a replica is not known to hold; absent while nothing is known.",
 );
 const WHOLE: Named = ("torc_server_replication_whole", "0 while a full sync is under way.");
 const LOST: Named = (
@@ -28,7 +33,7 @@ const IN_SYNC: Named = ("torc_server_in_sync_members", "Members of the in-sync s
 
 /// What [`gather`] yields.
 pub const FAMILIES: &[Named] =
-    &[EPOCH, LAG, BACKLOG, UNPLACED, WHOLE, LOST, FULL_SYNCS, FAILOVERS, RESETS, UNCLEAN, IN_SYNC];
+    &[EPOCH, LAG, BACKLOG, UNPLACED, AGE, WHOLE, LOST, FULL_SYNCS, FAILOVERS, RESETS, UNCLEAN, IN_SYNC];
 
 /// The families of this module, for one scrape.
 pub fn gather(agent: &Agent) -> Vec<MetricFamily> {
@@ -39,6 +44,11 @@ pub fn gather(agent: &Agent) -> Vec<MetricFamily> {
         let acked = replica.acked.map_or(0, |offset| offset.0);
         let behind = summary.last.offset.0.saturating_sub(acked);
         lag.add(&[("replica", &replica.member.node.0.to_string())], behind as f64);
+    }
+    let mut age = FamilyBuilder::gauge(AGE.0, AGE.1);
+    let as_of_ns = agent.node.shard.fresh.as_of_ns();
+    if as_of_ns != 0 {
+        age.add(&[], boottime_ns().saturating_sub(as_of_ns) as f64 / 1e9);
     }
     let mut failovers = FamilyBuilder::counter(FAILOVERS.0, FAILOVERS.1);
     let mut resets = FamilyBuilder::counter(RESETS.0, RESETS.1);
@@ -57,6 +67,7 @@ pub fn gather(agent: &Agent) -> Vec<MetricFamily> {
         lag.build(),
         gauge(BACKLOG, summary.backlog_bytes as f64),
         gauge(UNPLACED, agent.node.shard.unplaced_bytes() as f64),
+        age.build(),
         gauge(WHOLE, f64::from(u8::from(summary.whole))),
         counter(LOST, summary.dropped_records),
         counter(FULL_SYNCS, summary.full_syncs),

@@ -40,6 +40,15 @@ const BEHIND: Named = (
 const NO_REPLICAS: Named = ("torc_server_no_replicas_total", "Writes refused for want of in-sync replicas.");
 const REDIRECTED: Named =
     ("torc_server_redirected_total", "Requests refused because the slot or the lease is elsewhere.");
+const REPLICA_READS: Named = ("torc_server_replica_reads_total", "Reads of proxies answered as a replica.");
+const REPLICA_STALE: Named = (
+    "torc_server_replica_reads_stale_total",
+    "Reads of proxies refused as a replica: the data was not fresh enough.",
+);
+const REPLICA_BEHIND: Named = (
+    "torc_server_replica_reads_behind_total",
+    "Reads of proxies refused as a replica: the reader's own write was not here yet.",
+);
 const LEASES_GRANTED: Named =
     ("torc_server_leases_granted_total", "Clients that were told to load a value: `GETLEASE`, `mg`.");
 const LEASES_WAITED: Named =
@@ -78,6 +87,9 @@ pub const FAMILIES: &[Named] = &[
     BEHIND,
     NO_REPLICAS,
     REDIRECTED,
+    REPLICA_READS,
+    REPLICA_STALE,
+    REPLICA_BEHIND,
     LEASES_GRANTED,
     LEASES_WAITED,
     WATCHERS,
@@ -146,6 +158,9 @@ pub fn gather(node: &Node) -> Vec<MetricFamily> {
         counter(BEHIND, node.total(|s| s.behind.get())),
         counter(NO_REPLICAS, node.total(|s| s.no_replicas.get())),
         counter(REDIRECTED, node.total(|s| s.redirected.get())),
+        counter(REPLICA_READS, node.total(|s| s.replica_reads.get())),
+        counter(REPLICA_STALE, node.total(|s| s.replica_stale.get())),
+        counter(REPLICA_BEHIND, node.total(|s| s.replica_behind.get())),
         counter(LEASES_GRANTED, node.total(|s| s.leases_granted.get())),
         counter(LEASES_WAITED, node.total(|s| s.leases_waited.get())),
         gauge(WATCHERS, node.pubsub.log().watchers() as f64),

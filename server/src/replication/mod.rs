@@ -10,6 +10,7 @@
 pub mod apply;
 mod backlog;
 pub mod primary;
+mod proofs;
 pub mod replica;
 mod sequencer;
 pub mod state;

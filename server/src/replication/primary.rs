@@ -13,8 +13,9 @@ use torc_runtime::clock::boottime_ns;
 
 use super::Replication;
 use super::backlog::{Place, Read};
+use super::proofs::Proofs;
 use super::state::Greeted;
-use super::stream::{self, Accept, COMMON, END, FRAME_BYTES};
+use super::stream::{self, Accept, COMMON, END, FRAME_BYTES, RECORDS_HEADER_BYTES};
 use crate::effect::EffectWriter;
 use crate::effect_apply;
 use crate::node::Node;
@@ -80,10 +81,11 @@ pub async fn serve(node: Arc<Node>, repl: Arc<Replication>, mut conn: BusConn, h
     let result = match (sent, start) {
         (Ok(()), Some((after, full))) => {
             let (reader, writer, _) = conn.split();
+            let proofs = Proofs::default();
             tokio::select! {
                 _ = replaced => Err(StreamError::Replaced),
-                result = receive(&node, &repl, reader, follower, id) => result,
-                result = send(&node, &repl, writer, &hello, after, full) => result,
+                result = receive(&node, &repl, reader, &hello, id, &proofs) => result,
+                result = send(&node, &repl, writer, &hello, (after, full), &proofs) => result,
             }
         }
         (sent, _) => sent,
@@ -99,9 +101,11 @@ async fn receive(
     node: &Node,
     repl: &Replication,
     mut reader: BusReader,
-    follower: Member,
+    hello: &ReplicaHello,
     id: StreamId,
+    proofs: &Proofs,
 ) -> Result<(), StreamError> {
+    let follower: Member = hello.from;
     let mut was_whole = false;
     loop {
         let frame = tokio::time::timeout(SILENCE, reader.expect_frame()).await;
@@ -109,9 +113,14 @@ async fn receive(
         if frame.kind != FrameKind::ReplicaAck {
             return Err(stream::Malformed.into());
         }
-        let (offset, whole) = stream::split_ack(&frame.payload)?;
+        let (offset, whole, stamp) = stream::split_ack(&frame.payload)?;
         if !whole {
             continue;
+        }
+        // Under the lease nobody else has executed anything for the shard since the stamp was made.
+        let now_ns = boottime_ns();
+        if node.shard.term() == hello.term && node.shard.may_execute(now_ns) {
+            proofs.stamped(stamp, node.shard.last_offset());
         }
         if was_whole {
             repl.acked(node, follower, id, Offset(offset), boottime_ns());
@@ -129,8 +138,8 @@ async fn send(
     repl: &Arc<Replication>,
     mut writer: BusWriter,
     hello: &ReplicaHello,
-    mut after: u64,
-    full: bool,
+    (mut after, full): (u64, bool),
+    proofs: &Proofs,
 ) -> Result<(), StreamError> {
     let mut news = repl.watch();
     let mut next_stripe = if full { 0 } else { STRIPES + 1 };
@@ -149,14 +158,15 @@ async fn send(
             return Err(StreamError::Deposed);
         }
         payload.clear();
-        payload.extend_from_slice(&[0; 8]);
+        payload.extend_from_slice(&[0; RECORDS_HEADER_BYTES]);
         let (read, mark) = repl.read(after, &mut place, FRAME_BYTES, &mut payload);
-        payload[..8].copy_from_slice(&mark.0.to_le_bytes());
         let caught_up = match read {
             Read::TooOld => return Err(StreamError::TooOld),
             Read::Nothing => true,
             Read::UpTo(offset) => {
                 after = offset;
+                let header = stream::records_header(mark.0, proofs.take(after));
+                payload[..RECORDS_HEADER_BYTES].copy_from_slice(&header);
                 send_records(&mut writer, &payload).await?;
                 false
             }
@@ -181,8 +191,8 @@ async fn send(
         let quiet = wait_for_records(repl, &mut news, after);
         if caught_up && tokio::time::timeout(HEARTBEAT, quiet).await.is_err() {
             // The mark moves without records too, and so does the role.
-            payload[..8].copy_from_slice(&repl.mark().0.to_le_bytes());
-            writer.write_frame(FrameKind::Records, &payload[..8]).await?;
+            let header = stream::records_header(repl.mark().0, proofs.take(after));
+            writer.write_frame(FrameKind::Records, &header).await?;
         }
     }
 }
@@ -223,12 +233,17 @@ async fn send_chunk(writer: &mut BusWriter, stripe: u16, at: u64, effects: &[u8]
 
 /// Sends a mark with records behind it; a long record goes in several frames.
 async fn send_records(writer: &mut BusWriter, payload: &[u8]) -> Result<(), ConnError> {
-    let (mark, records) = payload.split_at(8);
+    let (header, records) = payload.split_at(RECORDS_HEADER_BYTES);
     if records.len() <= 2 * FRAME_BYTES {
         return writer.write_frame(FrameKind::Records, payload).await;
     }
-    for part in records.chunks(FRAME_BYTES) {
-        let mut frame = mark.to_vec();
+    let mut parts = records.chunks(FRAME_BYTES).peekable();
+    while let Some(part) = parts.next() {
+        let mut frame = header.to_vec();
+        if parts.peek().is_some() {
+            // The proof stands for all records: it goes with the last part.
+            frame[8..].fill(0);
+        }
         frame.extend_from_slice(part);
         writer.write_frame(FrameKind::Records, &frame).await?;
     }

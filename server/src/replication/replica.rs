@@ -110,6 +110,9 @@ async fn follow_one(
         return Err(FollowError::Unexpected(frame.kind));
     }
     let accept: Accept = serde_json::from_slice(&frame.payload)?;
+    // What is held may be dropped now: no batch that has found it fresh may still be reading.
+    node.shard.fresh.forget();
+    drop(node.close_gate());
     match repl.on_accept(node, term, &accept.reply, accept.history) {
         Next::Retry | Next::Ignore => return Ok(()),
         Next::Stream { after, .. } => tracing::info!(%primary, %term, after = after.0, "following"),
@@ -147,10 +150,10 @@ async fn take(
         let frame = read(conn).await?;
         let (last, whole) = match frame.kind {
             FrameKind::Records => {
-                let (mark, bytes) = stream::split_records(&frame.payload)?;
+                let (mark, proof, bytes) = stream::split_records(&frame.payload)?;
                 append(&mut records, bytes)?;
                 let ready = whole_records(&records).map_err(ApplyError::from)?;
-                let held = repl.apply(node, term, Offset(mark), &records[..ready], boottime_ns())?;
+                let held = repl.apply(node, term, (Offset(mark), proof), &records[..ready], boottime_ns())?;
                 records.drain(..ready);
                 held
             }
@@ -159,7 +162,7 @@ async fn take(
                 append(&mut chunk, part.effects)?;
                 if part.more {
                     // Not held yet, but here: the primary takes silence for the end.
-                    write(conn, FrameKind::ReplicaAck, &stream::ack(0, false)).await?;
+                    write(conn, FrameKind::ReplicaAck, &stream::ack(0, false, boottime_ns())).await?;
                     continue;
                 }
                 let held = repl.apply_chunk(node, term, part.stripe, part.at, &chunk, boottime_ns())?;
@@ -172,7 +175,7 @@ async fn take(
             syncing = false;
             tracing::info!(%term, last = last.0, "holds everything the primary has");
         }
-        write(conn, FrameKind::ReplicaAck, &stream::ack(last.0, whole)).await?;
+        write(conn, FrameKind::ReplicaAck, &stream::ack(last.0, whole, boottime_ns())).await?;
     }
 }
 

@@ -473,13 +473,14 @@ impl Replication {
         next
     }
 
-    /// Applies a primary's records, all of one frame under the lock: a seal waits for it. Answers the last
+    /// Applies a primary's records, all of one frame under the lock: a seal waits for it. `proof`: by CLOCK_BOOTTIME of
+    /// this machine, the moment before which everything executed is held then; 0: nothing is said. Answers the last
     /// offset held, and whether what is held is whole.
     pub fn apply(
         &self,
         node: &Node,
         from_term: Term,
-        mark: Offset,
+        (mark, proof): (Offset, u64),
         records: &[u8],
         now_ns: u64,
     ) -> Result<(Offset, bool), ApplyError> {
@@ -511,6 +512,7 @@ impl Replication {
             Some(sync) => sync.mark = sync.mark.max(mark),
         }
         state.finish_sync();
+        state.publish_held(node, proof);
         Ok((last, state.sync.is_none()))
     }
 
@@ -533,6 +535,7 @@ impl Replication {
         }
         apply::chunk(node, &mut sync.filter, stripe, at, effects, now_ns)?;
         state.finish_sync();
+        state.publish_held(node, 0);
         Ok((Offset(state.backlog.last()), state.sync.is_none()))
     }
 }
@@ -609,6 +612,17 @@ impl State {
         let (Some(sync), Some(member)) = (self.sync.take(), &mut self.member) else { return };
         if member.sync_done(sync.from_term, sync.history, sync.mark) {
             self.full_syncs += 1;
+        }
+    }
+
+    /// Tells the workers of a replica what it holds, once that is whole.
+    fn publish_held(&self, node: &Node, proof: u64) {
+        if let (Some(member), None) = (&self.member, &self.sync)
+            && member.is_whole()
+        {
+            let last = member.last();
+            node.shard.fresh.holds(last.term.0, last.offset.0);
+            node.shard.fresh.proved(proof);
         }
     }
 

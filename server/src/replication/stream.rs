@@ -3,13 +3,17 @@
 //! ```text
 //! replica → primary   ReplicaHello  JSON `cluster::message::ReplicaHello`
 //! primary → replica   ReplicaAccept JSON [`Accept`]
-//! primary → replica   Records       mark u64 | bytes of the stream of records (a record may span frames)
+//! primary → replica   Records       mark u64 | proof u64 | bytes of the stream of records (a record may span frames)
 //! primary → replica   SnapshotChunk stripe u16 | at u64 | more u8 | effect …      (full sync only)
-//! replica → primary   ReplicaAck    offset u64 | whole u8
+//! replica → primary   ReplicaAck    offset u64 | whole u8 | stamp u64
 //! ```
 //!
 //! In a full sync chunks and records come mixed: a chunk holds one stripe as it was after record `at`, so of the
 //! records the replica applies to a stripe only those above its `at`, and none before the chunk has come.
+//!
+//! A *stamp* is the replica's own CLOCK_BOOTTIME (ns) as it sends the frame. The primary, still under its lease when the
+//! stamp comes, gives it back as *proof* (0: none) behind all records that it had executed then: who has applied them
+//! holds everything that was executed before the stamp's moment, by its own clock and however long frames lie about.
 //! `more` = 1: the chunk goes on in the next chunk frame. Chunk [`COMMON`] holds what belongs to no stripe; [`END`] says that all have been sent and up to which offset
 //! the records must have come before the state is whole.
 
@@ -43,10 +47,22 @@ pub struct Accept {
 #[error("malformed replication frame")]
 pub struct Malformed;
 
-/// A Records frame's parts.
-pub fn split_records(payload: &[u8]) -> Result<(u64, &[u8]), Malformed> {
-    let (mark, records) = payload.split_first_chunk::<8>().ok_or(Malformed)?;
-    Ok((u64::from_le_bytes(*mark), records))
+/// Bytes of a Records frame before the records.
+pub const RECORDS_HEADER_BYTES: usize = 16;
+
+/// What a Records frame begins with.
+pub fn records_header(mark: u64, proof: u64) -> [u8; RECORDS_HEADER_BYTES] {
+    let mut out = [0; RECORDS_HEADER_BYTES];
+    out[..8].copy_from_slice(&mark.to_le_bytes());
+    out[8..].copy_from_slice(&proof.to_le_bytes());
+    out
+}
+
+/// A Records frame's parts: mark, proof, bytes of records.
+pub fn split_records(payload: &[u8]) -> Result<(u64, u64, &[u8]), Malformed> {
+    let (mark, rest) = payload.split_first_chunk::<8>().ok_or(Malformed)?;
+    let (proof, records) = rest.split_first_chunk::<8>().ok_or(Malformed)?;
+    Ok((u64::from_le_bytes(*mark), u64::from_le_bytes(*proof), records))
 }
 
 /// One frame of a chunk.
@@ -81,17 +97,20 @@ pub fn chunk(stripe: u16, at: u64, more: bool, effects: &[u8]) -> Vec<u8> {
 }
 
 /// An acknowledgement.
-pub fn ack(offset: u64, whole: bool) -> [u8; 9] {
-    let mut out = [0; 9];
+pub fn ack(offset: u64, whole: bool, stamp: u64) -> [u8; 17] {
+    let mut out = [0; 17];
     out[..8].copy_from_slice(&offset.to_le_bytes());
     out[8] = u8::from(whole);
+    out[9..].copy_from_slice(&stamp.to_le_bytes());
     out
 }
 
-/// What an acknowledgement says: the offset, and whether the replica's state is whole.
-pub fn split_ack(payload: &[u8]) -> Result<(u64, bool), Malformed> {
-    let [a, b, c, d, e, f, g, h, whole] = payload else { return Err(Malformed) };
-    Ok((u64::from_le_bytes([*a, *b, *c, *d, *e, *f, *g, *h]), *whole == 1))
+/// What an acknowledgement says: the offset, whether the replica's state is whole, and its stamp.
+pub fn split_ack(payload: &[u8]) -> Result<(u64, bool, u64), Malformed> {
+    let (offset, rest) = payload.split_first_chunk::<8>().ok_or(Malformed)?;
+    let (whole, stamp) = rest.split_first().ok_or(Malformed)?;
+    let stamp: &[u8; 8] = stamp.try_into().map_err(|_| Malformed)?;
+    Ok((u64::from_le_bytes(*offset), *whole == 1, u64::from_le_bytes(*stamp)))
 }
 
 #[cfg(test)]
@@ -100,10 +119,11 @@ mod tests {
 
     #[test]
     fn frames_come_back() {
-        assert_eq!(split_ack(&ack(77, true)), Ok((77, true)));
+        assert_eq!(split_ack(&ack(77, true, 5)), Ok((77, true, 5)));
         let sent = Chunk { stripe: 5, at: 9, more: true, effects: b"x" };
         assert_eq!(split_chunk(&chunk(5, 9, true, b"x")), Ok(sent));
-        assert_eq!(split_records(&[1, 0, 0, 0, 0, 0, 0, 0, 42]), Ok((1, &[42][..])));
+        let frame = [&records_header(1, 2)[..], &[42]].concat();
+        assert_eq!(split_records(&frame), Ok((1, 2, &[42][..])));
         for short in [&b""[..], b"1", b"1234567"] {
             assert_eq!(split_ack(short), Err(Malformed));
             assert_eq!(split_chunk(short), Err(Malformed));

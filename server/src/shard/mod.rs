@@ -9,6 +9,7 @@
 //! `torc-repl`. Workers write only the sequence and their own outbox.
 
 mod bell;
+mod fresh;
 pub mod gate;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use torc_cluster::map::ClusterMap;
 
 use crate::replication::Summary;
 use bell::Bell;
+pub use fresh::{Fresh, NotFresh};
 pub use gate::Gate;
 
 /// Bytes of records that may wait for their place in the history, in outboxes and behind records that are missing.
@@ -125,6 +127,8 @@ pub struct Shard {
     records_soon: Notify,
     /// Whether `torc-repl` will look by itself before long, so that nobody need tell it.
     bell: Bell,
+    /// How fresh a replica's data is.
+    pub fresh: Fresh,
     /// Workers stay outside while the role changes.
     pub gate: Gate,
     view: ArcSwap<Option<View>>,
@@ -149,6 +153,7 @@ impl Shard {
             records_ready: Notify::new(),
             records_soon: Notify::new(),
             bell: Bell::default(),
+            fresh: Fresh::default(),
             gate: Gate::new(workers),
             view: ArcSwap::from_pointee(None),
             replication: ArcSwap::from_pointee(Summary::default()),
@@ -170,6 +175,7 @@ impl Shard {
     /// Changes role and term; the caller holds the closed gate.
     pub fn set_role(&self, _closed: &gate::Exclusive<'_>, role: Role, term: Term) {
         self.lease_until_ns.store(0, Ordering::Release);
+        self.fresh.forget();
         self.term.store(term.0, Ordering::Release);
         self.role.store(role as u8, Ordering::Release);
         self.accepting.store(role == Role::Primary, Ordering::Release);

@@ -20,6 +20,15 @@ family! {
         .route(Route::Key).wait(Wait::Seconds(1)).since("torc 0.1.0")
         .complexity("O(N) with N the number of keys").usage("timeout-seconds list | zset | group name key [key ...]")
         .summary("Waits until one of the keys has something to take, and takes nothing.");
+    TorcCollect = row("torc.collect", -3).flags(INSIDE.or(Flags::READONLY)).keys(range(2, -1, 1)).route(Route::Key)
+        .since("torc 0.1.0").complexity("O(N) with N the size of the values").usage("max-bytes key [key ...]")
+        .summary("Gives several values as DUMP writes them, unless they are too big together.");
+    TorcGiven = row("torc.given", -5).flags(INSIDE.or(Flags::IDEMPOTENT)).since("torc 0.1.0")
+        .complexity("That of the command.").usage("count key payload [key payload ...] command [argument ...]")
+        .summary("Runs a command that reads on given values, without looking at those of the node.");
+    TorcPfmerge = row("torc.pfmerge", -2).flags(INSIDE.or(WRITE_OOM)).keys(one(1)).route(Route::Key).since("torc 0.1.0")
+        .complexity("O(N) with N the number of payloads").usage("destination [payload ...]")
+        .summary("Merges given HyperLogLogs into one, as PFMERGE does.");
     TorcListen = row("torc.listen", 4).flags(INSIDE.or(Flags::PUBSUB)).since("torc 0.1.0")
         .usage("channel | pattern | shard | none name clients")
         .summary("Listens for a number of a proxy's clients; with none it ends that.");

@@ -8,6 +8,7 @@ use torc_protocol::handshake::{HandshakeError, Nonce, ServerHandshake};
 use torc_protocol::resp::{Args, Version, parse_i64};
 use torc_protocol::trace::Trace;
 
+use super::gather;
 use crate::blocked::{Block, Null, Wanted, timeout_seconds};
 use crate::exec::{CommandError, CommandResult, Cx, Depth, Flow, Park};
 use crate::pubsub::{self, Subscriptions, TooMany};
@@ -31,6 +32,9 @@ pub fn run(cx: &mut Cx<'_, '_>, command: InternalCommand, args: &Args<'_>) -> Co
             vouch(cx);
             Ok(())
         }
+        InternalCommand::TorcCollect => gather::collect(cx, args),
+        InternalCommand::TorcGiven => gather::given(cx, args),
+        InternalCommand::TorcPfmerge => gather::pfmerge(cx, args),
     }
 }
 
@@ -176,7 +180,9 @@ fn auth(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> Result<(), HandshakeError> {
     cx.session.authenticated = true;
     cx.session.version = Version::Resp3;
     cx.session.set_name(peer.name.as_bytes());
-    cx.reply().ok();
+    // By this number others may speak of the connection (CLIENT UNBLOCK).
+    let id = cx.session.id;
+    cx.reply().simple(&format!("OK {id}"));
     Ok(())
 }
 

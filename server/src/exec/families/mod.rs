@@ -5,6 +5,7 @@
 mod bitmap;
 mod cluster;
 mod connection;
+mod gather;
 mod generic;
 mod geo;
 mod hash;

@@ -115,10 +115,13 @@ fn pfadd(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
 }
 
 /// Merges the HyperLogLogs at several keys; says whether one of them was dense.
-fn merged(cx: &mut Cx<'_, '_>, names: &Args<'_>) -> Result<(Registers, bool), CommandError> {
+pub(super) fn merged<'k>(
+    cx: &mut Cx<'_, '_>,
+    names: impl IntoIterator<Item = &'k [u8]>,
+) -> Result<(Registers, bool), CommandError> {
     let mut registers = Registers::default();
     let mut dense = false;
-    for name in *names {
+    for name in names {
         let key = cx.key(name);
         if let Some(bytes) = read(cx, &key)? {
             dense |= hll::is_dense(bytes);
@@ -131,7 +134,7 @@ fn merged(cx: &mut Cx<'_, '_>, names: &Args<'_>) -> Result<(Registers, bool), Co
 /// PFCOUNT key \[key …\]
 fn pfcount(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     if args.len() > 2 {
-        let (registers, _) = merged(cx, &args.tail(1))?;
+        let (registers, _) = merged(cx, args.tail(1))?;
         cx.reply().integer(registers.estimate() as i64);
         return Ok(());
     }
@@ -163,9 +166,23 @@ fn pfcount(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
 
 /// PFMERGE destination \[source \[source …\]\]
 fn pfmerge(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
+    let (registers, dense) = merged(cx, args.tail(2))?;
+    merge_into(cx, &args[1], registers, dense)
+}
+
+/// Merges registers into the HyperLogLog of this name; `dense`: one of those that they come from was dense.
+pub(super) fn merge_into(
+    cx: &mut Cx<'_, '_>,
+    name: &[u8],
+    mut registers: Registers,
+    mut dense: bool,
+) -> CommandResult {
     let max_bytes = cx.env().limits.hll_sparse_bytes;
-    let (registers, dense) = merged(cx, &args.tail(1))?;
-    let key = cx.key(&args[1]);
+    let key = cx.key(name);
+    if let Some(bytes) = read(cx, &key)? {
+        dense |= hll::is_dense(bytes);
+        registers.merge(bytes)?;
+    }
     let found = peek(cx, &key)?;
     let bytes = if dense {
         // All registers are known: the destination's own are among them.
