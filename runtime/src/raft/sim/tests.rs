@@ -136,7 +136,7 @@ fn a_confirmation_without_a_quorum_is_found() {
 
 #[test]
 fn a_vote_that_is_not_durable_is_found() {
-    found(Bug::VoteNotDurable, 70);
+    found(Bug::VoteNotDurable, 31);
 }
 
 #[test]
