@@ -36,6 +36,28 @@ fn settle(cluster: &Cluster, tags: &[String]) {
     }
 }
 
+/// The proxy's answer to one request is one answer, an error as well.
+#[test]
+fn a_hash_is_no_item_behind_a_proxy_either() {
+    let mut cluster = Cluster::start(2);
+    let tags = [cluster.tag(0), cluster.tag(1)];
+    for tag in &tags {
+        let reply = cluster.connect().call(&["HSET", &format!("{tag}h"), "f", "v"]).expect("an answer");
+        assert!(!reply.is_error(), "{reply:?}");
+    }
+    let error = "SERVER_ERROR the key holds a value that is not a string|";
+    let [one, other] = tags.map(|tag| format!("{tag}h"));
+    for request in
+        [format!("get {one}"), format!("gat 0 {other}"), format!("gets {one} {other}"), format!("mg {one} v")]
+    {
+        let mut client = Connection::open(&Endpoint::Tcp(cluster.proxy().memcached())).expect("it listens");
+        client.send(format!("{request}\r\nmn\r\n").as_bytes()).expect("sent");
+        let (answer, _) = client.read_until(|bytes| bytes.ends_with(b"MN\r\n")).expect("an answer");
+        assert_eq!(String::from_utf8_lossy(&answer).replace("\r\n", "|"), format!("{error}MN|"), "{request}");
+    }
+    cluster.stop(Signal::INT);
+}
+
 #[test]
 fn a_delayed_flush_survives_a_failover() {
     let mut cluster = Cluster::start(2);

@@ -13,7 +13,7 @@ pub enum Render {
     Resp2NullArray,
     /// memcached: the text inside the bulk string.
     Memcached,
-    /// memcached's retrieval: the same, and `END`.
+    /// memcached's retrieval: the same, and `END` behind the values.
     MemcachedEnd,
     /// A message, as it is: it answers nothing.
     Push,
@@ -53,7 +53,9 @@ impl Render {
                 false
             }
             (Render::MemcachedEnd, _) => {
-                if memcached(frame, out) {
+                let start = out.len();
+                // An error of the node is the whole answer.
+                if memcached(frame, out) && (out.len() == start || out[start..].starts_with(b"VALUE ")) {
                     out.extend_from_slice(b"END\r\n");
                 }
                 false
@@ -130,6 +132,9 @@ mod tests {
         assert_eq!(text(Render::Resp2, "%1\r\n+a\r\n#t\r\n"), "*2\r\n+a\r\n:1\r\n");
         assert_eq!(text(Render::Memcached, "$8\r\nSTORED\r\n\r\n"), "STORED\r\n");
         assert_eq!(text(Render::MemcachedEnd, "$0\r\n\r\n"), "END\r\n");
+        let value = "VALUE k 0 1\r\nx\r\n";
+        assert_eq!(text(Render::MemcachedEnd, &format!("$16\r\n{value}\r\n")), format!("{value}END\r\n"));
+        assert_eq!(text(Render::MemcachedEnd, "$16\r\nSERVER_ERROR x\r\n\r\n"), "SERVER_ERROR x\r\n");
         assert_eq!(text(Render::MemcachedEnd, "-CLUSTERDOWN x\r\n"), "SERVER_ERROR CLUSTERDOWN x\r\n");
         assert_eq!(text(Render::Silent, "+OK\r\n"), "");
     }
