@@ -225,9 +225,10 @@ impl<'n> Batch<'n, '_> {
             }
         };
         if let Err((error, _)) = result {
-            // Another batch tries again.
-            self.node.memcached.postpone(self.now.unix_ms);
-            tracing::warn!(error = %String::from_utf8_lossy(&error.text()), "a delayed flush_all was refused");
+            self.exec.stats.command(MC).rejected.add(1);
+            if self.node.memcached.postpone(self.now.unix_ms) {
+                tracing::warn!(error = %error.lossy(), "a delayed flush_all is refused; it is tried again and again");
+            }
         }
     }
 }

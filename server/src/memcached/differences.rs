@@ -301,8 +301,9 @@ fn the_words_of_a_login_are_checked() {
 }
 
 /// The files that hold the tests of the rows, below the folder of the project.
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "server/src/memcached/differences.rs",
+    "server/src/memcached/hostile.rs",
     "server/src/memcached/tests.rs",
     "server/src/memcached/watch/tests.rs",
     "proxy/tests/memcached.rs",

@@ -52,9 +52,9 @@ impl PendingFlush {
         at != 0 && (at >> DB_BITS) <= now_ms && self.retry_ms.load(Ordering::Relaxed) <= now_ms
     }
 
-    /// It could not be carried out now.
-    pub fn postpone(&self, now_ms: u64) {
-        self.retry_ms.store(now_ms.saturating_add(RETRY_MS), Ordering::Relaxed);
+    /// It could not be carried out now; true the first time.
+    pub fn postpone(&self, now_ms: u64) -> bool {
+        self.retry_ms.swap(now_ms.saturating_add(RETRY_MS), Ordering::Relaxed) == 0
     }
 }
 
@@ -105,8 +105,8 @@ mod tests {
         assert!(!pending.is_due(u64::MAX));
         pending.set(200, Some(50));
         assert_eq!((pending.get(), pending.is_due(49), pending.is_due(50)), (Some((200, 50)), false, true));
-        pending.postpone(50);
-        assert!(!pending.is_due(149) && pending.is_due(150));
+        assert!(pending.postpone(50) && !pending.is_due(149) && pending.is_due(150));
+        assert!(!pending.postpone(150));
         pending.set(0, Some(u64::MAX));
         assert_eq!(pending.get(), Some((0, MAX_MS)));
         pending.set(0, None);

@@ -13,6 +13,8 @@ mod differences;
 mod dump;
 mod execute;
 mod flush;
+#[cfg(test)]
+mod hostile;
 mod meta;
 mod stats;
 #[cfg(test)]
