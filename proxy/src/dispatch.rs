@@ -5,7 +5,7 @@ use std::rc::Rc;
 use torc_protocol::command::{Command, KeySpec, LockCommand, Merge, TransactionCommand};
 use torc_protocol::resp::request_arg;
 
-use crate::call::{Call, send};
+use crate::call::{self, Call};
 use crate::downstream::client::Client;
 use crate::downstream::render::Render;
 use crate::downstream::request::Request;
@@ -186,7 +186,7 @@ fn several(call: &mut Call<'_>, spread: &Parts) -> Step {
         pending.part = part as u32;
         let key = first.map_or(&[][..], |index| request.arg(index));
         let args = (1 + count * step, call.scratch.as_slice());
-        send(call.worker, call.client, call.session, routes, pending, key, args);
+        call::send(call.worker, call.client, call.session, routes, pending, key, args);
     }
     Step::Done
 }

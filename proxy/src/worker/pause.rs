@@ -101,6 +101,8 @@ impl Worker {
             lane: Lane::Quick,
             doubtful: false,
             ticket: None,
+            writing: None,
+            flight: None,
             len: 0,
             waits_until_ns: NEVER,
             deadline_ns: now_ns.saturating_add(u64::from(timeout_ms) * 1_000_000),

@@ -109,7 +109,7 @@ async fn a_replica_counts_although_its_earlier_connection_ends_later() {
         let frame =
             tokio::time::timeout(PATIENCE, second.expect_frame()).await.expect("a mark").expect("open");
         assert_eq!(frame.kind, FrameKind::Records);
-        second.write_frame(FrameKind::ReplicaAck, &stream::ack(0, true)).await.expect("sent");
+        second.write_frame(FrameKind::ReplicaAck, &stream::ack(0, true, 0)).await.expect("sent");
     }
     assert_eq!(primary.acked(), Some(Offset(0)), "the newest connection counts");
     drop(second);
