@@ -58,6 +58,8 @@ pub enum Bug {
     LocksOpenAfterReset,
     /// A failover opens the locks that a loss of memory closed.
     LocksOpenAfterFailover,
+    /// In a full sync records are applied to a part that came with them.
+    SyncedTwice,
 }
 
 #[cfg(any(test, feature = "sim"))]

@@ -2,6 +2,7 @@
 //! parts (a server's stripes), and the shard's locks. Locks, registers and replies are the shipped types.
 
 use super::message::{Key, Value};
+use super::values::{Change, Values};
 use crate::bugs::{Bug, planted};
 use crate::ids::{Offset, Position};
 use crate::lock::{FenceEffect, FenceLimits, FenceTable, LockEffect, LockLimits, LockTable};
@@ -22,6 +23,8 @@ const REPLY: &[u8] = b"+OK\r\n";
 pub(super) enum Effect {
     /// The key has the record's value.
     Put(Key),
+    /// What the key holds of other types changed.
+    Change(Key, Change),
     Lock(LockEffect),
     Fence(Key, FenceEffect),
     /// The request was executed; home is its first key.
@@ -51,6 +54,7 @@ impl Record {
 #[derive(Debug, Default)]
 pub(super) struct Part {
     pub(super) values: BTreeMap<Key, (Value, Position)>,
+    pub(super) types: BTreeMap<Key, Values>,
     pub(super) fences: FenceTable,
     pub(super) ids: Remembered,
 }
@@ -64,6 +68,7 @@ pub(super) struct Data {
 #[derive(Clone, Debug)]
 pub(super) struct Chunk {
     values: BTreeMap<Key, (Value, Position)>,
+    types: BTreeMap<Key, Values>,
     fences: Vec<FenceEffect>,
     floors: Vec<(u64, u64)>,
     replies: Vec<RequestId>,
@@ -74,6 +79,7 @@ pub(super) struct Chunk {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Picture {
     values: BTreeMap<Key, (Value, Position)>,
+    types: BTreeMap<Key, Values>,
     fences: Vec<String>,
     replies: Vec<(u64, u64)>,
     locks: Vec<String>,
@@ -114,6 +120,23 @@ impl Data {
         self.parts[part_of(key)].values.insert(key, (value, at));
     }
 
+    /// What a key holds of the types beside plain strings.
+    pub(super) fn typed(&self, key: Key) -> Option<&Values> {
+        self.parts[part_of(key)].types.get(&key)
+    }
+
+    /// Of all keys.
+    pub(super) fn types(&self) -> BTreeMap<Key, Values> {
+        self.parts
+            .iter()
+            .flat_map(|part| part.types.iter().map(|(key, values)| (*key, values.clone())))
+            .collect()
+    }
+
+    pub(super) fn change(&mut self, key: Key, change: Change) {
+        self.parts[part_of(key)].types.entry(key).or_default().change(change);
+    }
+
     pub(super) fn remember(&mut self, home: Key, id: RequestId, now_ms: u64) {
         self.parts[part_of(home)].ids.keep(u16::from(home), id, REPLY, now_ms);
     }
@@ -123,9 +146,14 @@ impl Data {
     pub(super) fn apply(&mut self, record: &Record, after: Option<&[Option<Offset>; PARTS]>, now_ms: u64) {
         let offset = record.at.offset;
         let wants = |part: usize| after.is_none_or(|after| after[part].is_some_and(|after| offset > after));
+        let again =
+            |part: usize| planted(Bug::SyncedTwice) && after.is_some_and(|after| after[part].is_some());
         for effect in record.effects.iter() {
             match effect {
                 Effect::Put(key) if wants(part_of(*key)) => self.put(*key, record.value, record.at),
+                Effect::Change(key, change) if wants(part_of(*key)) || again(part_of(*key)) => {
+                    self.change(*key, *change);
+                }
                 Effect::Lock(effect) if wants(KEY_PARTS) => self.locks.apply(effect.clone(), now_ms),
                 Effect::Fence(key, effect) if wants(part_of(*key)) => {
                     self.parts[part_of(*key)].fences.apply(effect.clone(), now_ms);
@@ -139,6 +167,7 @@ impl Data {
     pub(super) fn chunk(&self, part: usize, now_ms: u64) -> Chunk {
         let mut chunk = Chunk {
             values: BTreeMap::new(),
+            types: BTreeMap::new(),
             fences: Vec::new(),
             floors: Vec::new(),
             replies: Vec::new(),
@@ -147,6 +176,7 @@ impl Data {
         match self.parts.get(part) {
             Some(part) => {
                 chunk.values = part.values.clone();
+                chunk.types = part.types.clone();
                 chunk.fences = part.fences.export();
                 chunk.floors = part.ids.floors().collect();
                 chunk.replies = part.ids.replies().map(|(_, id, _)| id).collect();
@@ -167,6 +197,7 @@ impl Data {
             return;
         };
         part.values = chunk.values;
+        part.types = chunk.types;
         chunk.fences.into_iter().for_each(|effect| part.fences.apply(effect, now_ms));
         chunk.floors.into_iter().for_each(|(origin, seq)| part.ids.raise_floor(origin, seq, now_ms));
         chunk.replies.into_iter().for_each(|id| part.ids.keep(index as u16, id, REPLY, now_ms));
@@ -198,7 +229,7 @@ impl Data {
             })
             .collect();
         locks.sort_unstable();
-        Picture { values: self.values().collect(), fences, replies, locks }
+        Picture { values: self.values().collect(), types: self.types(), fences, replies, locks }
     }
 
     /// The registers of a key let a token pass, and rise.

@@ -1,8 +1,9 @@
 //! Requests at a primary: executed, held until the in-sync set has what they need, answered under the lease.
 
 use super::data::{Data, Effect, Record};
-use super::message::{Answer, Message, Op, Request};
+use super::message::{Answer, Key, Message, Op, Request};
 use super::network::{Host, MS};
+use super::values::{Change, Values};
 use super::world::{Event, World};
 use crate::bugs::{Bug, planted};
 use crate::ids::{Incarnation, Offset, Position, ShardId};
@@ -82,6 +83,8 @@ impl World {
     fn execute(&mut self, host: Host, request: Request) -> (Option<Offset>, Answer) {
         let now_ms = self.local(host) / MS;
         let executed = self.now;
+        // What expires does so by the wall clock, which all hosts share well enough.
+        let wall_ms = self.now / MS;
         let Some(shard) = self.node_shard(host, request.shard) else { return (None, Answer::Refused) };
         let last = shard.member.last().offset;
         let data = &mut shard.data;
@@ -89,10 +92,19 @@ impl World {
         let answer = match request.op {
             Op::Put { key, .. } => {
                 effects.push(Effect::Put(key));
+                effects.extend(typed(data, key, request.value, wall_ms));
                 Answer::Written
             }
-            Op::Pair { keys, .. } => {
-                effects.extend(keys.map(Effect::Put));
+            Op::Pair { keys: [from, to], .. } => {
+                effects.extend([from, to].map(Effect::Put));
+                match data.typed(from).and_then(Values::front) {
+                    // An element moves from list to list: it is in one of them, never in both, never in none.
+                    Some(element) => effects.extend([
+                        Effect::Change(from, Change::PopFront),
+                        Effect::Change(to, Change::PushBack(element)),
+                    ]),
+                    None => effects.extend(typed(data, to, request.value, wall_ms)),
+                }
                 Answer::Written
             }
             Op::Read { key, strong } => {
@@ -168,6 +180,11 @@ impl World {
             let at = shard.member.next_position()?;
             let record = Record { at, value, half, effects: effects.into() };
             record.keys().for_each(|key| shard.data.put(key, value, at));
+            for effect in record.effects.iter() {
+                if let Effect::Change(key, change) = effect {
+                    shard.data.change(*key, *change);
+                }
+            }
             let history = shard.member.history().clone();
             let fits = shard.member.wrote(at.offset).is_ok();
             shard.keep(record.clone());
@@ -254,6 +271,15 @@ impl World {
         super::check::serves(self, host, id, None);
         self.send(host, client, Message::Response { id: pending.id, answer: pending.answer });
     }
+}
+
+/// What a write does to the key's values of other types.
+fn typed(data: &Data, key: Key, write: u64, wall_ms: u64) -> impl Iterator<Item = Effect> {
+    let changes = match data.typed(key) {
+        Some(values) => values.decide(write, wall_ms),
+        None => Values::default().decide(write, wall_ms),
+    };
+    changes.into_iter().map(move |change| Effect::Change(key, change))
 }
 
 fn late_answer(pending: &Pending) -> Message {

@@ -23,6 +23,7 @@ mod report;
 mod rng;
 #[cfg(test)]
 mod tests;
+mod values;
 mod world;
 
 pub use network::Traffic;

@@ -13,6 +13,8 @@ use crate::message::{HelloReply, ReplicaHello};
 
 /// Records in one message at most.
 const BATCH: u64 = 16;
+/// Records fewer than these may wait for company.
+const COLLECTED: u64 = 4;
 const PING: u64 = 50 * MS;
 const SILENCE: u64 = 250 * MS;
 /// How long a connection that was replaced may take to end: by its number, so that what is drawn stays as it is.
@@ -100,6 +102,7 @@ impl World {
         let Some(shard) = self.node_shard(host, id) else { return };
         let term = shard.member.term();
         let mark = shard.member.mark();
+        let last = shard.member.last().offset;
         let Some(peer) = shard.peers.get_mut(&to) else { return };
         let Some(sent) = peer.sent else { return };
         if sent < shard.log_after {
@@ -108,7 +111,10 @@ impl World {
             return;
         }
         let skip = (sent.0 - shard.log_after.0) as usize;
-        let records: Vec<Record> = shard.log.iter().skip(skip).take(batch).cloned().collect();
+        // Records are collected: the newest are not on their way yet when a chunk of a full sync holds them already.
+        let collected = if peer.feeding && batch < usize::MAX { (last.0 % COLLECTED) as usize } else { 0 };
+        let ready = shard.log.len().saturating_sub(skip + collected);
+        let records: Vec<Record> = shard.log.iter().skip(skip).take(batch.min(ready)).cloned().collect();
         if records.is_empty() && now.saturating_sub(peer.last_sent) < PING {
             return;
         }

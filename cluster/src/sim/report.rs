@@ -34,6 +34,8 @@ pub struct Report {
     pub fenced_off: u64,
     /// Full syncs that began.
     pub syncs: u64,
+    /// Records that members were compared with.
+    pub replayed: u64,
     /// Frames that made no sense.
     pub nonsense: u64,
     /// Rules that may be broken in such a run (clocks beyond their bound), and were.

@@ -103,7 +103,7 @@ fn tell(reports: &[Report]) {
     );
     println!(
         "{} elections, {} promotions, {} resets, {} full syncs; {} operations: {} acknowledged in-sync, {} refused, \
-         {} uncertain, {} locks, {} fenced writes, {} fenced off",
+         {} uncertain, {} locks, {} fenced writes, {} fenced off; {} records replayed",
         sum(|r| r.elections),
         sum(|r| r.promotions),
         sum(|r| r.resets),
@@ -115,6 +115,7 @@ fn tell(reports: &[Report]) {
         sum(|r| r.locks),
         sum(|r| r.fenced),
         sum(|r| r.fenced_off),
+        sum(|r| r.replayed),
     );
 }
 
@@ -222,30 +223,31 @@ mod planted {
     planted! {
         grant_without_quorum: GrantWithoutQuorum breaks [2, 11] from 3,
         lease_ignored_at_promotion: LeaseIgnoredAtPromotion breaks [2, 11] from 1,
-        no_wait_after_election: NoWaitAfterElection breaks [2, 11] from 3,
-        committed_set_only: CommittedSetOnly breaks [5, 8] from 4,
+        no_wait_after_election: NoWaitAfterElection breaks [2, 11] from 6,
+        committed_set_only: CommittedSetOnly breaks [5, 8] from 7,
         mark_moves_below_minimum: MarkMovesBelowMinimum breaks [5, 8] from 1,
         offset_without_term: OffsetWithoutTerm breaks [4, 5, 8, 10] from 7,
         divergent_tail_kept: DivergentTailKept breaks [4, 5, 8, 10] from 2,
         incarnation_ignored: IncarnationIgnored breaks [5, 8] from 1,
-        report_without_seal: ReportWithoutSeal breaks [3] from 3,
-        mark_starts_at_last: MarkStartsAtLast breaks [5, 6, 8] from 3,
+        report_without_seal: ReportWithoutSeal breaks [3] from 4,
+        mark_starts_at_last: MarkStartsAtLast breaks [5, 6, 8] from 4,
         discard_while_in_set: DiscardWhileInSet breaks [5, 8] from 1,
-        lease_checked_once: LeaseCheckedOnce breaks [2, 6] from 69,
+        lease_checked_once: LeaseCheckedOnce breaks [2, 6] from 33,
         strong_read_not_held: StrongReadNotHeld breaks [5, 6] from 1,
-        lease_from_grant: LeaseFromGrant breaks [2, 11] from 28,
+        lease_from_grant: LeaseFromGrant breaks [2, 11] from 50,
         refusal_settles: RefusalSettles breaks [5, 8] from 23,
         old_stream_counts: OldStreamCounts breaks [0] from 1,
-        half_sync_counts: HalfSyncCounts breaks [5, 8, 10] from 17,
-        reign_ignored: ReignIgnored breaks [2, 11] from 8,
+        half_sync_counts: HalfSyncCounts breaks [5, 8, 10] from 19,
+        reign_ignored: ReignIgnored breaks [2, 11] from 7,
         term_repeats: TermRepeats breaks [1] from 7,
         reset_while_remembered: ResetWhileRemembered breaks [7] from 1,
         answer_to_another: AnswerToAnother breaks [13] from 1,
         request_ids_not_synced: RequestIdsNotSynced breaks [9] from 5,
-        half_transaction: HalfTransaction breaks [14] from 22,
+        half_transaction: HalfTransaction breaks [14] from 29,
         lock_ttl_on_wall_time: LockTtlOnWallTime breaks [12] from 1,
         fence_not_replicated: FenceNotReplicated breaks [12] from 1,
-        locks_open_after_reset: LocksOpenAfterReset breaks [12] from 522,
-        locks_open_after_failover: LocksOpenAfterFailover breaks [12] from 30,
+        locks_open_after_reset: LocksOpenAfterReset breaks [12] from 1,
+        locks_open_after_failover: LocksOpenAfterFailover breaks [12] from 26,
+        synced_twice: SyncedTwice breaks [10] from 1,
     }
 }

@@ -120,6 +120,7 @@ pub(in super::super) fn leads(world: &mut World, me: Member, id: ShardId, term: 
     let index = world.host_of(me.node) - CONTROL_HOSTS;
     if let Some(shard) = world.nodes[index].as_ref().and_then(|node| node.shards.get(&id)) {
         world.check.whole(id, &shard.data, me);
+        world.check.replayed(id, &shard.data, shard.member.history(), me);
     }
     leases(world);
 }
@@ -216,6 +217,10 @@ pub(in super::super) fn converged(world: &mut World) {
             let Some(replica) = node.shards.get(id) else { continue };
             let (whole, at) = (replica.member.is_whole(), replica.member.last());
             let other = replica.data.picture(now / MS);
+            let replica = &world.nodes[world.host_of(me.node) - CONTROL_HOSTS];
+            if let Some(replica) = replica.as_ref().and_then(|node| node.shards.get(id)) {
+                world.check.replayed(*id, &replica.data, replica.member.history(), me);
+            }
             let in_sync = shard.in_sync.contains(&me);
             world.check.demand(10, whole && at == last, || {
                 format!("{me} is at {at} (whole: {whole}), the primary {primary} of {id} at {last}")

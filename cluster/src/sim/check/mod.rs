@@ -6,10 +6,11 @@ mod locks;
 
 pub(super) use cluster::{committed, converged, leads, leases, serves, sweep};
 
-use super::data::{Effect, Record};
+use super::data::{Data, Effect, Record};
 use super::message::{Key, Value};
 use super::network::MS;
 use super::report::{Report, Violation};
+use super::values::Values;
 use crate::history::History;
 use crate::ids::{Member, Position, ShardId, Term};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -196,6 +197,37 @@ impl Checker {
         self.demand(6, fresh, || {
             format!("a strong read of key {key} of {shard} showed {shown:?}, older than {newest}")
         });
+    }
+
+    /// 4, 10: what a member holds of all types is what its history says, each record once and in its place. The
+    /// oracle does not look at what was sent: it has each record from the primary that made it.
+    pub(super) fn replayed(&mut self, shard: ShardId, data: &Data, history: &History, who: Member) {
+        let mut records: Vec<(Position, &Arc<[Effect]>)> = self
+            .effects
+            .iter()
+            .filter(|((of, at), _)| *of == shard && history.holds(*at))
+            .map(|((_, at), (_, _, effects))| (*at, effects))
+            .collect();
+        if records.len() as u64 != history.last().offset.0 {
+            // Older terms are forgotten.
+            return;
+        }
+        records.sort_unstable_by_key(|(at, _)| *at);
+        let mut expected: BTreeMap<Key, Values> = BTreeMap::new();
+        for effect in records.iter().flat_map(|(_, effects)| effects.iter()) {
+            if let Effect::Change(key, change) = effect {
+                expected.entry(*key).or_default().change(*change);
+            }
+        }
+        self.report.replayed += records.len() as u64;
+        let has = data.types();
+        let wrong = expected.iter().find(|(key, values)| has.get(key) != Some(values));
+        let surplus = has.keys().find(|key| !expected.contains_key(key));
+        let text = wrong.map(|(key, values)| format!("{:?} in key {key}, not {values:?}", has.get(key)));
+        let text = text.or(surplus.map(|key| format!("key {key}, which nobody wrote")));
+        if let Some(text) = text {
+            self.demand(10, false, || format!("{who} of {shard} has {text}"));
+        }
     }
 
     /// 14: of a transaction both keys are there, or newer ones.
