@@ -1,5 +1,6 @@
 //! Effects onto a store: what a replica does with what its primary did. Nothing is decided here, nothing expires
-//! or is evicted; applying an effect twice gives the same entry.
+//! or is evicted. Each effect is to be applied once and in its place, which [`crate::replication::apply`] sees to in
+//! a full sync: an element pushed twice is there twice.
 
 use torc_cluster::lock::{FenceEffect, Token};
 
