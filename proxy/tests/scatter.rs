@@ -160,7 +160,7 @@ async fn streams_are_read_at_all_shards_at_once() {
     );
     assert_eq!(asked(&world.nodes[0], "XREAD"), [["COUNT", "2", "BLOCK", "0", "STREAMS", &a, "0-2"]]);
     assert_eq!(asked(&world.nodes[1], "XREAD"), [["COUNT", "2", "BLOCK", "0", "STREAMS", &b, "0-1"]]);
-    assert!(client.ask(&format!("SUNION {a} {b}")).await.starts_with("-CROSSSLOT"));
+    assert!(client.ask(&format!("SUNIONSTORE {a} {b}")).await.starts_with("-CROSSSLOT"));
     world.end().await;
 }
 

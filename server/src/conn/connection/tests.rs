@@ -66,7 +66,10 @@ async fn strangers_need_a_password_or_the_secret() {
 
 #[tokio::test]
 async fn nothing_slips_through_behind_a_handshake() {
-    let hello = "*5\r\n$10\r\nTORC.HELLO\r\n$1\r\n2\r\n$5\r\nproxy\r\n$1\r\np\r\n$32\r\n00112233445566778899aabbccddeeff\r\n";
+    let version = torc_protocol::handshake::VERSION;
+    let hello = format!(
+        "*5\r\n$10\r\nTORC.HELLO\r\n$1\r\n{version}\r\n$5\r\nproxy\r\n$1\r\np\r\n$32\r\n00112233445566778899aabbccddeeff\r\n"
+    );
     for smuggled in ["GET k\r\n", "*0\r\nGET k\r\n", "\r\nSET k v\r\n", "*1\r\n$4\r\nPING\r\n"] {
         let said = heard(secret(), Settings::default(), STRANGER, &format!("{hello}{smuggled}")).await;
         assert!(said.starts_with("*3\r\n") && said.ends_with(&denied()), "{smuggled:?}: {said}");
