@@ -103,3 +103,8 @@ hot-keys *args:
 sidecar *args:
     cargo build --release -p torc
     bench/sidecar {{ args }}
+
+# Which functions a node runs, and the linker's script that puts them side by side.
+layout *args:
+    cargo build --release -p torc
+    bench/layout --torc target/release/torc --write cli/layout.ld {{ args }}
