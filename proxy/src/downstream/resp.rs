@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
-use torc_protocol::command::{Command, Flags, Route, TransactionCommand, resolve};
+use torc_protocol::command::{Command, Flags, Route, ScriptingCommand, TransactionCommand, resolve};
 use torc_protocol::error;
 use torc_protocol::resp::{Frame, Limits, ReplyWriter, RequestParser, Version};
 
@@ -278,13 +278,13 @@ impl RespSession {
     }
 }
 
-/// The lane of a request: locks are always acknowledged by the in-sync set.
+/// The lane of a request: locks and loaded scripts are always acknowledged by the in-sync set.
 #[inline]
 pub fn lane(session: &Session, routes: &Routes, request: &Request<'_>) -> Lane {
     if let Some(transaction) = &session.transaction {
         return transaction.lane;
     }
-    if matches!(request.command, Command::Lock(_)) {
+    if matches!(request.command, Command::Lock(_) | Command::Scripting(ScriptingCommand::ScriptLoad)) {
         return Lane::Slow;
     }
     if !routes.table.has_slow_rules {
