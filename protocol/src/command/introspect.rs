@@ -110,7 +110,7 @@ fn key_specification(spec: &CommandSpec, reply: &mut ReplyWriter<'_>) {
             let last = if last < 0 { i64::from(last) } else { i64::from(last) - first as i64 };
             (first, "range", [("lastkey", last), ("keystep", step as i64), ("limit", 0)])
         }
-        KeySpec::NumKeys { at, first } | KeySpec::LooseNumKeys { at, first } => {
+        KeySpec::NumKeys { at, first } => {
             let first = first as i64 - at as i64;
             (at, "keynum", [("keynumidx", 0), ("firstkey", first), ("keystep", 1)])
         }

@@ -4,7 +4,6 @@ use smallvec::SmallVec;
 use thiserror::Error;
 
 use super::lookup;
-use crate::error;
 use crate::resp::{Args, parse_i64};
 
 /// Indexes of arguments that are keys, in the order of the arguments.
@@ -16,12 +15,6 @@ pub enum KeyError {
     /// Fewer arguments than the arity asks for, or a step that does not come out even.
     #[error("ERR Invalid number of arguments specified for command")]
     Arity,
-    #[error("{}", error::NOT_AN_INTEGER)]
-    NumKeysNotAnInteger,
-    #[error("{}", error::NEGATIVE_KEYS)]
-    NumKeysNegative,
-    #[error("{}", error::TOO_MANY_KEYS)]
-    NumKeysTooMany,
     /// `FENCE` before something that is no command with keys.
     #[error("ERR FENCE must be followed by a command that takes keys")]
     NotFenceable,
@@ -35,10 +28,9 @@ pub enum KeySpec {
     /// Redis's convention: from argument `first` to `last`, each `step`; a negative `last` counts from the end
     /// (-1 is the last argument).
     Range { first: usize, last: i32, step: usize },
-    /// Argument `at` says how many keys there are; they start at `first`.
+    /// Argument `at` says how many keys there are; they start at `first`. A number that is none, or too large, means that
+    /// there are no keys: the handler says what is wrong.
     NumKeys { at: usize, first: usize },
-    /// As `NumKeys`; a number that is none, or too large, means that there are no keys: the handler says what is wrong.
-    LooseNumKeys { at: usize, first: usize },
     /// XREAD and XREADGROUP: the first half of what follows the word STREAMS. Not to be found where the options before
     /// it are wrong, or where there is no ID for each key: the command says so itself.
     Streams,
@@ -66,11 +58,6 @@ pub const fn numkeys(at: usize, first: usize) -> KeySpec {
     KeySpec::NumKeys { at, first }
 }
 
-/// As [`numkeys`], for commands that have their own words for a wrong number.
-pub const fn loose_numkeys(at: usize, first: usize) -> KeySpec {
-    KeySpec::LooseNumKeys { at, first }
-}
-
 impl KeySpec {
     /// The index of the first key in `args`, when it stands at a fixed place and is there: what most commands need to
     /// know about their keys.
@@ -95,9 +82,8 @@ impl KeySpec {
         match *self {
             KeySpec::None | KeySpec::Memcached => Ok(KeyIndexes::new()),
             KeySpec::Range { first, last, step } => in_range(args.len(), first, last, step),
-            KeySpec::NumKeys { at, first } => counted(args, at, first),
             KeySpec::Streams => Ok(streams(args)),
-            KeySpec::LooseNumKeys { at, first } => Ok(counted(args, at, first).unwrap_or_default()),
+            KeySpec::NumKeys { at, first } => Ok(counted(args, at, first).unwrap_or_default()),
             KeySpec::Found { find, .. } => Ok(find(args)),
             KeySpec::Custom(find) => find(args),
         }
@@ -148,17 +134,9 @@ fn many_in_range(count: usize, first: usize, last: i32, step: usize) -> Result<K
     Ok(keys)
 }
 
-fn counted(args: &Args<'_>, at: usize, first: usize) -> Result<KeyIndexes, KeyError> {
-    let text = args.get(at).ok_or(KeyError::Arity)?;
-    let count = parse_i64(text).ok_or(KeyError::NumKeysNotAnInteger)?;
-    if count < 0 {
-        return Err(KeyError::NumKeysNegative);
-    }
-    let count = usize::try_from(count).map_err(|_| KeyError::NumKeysTooMany)?;
-    if count > args.len().saturating_sub(first) {
-        return Err(KeyError::NumKeysTooMany);
-    }
-    Ok((first..first + count).collect())
+fn counted(args: &Args<'_>, at: usize, first: usize) -> Option<KeyIndexes> {
+    let count = usize::try_from(parse_i64(args.get(at)?)?).ok()?;
+    (count <= args.len().saturating_sub(first)).then(|| (first..first + count).collect())
 }
 
 fn streams(args: &Args<'_>) -> KeyIndexes {
@@ -280,10 +258,9 @@ mod tests {
         let spec = numkeys(2, 3);
         assert_eq!(find(spec, "eval s 2 a b c"), Ok(vec![3, 4]));
         assert_eq!(find(spec, "eval s 0"), Ok(vec![]));
-        assert_eq!(find(spec, "eval s 3 a b"), Err(KeyError::NumKeysTooMany));
-        assert_eq!(find(spec, "eval s -1"), Err(KeyError::NumKeysNegative));
-        assert_eq!(find(spec, "eval s x"), Err(KeyError::NumKeysNotAnInteger));
-        assert_eq!(find(spec, "eval s 9223372036854775807"), Err(KeyError::NumKeysTooMany));
+        for wrong in ["eval s 3 a b", "eval s -1", "eval s x", "eval s 9223372036854775807"] {
+            assert_eq!(find(spec, wrong), Ok(vec![]), "{wrong}");
+        }
     }
 
     #[test]

@@ -106,9 +106,17 @@ pub fn positive_expiry(arg: &[u8], unit: TimeUnit, now_ms: u64, command: &str) -
 
 /// A cursor of SCAN or HSCAN.
 pub fn cursor(arg: &[u8]) -> Result<u64, CommandError> {
-    let digits = !arg.is_empty() && arg.iter().all(u8::is_ascii_digit);
-    let number = if digits { std::str::from_utf8(arg).ok().and_then(|s| s.parse().ok()) } else { None };
-    number.ok_or_else(|| text::INVALID_CURSOR.into())
+    // As C reads an unsigned number: a sign may stand in front, and nothing at all is zero.
+    let (negative, digits) = match arg {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        [] => return Ok(0),
+        digits => (false, digits),
+    };
+    let valid = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    let number = std::str::from_utf8(digits).ok().filter(|_| valid).and_then(|text| text.parse::<u64>().ok());
+    let number = number.ok_or(CommandError::from(text::INVALID_CURSOR))?;
+    Ok(if negative { number.wrapping_neg() } else { number })
 }
 
 /// Options of SCAN and HSCAN.

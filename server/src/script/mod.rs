@@ -32,6 +32,9 @@ use torc_protocol::resp::{Args, parse_i64};
 
 use crate::exec::{CommandError, CommandResult, Cx, Depth};
 
+/// Digits of a digest; what is of another length is none, whatever else is wrong.
+const DIGEST_DIGITS: usize = 2 * size_of::<Sha>();
+
 /// The body or the digest of the script that EVAL or EVALSHA names, its keys and arguments.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
@@ -49,6 +52,9 @@ pub struct Request<'a> {
 
 /// EVAL, EVALSHA and their read-only kin.
 pub fn eval(cx: &mut Cx<'_, '_>, args: &Args<'_>, by_digest: bool, read_only: bool) -> CommandResult {
+    if by_digest && args.get(1).is_none_or(|sha| sha.len() != DIGEST_DIGITS) {
+        return Err(text::NOSCRIPT.into());
+    }
     let count = args.get(2).and_then(parse_i64).ok_or(CommandError::NotInteger)?;
     let keys = usize::try_from(count).map_err(|_| CommandError::from(text::NEGATIVE_KEYS))?;
     let rest = args.tail(3);

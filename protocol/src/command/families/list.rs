@@ -10,7 +10,7 @@ family! {
     Blmove = row("blmove", 6).flags(BLOCKING.or(Flags::DENYOOM)).keys(range(1, 2, 1)).route(Route::Key)
         .wait(Wait::Seconds(5)).since("6.2.0").usage("source destination <LEFT | RIGHT> <LEFT | RIGHT> timeout")
         .summary("Moves an element from one list to another, and waits for one if need be.");
-    Blmpop = row("blmpop", -5).flags(BLOCKING.or(Flags::MOVABLEKEYS)).keys(loose_numkeys(2, 3)).route(Route::Key)
+    Blmpop = row("blmpop", -5).flags(BLOCKING.or(Flags::MOVABLEKEYS)).keys(numkeys(2, 3)).route(Route::Key)
         .wait(Wait::Seconds(1)).since("7.0.0")
         .complexity("O(N+M) with N the number of keys and M the number of elements that are taken")
         .usage("timeout numkeys key [key ...] <LEFT | RIGHT> [COUNT count]")
@@ -35,7 +35,7 @@ family! {
     Lmove = row("lmove", 5).flags(WRITE_OOM).keys(range(1, 2, 1)).route(Route::Key).since("6.2.0")
         .usage("source destination <LEFT | RIGHT> <LEFT | RIGHT>")
         .summary("Moves an element from an end of one list to an end of another.");
-    Lmpop = row("lmpop", -4).flags(WRITE.or(Flags::MOVABLEKEYS)).keys(loose_numkeys(1, 2)).route(Route::Key)
+    Lmpop = row("lmpop", -4).flags(WRITE.or(Flags::MOVABLEKEYS)).keys(numkeys(1, 2)).route(Route::Key)
         .since("7.0.0").complexity("O(N+M) with N the number of keys and M the number of elements that are taken")
         .usage("numkeys key [key ...] <LEFT | RIGHT> [COUNT count]")
         .summary("Takes elements from the first list that has any.");

@@ -1,7 +1,7 @@
 //! The rows of the table, a file per family.
 
 use super::flags::{Acl, Flags};
-use super::keys::{self, KeySpec, loose_numkeys, numkeys, one, range};
+use super::keys::{self, KeySpec, numkeys, one, range};
 use super::spec::{CommandSpec, Merge, Route, Span, Wait, row};
 
 /// Declares a family: its enum and its rows, in the same order.

@@ -20,7 +20,7 @@ family! {
         .complexity("O(N*M) at worst, with N the size of the smallest set and M the number of sets")
         .usage("key [key ...]").tips(&["nondeterministic_output_order"])
         .summary("Gives the members that all sets have.");
-    Sintercard = row("sintercard", -3).flags(READ.or(Flags::MOVABLEKEYS)).keys(loose_numkeys(1, 2)).route(Route::Key).since("7.0.0")
+    Sintercard = row("sintercard", -3).flags(READ.or(Flags::MOVABLEKEYS)).keys(numkeys(1, 2)).route(Route::Key).since("7.0.0")
         .complexity("O(N*M) at worst, with N the size of the smallest set and M the number of sets")
         .usage("numkeys key [key ...] [LIMIT limit]").summary("Counts the members that all sets have.");
     Sinterstore = row("sinterstore", -3).flags(WRITE_OOM).keys(range(1, -1, 1)).route(Route::Key).since("1.0.0")

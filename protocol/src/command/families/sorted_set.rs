@@ -4,13 +4,13 @@ use super::*;
 
 const MANY: Flags = READ.or(Flags::MOVABLEKEYS);
 const MANY_STORED: Flags = WRITE_OOM.or(Flags::MOVABLEKEYS);
-const LISTED: KeySpec = loose_numkeys(1, 2);
+const LISTED: KeySpec = numkeys(1, 2);
 const STORED: KeySpec = KeySpec::Found { first: 1, find: keys::stored_from_list };
 
 family! {
     /// Commands about sorted sets.
     SortedSetCommand, "sorted-set", Acl::SORTEDSET;
-    Bzmpop = row("bzmpop", -5).flags(WRITE.or(Flags::BLOCKING).or(Flags::MOVABLEKEYS)).keys(loose_numkeys(2, 3))
+    Bzmpop = row("bzmpop", -5).flags(WRITE.or(Flags::BLOCKING).or(Flags::MOVABLEKEYS)).keys(numkeys(2, 3))
         .route(Route::Key).wait(Wait::Seconds(1)).since("7.0.0")
         .complexity("O(K + M*log(N)) with K the number of keys, M the members that are given, N the size of the set")
         .usage("timeout numkeys key [key ...] <MIN | MAX> [COUNT count]")

@@ -129,15 +129,17 @@ pub fn list(cx: &mut Cx<'_, '_>, command: Command, args: &Args<'_>) -> CommandRe
             of_type = Some(kind);
         }
         (Some(option), Some(_)) if option.eq_ignore_ascii_case(b"id") => {
-            let ids = args.iter().skip(3).map(|id| parse_i64(id).and_then(|id| u64::try_from(id).ok()));
-            let ids: Option<Vec<u64>> = ids.collect();
+            let ids: Option<Vec<i64>> = args.iter().skip(3).map(parse_i64).collect();
             chosen = Some(ids.ok_or(CommandError::from(text::INVALID_CLIENT_ID))?);
         }
         _ => return Err(CommandError::Syntax),
     }
     cx.session.publish(cx.now_ms, Some(command));
     let clients = match chosen {
-        Some(ids) => ids.into_iter().filter_map(|id| cx.node.clients.get(id)).collect::<Vec<_>>(),
+        Some(ids) => {
+            let numbers = ids.into_iter().filter_map(|id| u64::try_from(id).ok());
+            numbers.filter_map(|id| cx.node.clients.get(id)).collect::<Vec<_>>()
+        }
         None => cx.node.clients.all(),
     };
     let clients = clients.into_iter().filter(|client| of_type.is_none_or(|kind| has_type(client, kind)));
@@ -283,6 +285,9 @@ pub fn timeout_ms(arg: &[u8]) -> Result<u64, CommandError> {
 
 /// `CLIENT UNBLOCK id [TIMEOUT | ERROR]`
 pub fn unblock(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
+    if args.len() > 4 {
+        return Err(CommandError::Bytes(text::subcommand_syntax(&args[0], &args[1]).into()));
+    }
     let how = match args.get(3) {
         None => Unblock::Timeout,
         Some(how) if how.eq_ignore_ascii_case(b"timeout") => Unblock::Timeout,

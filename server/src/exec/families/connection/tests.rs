@@ -100,6 +100,7 @@ fn names_and_libraries_are_shown() {
     assert_eq!(t.run("CLIENT LIST ID 7"), "$0\r\n\r\n");
     t.expect(&[
         ("CLIENT LIST TYPE odd", "-ERR Unknown client type 'odd'\r\n"),
+        ("CLIENT LIST ID -1", "$0\r\n\r\n"),
         ("CLIENT LIST ID x", "-ERR Invalid client ID\r\n"),
         ("CLIENT LIST foo", "-ERR syntax error\r\n"),
         ("CLIENT LIST TYPE replica", "$0\r\n\r\n"),

@@ -16,7 +16,10 @@ pub fn get(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
             Some(count) if count >= 0 => usize::try_from(count).unwrap_or(usize::MAX),
             _ => return Err("ERR count should be greater than or equal to -1".into()),
         },
-        _ => return Err(CommandError::from(torc_protocol::error::wrong_arity("slowlog|get"))),
+        _ => {
+            let text = torc_protocol::error::subcommand_syntax(&args[0], &args[1]);
+            return Err(CommandError::Bytes(text.into()));
+        }
     };
     let entries = cx.node.slow.latest(count);
     let mut reply = cx.reply();
