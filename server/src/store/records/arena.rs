@@ -15,7 +15,7 @@ const PAGE: usize = 4096;
 const PAGE_BITS: u32 = PAGE.trailing_zeros();
 
 /// The last page grows in such steps.
-const STEP: usize = 1024;
+const STEP: usize = 512;
 
 /// Holes that are remembered; those before them are lost until the records are written anew.
 const HOLES_MAX: usize = 64;

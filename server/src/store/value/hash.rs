@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 pub use change::HashChange;
 
 use super::field_times::FieldTimes;
-use super::packed::{Items, MAX_ITEMS, Packed};
+use super::packed::{Building, MAX_PAIRS, Packed};
 use super::{Collection, Env, Kind, PackedLimits, variant};
 use crate::effect::DecodeError;
 use crate::store::entry::allocated;
@@ -62,7 +62,7 @@ const SCRATCH: usize = 256;
 /// A hash value; see the module's text.
 #[derive(Clone, Debug)]
 pub enum HashValue {
-    /// Fields and values in turn.
+    /// Fields with their values.
     Packed(Packed),
     /// What is not that, in a box: there is room for a pointer.
     Boxed(Box<Form>),
@@ -118,18 +118,6 @@ impl Default for HashValue {
     }
 }
 
-/// The pairs of a packed hash.
-struct Pairs<'a>(Items<'a>);
-
-impl<'a> Iterator for Pairs<'a> {
-    type Item = (&'a [u8], &'a [u8]);
-
-    #[inline]
-    fn next(&mut self) -> Option<Self::Item> {
-        Some((self.0.next()?, self.0.next()?))
-    }
-}
-
 impl HashValue {
     #[inline]
     fn view(&self) -> View<'_> {
@@ -166,7 +154,7 @@ impl HashValue {
     /// The value of a field.
     pub fn get(&self, field: &[u8]) -> Option<&[u8]> {
         match self.view() {
-            View::Packed(pairs) => pairs.find_pair(field).and_then(|at| pairs.item(&at.value)),
+            View::Packed(pairs) => pairs.find(field).and_then(|at| pairs.value(&at)),
             View::Table(fields) => fields.get(fields.hasher().hash(field), field).map(|r| split(r.bytes).1),
             View::Timed(timed) if timed.hides(field) => None,
             View::Timed(timed) => timed.fields.get(field),
@@ -198,14 +186,12 @@ impl HashValue {
     ) -> bool {
         if let HashValue::Packed(pairs) = self {
             if field.len() <= limits.value_bytes && value.len() <= limits.value_bytes {
-                if let Some(at) = pairs.find_pair(field) {
-                    if !pairs.overwrite(&at.value, value) {
-                        pairs.splice(at.value, 1, [value]);
-                    }
+                if let Some(at) = pairs.find(field) {
+                    pairs.set_value(&at, value);
                     return false;
                 }
-                if pairs.len() < limits.entries.min(MAX_ITEMS / 2) * 2 {
-                    pairs.push([field, value]);
+                if pairs.len() < limits.entries.min(MAX_PAIRS) {
+                    pairs.push(field, value);
                     return true;
                 }
             }
@@ -243,8 +229,28 @@ impl HashValue {
         hasher: KeyHasher,
     ) -> usize {
         let mut added = 0;
+        let set = |hash: &mut HashValue, field, value| hash.set(field, value, limits, hasher);
+        if let HashValue::Packed(pairs) = self
+            && pairs.is_empty()
+        {
+            // A new hash: as many fields as will do are put together first.
+            let mut made = Building::default();
+            let mut other = None;
+            while let (Some(field), Some(value)) = (items.next(), items.next()) {
+                let fits = field.len() <= limits.value_bytes && value.len() <= limits.value_bytes;
+                if !fits || made.len() >= limits.entries || !made.push(field, value) {
+                    other = Some((field, value));
+                    break;
+                }
+            }
+            added = made.len();
+            *pairs = made.finish();
+            if let Some((field, value)) = other {
+                added += usize::from(set(self, field, value));
+            }
+        }
         while let (Some(field), Some(value)) = (items.next(), items.next()) {
-            added += usize::from(self.set(field, value, limits, hasher));
+            added += usize::from(set(self, field, value));
         }
         added
     }
@@ -252,9 +258,9 @@ impl HashValue {
     /// Removes a field; true when it was there.
     pub fn remove(&mut self, field: &[u8]) -> bool {
         let removed = match self.view_mut() {
-            ViewMut::Packed(pairs) => match pairs.find_pair(field) {
+            ViewMut::Packed(pairs) => match pairs.find(field) {
                 Some(at) => {
-                    pairs.splice(at.field..at.value.end, 2, []);
+                    pairs.remove(&at);
                     true
                 }
                 None => false,
@@ -273,7 +279,7 @@ impl HashValue {
     /// All pairs that are shown; in insertion order while packed.
     pub fn iter(&self) -> Box<dyn Iterator<Item = (&[u8], &[u8])> + '_> {
         match self.view() {
-            View::Packed(pairs) => Box::new(Pairs(pairs.iter())),
+            View::Packed(pairs) => Box::new(pairs.iter()),
             View::Table(fields) => Box::new(fields.iter().map(|r| split(r.bytes))),
             View::Timed(timed) if timed.hides_some() => {
                 Box::new(timed.fields.iter().filter(|(field, _)| !timed.hides(field)))
@@ -300,7 +306,7 @@ impl HashValue {
     ) -> Option<u64> {
         match self.view() {
             View::Packed(pairs) => {
-                Pairs(pairs.iter()).for_each(|(f, v)| visit(f, v));
+                pairs.iter().for_each(|(f, v)| visit(f, v));
                 None
             }
             View::Table(fields) => fields.scan(from, count, |record| {
@@ -318,7 +324,7 @@ impl HashValue {
     /// A pair picked with the random number `r` among those that are shown.
     pub fn sample(&self, r: u64) -> Option<(&[u8], &[u8])> {
         match self.view() {
-            View::Packed(pairs) => Pairs(pairs.iter()).nth(r as usize % (pairs.len() / 2).max(1)),
+            View::Packed(pairs) => pairs.iter().nth(r as usize % pairs.len().max(1)),
             View::Table(fields) => fields.sample(r).map(|r| split(r.bytes)),
             View::Timed(timed) if timed.hides_some() => self.iter().nth(r as usize % self.shown().max(1)),
             View::Timed(timed) => timed.fields.sample(r),
@@ -418,7 +424,7 @@ impl HashValue {
         let HashValue::Packed(pairs) = self else { return };
         let packed = std::mem::take(pairs);
         let mut fields = Records::new(hasher);
-        for (field, value) in Pairs(packed.iter()) {
+        for (field, value) in packed.iter() {
             insert(&mut fields, hasher.hash(field), field, value);
         }
         *self = HashValue::Boxed(Box::new(Form::Table(fields)));
@@ -432,7 +438,7 @@ impl Collection for HashValue {
 
     fn len(&self) -> usize {
         match self.view() {
-            View::Packed(pairs) => pairs.len() / 2,
+            View::Packed(pairs) => pairs.len(),
             View::Table(fields) => fields.len(),
             View::Timed(timed) => timed.fields.len(),
         }

@@ -1,63 +1,150 @@
-//! A short list of byte strings in one allocation: what small collections are kept as.
+//! A short list of names with values in one allocation: what small hashes are kept as.
 //!
 //! ```text
-//! number of items u16 | item … ; an item: length varint | bytes
+//! number of pairs u16 | pair … ; a pair: lengths | name | value
+//!
+//! lengths: 0nnnvvvv                   name of 1 to 8 bytes, value of 1 to 16
+//!          1nnnnnnn vvvvvvvv          name of 0 to 126 bytes, value of 0 to 255
+//!          11111111 varint varint     any
 //! ```
 //!
 //! The allocation is as long as its contents (nothing is kept for later growth: the allocator's size classes leave some
-//! room anyway), and the number of items is known without a walk.
+//! room anyway), and the number of pairs is known without a walk. Names are short and so are most values, hence one byte
+//! for both: with two, ten values of 16 bytes were just too long for a size class.
 
 use std::ops::Range;
+
+use smallvec::SmallVec;
 
 use crate::store::entry::allocated;
 use crate::store::varint;
 
-/// Bytes of the number of items.
+/// Bytes of the number of pairs.
 const HEAD: usize = 2;
 
-/// Most items that a list can hold.
-pub const MAX_ITEMS: usize = u16::MAX as usize;
+/// Most pairs that a list can hold.
+pub const MAX_PAIRS: usize = u16::MAX as usize;
+
+/// Longest name and value whose lengths take one byte together.
+const SHORT_NAME: usize = 8;
+const SHORT_VALUE: usize = 16;
+
+/// Marks the lengths that take more than one byte.
+const LONGER: u8 = 0x80;
+
+/// Longest name and value whose lengths take a byte each.
+const MIDDLE_NAME: usize = 126;
+const MIDDLE_VALUE: usize = u8::MAX as usize;
+
+/// Bytes of a list for whose making no memory is asked for but its own.
+const SCRATCH: usize = 512;
+
+/// Bytes of the lengths of a pair.
+#[inline]
+fn lengths_len(name: usize, value: usize) -> usize {
+    match (name, value) {
+        (1..=SHORT_NAME, 1..=SHORT_VALUE) => 1,
+        (..=MIDDLE_NAME, ..=MIDDLE_VALUE) => 2,
+        _ => 1 + varint::len(name) + varint::len(value),
+    }
+}
+
+/// Writes the lengths of a pair into exactly so many bytes.
+#[inline]
+fn write_lengths(out: &mut [u8], name: usize, value: usize) {
+    match out {
+        [one] => *one = ((name - 1) << 4 | (value - 1)) as u8,
+        [first, second] => (*first, *second) = (LONGER | name as u8, value as u8),
+        [first, rest @ ..] => {
+            *first = u8::MAX;
+            let (names, values) = rest.split_at_mut(varint::len(name));
+            varint::write(names, name);
+            varint::write(values, value);
+        }
+        [] => {}
+    }
+}
+
+/// The lengths at the start of `bytes`, and how many of them they take; `None` at the end.
+#[inline]
+fn read_lengths(bytes: &[u8]) -> Option<(usize, usize, usize)> {
+    match bytes {
+        [one, ..] if *one < LONGER => Some((usize::from(one >> 4) + 1, usize::from(one & 15) + 1, 1)),
+        [first, second, ..] if *first < u8::MAX => {
+            Some((usize::from(first & !LONGER), usize::from(*second), 2))
+        }
+        [_, rest @ ..] => {
+            let (name, used) = varint::read(rest);
+            let (value, more) = varint::read(&rest[used..]);
+            Some((name, value, 1 + used + more))
+        }
+        [] => None,
+    }
+}
+
+/// Bytes of a pair.
+#[inline]
+fn pair_len(name: &[u8], value: &[u8]) -> usize {
+    lengths_len(name.len(), value.len()) + name.len() + value.len()
+}
+
+/// Writes a pair into exactly so many bytes.
+#[inline]
+fn write_pair(out: &mut [u8], name: &[u8], value: &[u8]) {
+    let (lengths, rest) = out.split_at_mut(lengths_len(name.len(), value.len()));
+    write_lengths(lengths, name.len(), value.len());
+    let (names, values) = rest.split_at_mut(name.len());
+    names.copy_from_slice(name);
+    values.copy_from_slice(value);
+}
+
+/// Where a pair stands: it begins at `start`, its value takes the bytes of `value`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pair {
+    start: usize,
+    value: Range<usize>,
+}
+
+/// Where the pair of this name stands in a list.
+#[inline]
+fn find(bytes: &[u8], name: &[u8]) -> Option<Pair> {
+    // Names that differ mostly do so at their ends: eight bytes tell most of them apart without a call.
+    let tail = name.last_chunk::<8>();
+    let mut start = HEAD;
+    loop {
+        let (name_len, value_len, used) = read_lengths(bytes.get(start..)?)?;
+        let value = start + used + name_len;
+        let found = bytes.get(start + used..value)?;
+        if name_len == name.len() && found.last_chunk::<8>() == tail && found == name {
+            return Some(Pair { start, value: value..value + value_len });
+        }
+        start = value + value_len;
+    }
+}
 
 /// See the module's text.
 #[derive(Clone, Debug, Default)]
 pub struct Packed(Box<[u8]>);
 
-/// Where a pair stands: its name begins at `field`, its value takes the bytes of `value`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pair {
-    pub field: usize,
-    pub value: Range<usize>,
-}
-
-/// The items of a list, one after another.
+/// The pairs of a list, one after another.
 #[derive(Clone, Debug)]
-pub struct Items<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
+pub struct Pairs<'a>(&'a [u8]);
 
-impl<'a> Items<'a> {
-    /// Where the next item begins.
-    pub fn offset(&self) -> usize {
-        self.at
-    }
-}
-
-impl<'a> Iterator for Items<'a> {
-    type Item = &'a [u8];
+impl<'a> Iterator for Pairs<'a> {
+    type Item = (&'a [u8], &'a [u8]);
 
     #[inline]
-    fn next(&mut self) -> Option<&'a [u8]> {
-        let rest = self.bytes.get(self.at..)?;
-        let (len, used) = varint::read(rest);
-        let item = rest.get(used..used + len).filter(|_| used > 0)?;
-        self.at += used + len;
-        Some(item)
+    fn next(&mut self) -> Option<Self::Item> {
+        let (name_len, value_len, used) = read_lengths(self.0)?;
+        let (name, rest) = self.0.get(used..)?.split_at_checked(name_len)?;
+        let (value, rest) = rest.split_at_checked(value_len)?;
+        self.0 = rest;
+        Some((name, value))
     }
 }
 
 impl Packed {
-    /// Number of items.
+    /// Number of pairs.
     #[inline]
     pub fn len(&self) -> usize {
         self.0.first_chunk::<HEAD>().map_or(0, |head| usize::from(u16::from_le_bytes(*head)))
@@ -65,7 +152,7 @@ impl Packed {
 
     /// True when nothing is in it.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.0.is_empty()
     }
 
     /// Bytes on the heap.
@@ -74,89 +161,126 @@ impl Packed {
         allocated(self.0.len())
     }
 
-    /// All items in order.
+    /// All pairs in order.
     #[inline]
-    pub fn iter(&self) -> Items<'_> {
-        Items { bytes: &self.0, at: HEAD }
+    pub fn iter(&self) -> Pairs<'_> {
+        Pairs(self.0.get(HEAD..).unwrap_or_default())
     }
 
-    /// Where the pair of this name stands, among items that are names and values in turn.
+    /// Where the pair of this name stands.
     #[inline]
-    pub fn find_pair(&self, name: &[u8]) -> Option<Pair> {
-        // Names that differ mostly do so at their ends: eight bytes tell most of them apart without a call.
-        let tail = name.last_chunk::<8>();
-        let mut at = HEAD;
-        loop {
-            let field = at;
-            let (len, used) = varint::read(self.0.get(at..)?);
-            let found = self.0.get(at + used..at + used + len).filter(|_| used > 0)?;
-            at += used + len;
-            let value = at;
-            let (value_len, used) = varint::read(self.0.get(at..)?);
-            at += used + value_len;
-            if len == name.len() && found.last_chunk::<8>() == tail && found == name {
-                return Some(Pair { field, value: value..at });
-            }
-        }
+    pub fn find(&self, name: &[u8]) -> Option<Pair> {
+        find(&self.0, name)
     }
 
-    /// The item that takes the bytes of `range`.
+    /// The value of a pair that was found.
     #[inline]
-    pub fn item(&self, range: &Range<usize>) -> Option<&[u8]> {
-        let bytes = self.0.get(range.clone())?;
-        let (len, used) = varint::read(bytes);
-        bytes.get(used..used + len)
+    pub fn value(&self, pair: &Pair) -> Option<&[u8]> {
+        self.0.get(pair.value.clone())
     }
 
-    /// Puts another item of the same length in the place of the one that takes the bytes of `range`; false when it is of
-    /// another length, and nothing was done.
-    #[inline]
-    pub fn overwrite(&mut self, range: &Range<usize>, item: &[u8]) -> bool {
-        let head = varint::len(item.len());
-        if range.len() != head + item.len() {
-            return false;
-        }
-        let Some(place) = self.0.get_mut(range.start + head..range.end) else { return false };
-        place.copy_from_slice(item);
-        true
-    }
-
-    /// Adds items at the end. There must be room for their number ([`MAX_ITEMS`]).
-    pub fn push<const N: usize>(&mut self, items: [&[u8]; N]) {
+    /// Adds a pair at the end. There must be room for its number ([`MAX_PAIRS`]), and none of its name.
+    pub fn push(&mut self, name: &[u8], value: &[u8]) {
         let end = self.0.len().max(HEAD);
-        self.splice(end..end, 0, items);
+        let len = self.len() + 1;
+        self.splice(end..end, pair_len(name, value), len, |out| write_pair(out, name, value));
     }
 
-    /// Puts other items in the place of `replaced` items, which take the bytes of `range`.
-    pub fn splice<const N: usize>(&mut self, range: Range<usize>, replaced: usize, items: [&[u8]; N]) {
-        let len = self.len() + N - replaced;
-        debug_assert!(len <= MAX_ITEMS);
-        let new: usize = items.iter().map(|item| varint::len(item.len()) + item.len()).sum();
-        let mut bytes = std::mem::take(&mut self.0).into_vec();
-        if bytes.is_empty() {
-            bytes.reserve_exact(HEAD + new);
-            bytes.resize(HEAD, 0);
+    /// Gives a pair that was found another value.
+    #[inline]
+    pub fn set_value(&mut self, pair: &Pair, value: &[u8]) {
+        if pair.value.len() == value.len()
+            && let Some(place) = self.0.get_mut(pair.value.clone())
+        {
+            place.copy_from_slice(value);
+            return;
         }
-        let (old_len, tail) = (bytes.len(), bytes.len() - range.end);
-        let new_len = range.start + new + tail;
-        if new_len > old_len {
-            bytes.reserve_exact(new_len - old_len);
+        self.replace_value(pair, value);
+    }
+
+    #[inline(never)]
+    fn replace_value(&mut self, pair: &Pair, value: &[u8]) {
+        let Some((name_len, ..)) = self.0.get(pair.start..).and_then(read_lengths) else { return };
+        let name = SmallVec::<[u8; 64]>::from_slice(&self.0[pair.value.start - name_len..pair.value.start]);
+        let len = self.len();
+        self.splice(pair.start..pair.value.end, pair_len(&name, value), len, |out| {
+            write_pair(out, &name, value)
+        });
+    }
+
+    /// Takes a pair out that was found.
+    pub fn remove(&mut self, pair: &Pair) {
+        let len = self.len() - 1;
+        self.splice(pair.start..pair.value.end, 0, len, |_| ());
+    }
+
+    /// Puts `new` bytes, which `fill` writes, in the place of others; the list holds `len` pairs from then on.
+    fn splice(&mut self, range: Range<usize>, new: usize, len: usize, fill: impl FnOnce(&mut [u8])) {
+        debug_assert!(len <= MAX_PAIRS);
+        if len == 0 {
+            self.0 = Box::default();
+            return;
+        }
+        let mut bytes = std::mem::take(&mut self.0).into_vec();
+        let old_len = bytes.len().max(HEAD);
+        let new_len = range.start + new + old_len - range.end;
+        if new_len > bytes.len() {
+            bytes.reserve_exact(new_len - bytes.len());
             bytes.resize(new_len, 0);
         }
         bytes.copy_within(range.end..old_len, range.start + new);
         bytes.truncate(new_len);
-        let mut at = range.start;
-        for item in items {
-            let start = at + varint::len(item.len());
-            varint::write(&mut bytes[at..start], item.len());
-            at = start + item.len();
-            bytes[start..at].copy_from_slice(item);
-        }
+        fill(&mut bytes[range.start..range.start + new]);
         bytes[..HEAD].copy_from_slice(&(len as u16).to_le_bytes());
-        if len == 0 {
-            bytes = Vec::new();
-        }
         self.0 = bytes.into_boxed_slice();
+    }
+}
+
+/// A list in the making, for which memory is asked for once.
+#[derive(Debug)]
+pub struct Building {
+    bytes: SmallVec<[u8; SCRATCH]>,
+    len: usize,
+}
+
+impl Default for Building {
+    fn default() -> Self {
+        Building { bytes: SmallVec::from_slice(&[0; HEAD]), len: 0 }
+    }
+}
+
+impl Building {
+    /// Number of pairs.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Adds a pair; false (and nothing is done) when there is one of this name or no room for one more.
+    #[inline]
+    pub fn push(&mut self, name: &[u8], value: &[u8]) -> bool {
+        if self.len == MAX_PAIRS || find(&self.bytes, name).is_some() {
+            return false;
+        }
+        let start = self.bytes.len();
+        let mut lengths = [0; 11];
+        let lengths = &mut lengths[..lengths_len(name.len(), value.len())];
+        write_lengths(lengths, name.len(), value.len());
+        self.bytes.reserve(lengths.len() + name.len() + value.len());
+        self.bytes.extend_from_slice(lengths);
+        self.bytes.extend_from_slice(name);
+        self.bytes.extend_from_slice(value);
+        debug_assert_eq!(self.bytes.len() - start, pair_len(name, value));
+        self.len += 1;
+        true
+    }
+
+    /// The list.
+    pub fn finish(mut self) -> Packed {
+        if self.len == 0 {
+            return Packed::default();
+        }
+        self.bytes[..HEAD].copy_from_slice(&(self.len as u16).to_le_bytes());
+        Packed(self.bytes.as_slice().into())
     }
 }
 
@@ -167,74 +291,76 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pairs_are_found_by_their_names() {
-        let mut packed = Packed::default();
-        let long = [b'x'; 200];
-        for name in [&b"field:0001"[..], b"field:0002", b"", b"a", b"\x80", &long, b"xield:0002"] {
-            packed.push([name, name]);
-        }
-        for name in [&b"field:0001"[..], b"field:0002", b"", b"a", b"\x80", &long, b"xield:0002"] {
-            let Pair { field, value } = packed.find_pair(name).expect("it is there");
-            let mut items = packed.iter();
-            while items.offset() < field {
-                items.next();
+    fn lengths_are_read_as_written() {
+        for name in [0, 1, 8, 9, 126, 127, 128, 300, 70_000] {
+            for value in [0, 1, 16, 17, 255, 256, 20_000] {
+                let mut bytes = vec![0; lengths_len(name, value)];
+                write_lengths(&mut bytes, name, value);
+                let used = bytes.len();
+                bytes.push(0xee);
+                assert_eq!(read_lengths(&bytes), Some((name, value, used)));
             }
-            assert_eq!(items.next(), Some(name));
-            assert_eq!((items.offset(), items.next(), items.offset()), (value.start, Some(name), value.end));
+        }
+        assert_eq!(
+            (lengths_len(8, 16), lengths_len(9, 16), lengths_len(0, 1), lengths_len(127, 1)),
+            (1, 2, 2, 3)
+        );
+        assert_eq!(read_lengths(&[]), None);
+    }
+
+    #[test]
+    fn ten_short_fields_fit_a_size_class() {
+        let mut made = Building::default();
+        (0..10).for_each(|n| assert!(made.push(format!("f{n}").as_bytes(), &[b'v'; 16])));
+        assert_eq!(made.finish().heap_bytes(), 192);
+    }
+
+    #[test]
+    fn pairs_are_found_by_their_names() {
+        let long = [b'x'; 200];
+        let names = [&b"field:0001"[..], b"field:0002", b"", b"a", b"\x80", &long, b"xield:0002"];
+        let mut packed = Packed::default();
+        let mut made = Building::default();
+        for name in names {
+            packed.push(name, name);
+            assert!(made.push(name, name) && !made.push(name, b"again"));
+        }
+        assert_eq!((packed.len(), made.len()), (7, 7));
+        assert_eq!(packed.0, made.finish().0);
+        for name in names {
+            let pair = packed.find(name).expect("it is there");
+            assert_eq!(packed.value(&pair), Some(name));
         }
         for name in [&b"field:0003"[..], b"b", b"aa", &long[..199]] {
-            assert_eq!(packed.find_pair(name), None);
+            assert_eq!(packed.find(name), None);
         }
-        let Pair { value, .. } = packed.find_pair(&long).expect("it is there");
-        assert!(!packed.overwrite(&value, b"short"));
-        assert!(packed.overwrite(&value, &[b'y'; 200]));
-        let Pair { value, .. } = packed.find_pair(b"a").expect("it is there");
-        assert!(packed.overwrite(&value, b"b") && !packed.overwrite(&value, b""));
-        assert!(packed.iter().eq([
-            &b"field:0001"[..],
-            b"field:0001",
-            b"field:0002",
-            b"field:0002",
-            b"",
-            b"",
-            b"a",
-            b"b",
-            b"\x80",
-            b"\x80",
-            &long,
-            &[b'y'; 200],
-            b"xield:0002",
-            b"xield:0002",
-        ]));
-        assert_eq!(Packed::default().find_pair(b""), None);
+        assert_eq!(Packed::default().find(b""), None);
+        assert!(Building::default().finish().is_empty());
     }
 
     proptest! {
         #[test]
-        fn behaves_as_a_vector(ops in prop::collection::vec((0usize..4, any::<usize>(), prop::collection::vec(any::<u8>(), 0..300)), 0..60)) {
-            let mut model: Vec<Vec<u8>> = Vec::new();
+        fn behaves_as_a_vector(ops in prop::collection::vec((0usize..5, any::<u8>(), prop::collection::vec(any::<u8>(), 0..300)), 0..60)) {
+            let mut model: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
             let mut packed = Packed::default();
-            for (what, at, item) in ops {
-                if what < 2 || model.is_empty() {
-                    packed.push([&item, b"x"]);
-                    model.extend([item, b"x".to_vec()]);
-                } else {
-                    let at = at % model.len();
-                    let mut items = packed.iter();
-                    items.by_ref().take(at).for_each(drop);
-                    let start = items.offset();
-                    items.next();
-                    let range = start..items.offset();
-                    if what == 2 {
-                        packed.splice(range, 1, [&item[..]]);
-                        model[at] = item;
-                    } else {
-                        packed.splice(range, 1, []);
-                        model.remove(at);
+            for (what, name, value) in ops {
+                let name = vec![name; usize::from(name) % 20 * usize::from(name % 7)];
+                match (packed.find(&name), what) {
+                    (Some(pair), 4) => {
+                        packed.remove(&pair);
+                        model.retain(|(n, _)| *n != name);
+                    }
+                    (Some(pair), _) => {
+                        packed.set_value(&pair, &value);
+                        model.iter_mut().filter(|(n, _)| *n == name).for_each(|(_, v)| v.clone_from(&value));
+                    }
+                    (None, _) => {
+                        packed.push(&name, &value);
+                        model.push((name, value));
                     }
                 }
                 prop_assert_eq!(packed.len(), model.len());
-                prop_assert!(packed.iter().eq(model.iter().map(Vec::as_slice)));
+                prop_assert!(packed.iter().eq(model.iter().map(|(n, v)| (&n[..], &v[..]))));
                 prop_assert_eq!(packed.is_empty(), packed.heap_bytes() == 0);
             }
         }
