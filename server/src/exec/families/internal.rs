@@ -381,12 +381,12 @@ mod tests {
             ("SET k v EX 100", "PERSIST k"),
             ("SET k v", "RENAME k {k}j"),
             ("DEL k", "SET k v"),
-            ("SET k v", "EVAL redis.call('set',KEYS[1],'x') 1 k"),
+            ("SET k v", r#"EVAL "redis.call('set',KEYS[1],'x')" 1 k"#),
             ("SET k v", "FLUSHALL"),
             ("SET k v", "FLUSHDB"),
             ("SET k v", "SWAPDB 0 1"),
             ("SET k v", "INVALIDATE k"),
-            ("SET k v", "SETBIT k 3 1"),
+            ("SET k v", "SETBIT k 0 1"),
             ("SET k v", "GETEX k PX 5"),
             ("SET k 5", "INCR k"),
         ] {
@@ -406,7 +406,7 @@ mod tests {
         let third = Context { db: 3, ..context };
         in_context(&mut t, &third, &["GET", "k"]);
         t.run("MULTI");
-        t.run("INCR n");
+        t.run("INCR {k}n");
         t.run("SET k w");
         assert_eq!(told(&mut t), "");
         t.run("EXEC");
@@ -418,6 +418,18 @@ mod tests {
         assert!(reply.starts_with("|1\r\n+track\r\n:-1\r\n$"), "{reply}");
         t.run("SET k w");
         assert_eq!(told(&mut t), change(0, "k"));
+        for line in ["touch k 100", "gat 100 k", "incr k 1", "delete k", "mg k N30 v", "md k", "flush_all"] {
+            t.run("SET k 7");
+            told(&mut t);
+            read(&mut t, &["MC", "gets k"]);
+            if line.starts_with("mg") {
+                t.run("DEL k");
+                told(&mut t);
+                read(&mut t, &["MC", "gets k"]);
+            }
+            in_context(&mut t, &Context::default(), &["MC", line]);
+            assert_eq!(told(&mut t), change(0, "k"), "{line}");
+        }
         t.run("HSET h f v");
         read(&mut t, &["HGETALL", "h"]);
         t.run("HSET h f w");
