@@ -199,7 +199,7 @@ mod tests {
     /// Whether a host hears an echo of another.
     fn reaches(network: &Network, from: usize, to: usize) -> bool {
         // A connection that is refused has crossed the network both ways; one that was cut waits until the end.
-        let script = format!("timeout 0.5 bash -c '</dev/tcp/{}/9'; [ $? -ne 124 ]", network.address(to));
+        let script = format!("timeout 3 bash -c '</dev/tcp/{}/9'; [ $? -ne 124 ]", network.address(to));
         let mut command = network.command(from, Path::new("bash"));
         command.args(["-c", &script]).stderr(std::process::Stdio::null());
         command.status().expect("bash can be started").success()

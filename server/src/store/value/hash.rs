@@ -238,12 +238,12 @@ impl HashValue {
             let mut other = None;
             while let (Some(field), Some(value)) = (items.next(), items.next()) {
                 let fits = field.len() <= limits.value_bytes && value.len() <= limits.value_bytes;
-                if !fits || made.len() >= limits.entries || !made.push(field, value) {
+                if !fits || made.pairs() >= limits.entries || !made.push(field, value) {
                     other = Some((field, value));
                     break;
                 }
             }
-            added = made.len();
+            added = made.pairs();
             *pairs = made.finish();
             if let Some((field, value)) = other {
                 added += usize::from(set(self, field, value));

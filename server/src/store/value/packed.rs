@@ -251,7 +251,7 @@ impl Default for Building {
 
 impl Building {
     /// Number of pairs.
-    pub fn len(&self) -> usize {
+    pub fn pairs(&self) -> usize {
         self.len
     }
 
@@ -325,7 +325,7 @@ mod tests {
             packed.push(name, name);
             assert!(made.push(name, name) && !made.push(name, b"again"));
         }
-        assert_eq!((packed.len(), made.len()), (7, 7));
+        assert_eq!((packed.len(), made.pairs()), (7, 7));
         assert_eq!(packed.0, made.finish().0);
         for name in names {
             let pair = packed.find(name).expect("it is there");
