@@ -151,6 +151,13 @@ fn get_and_touch<'a>(mut request: Request<'a>, words: &[&'a [u8]]) -> Result<Lin
     keys_fit(request)
 }
 
+/// The length of a data block as a line gives it.
+pub(super) fn data_bytes(word: &[u8]) -> Option<usize> {
+    /// What is left of 31 bits when the block's line end is counted.
+    const MAX_DATA_BYTES: i32 = i32::MAX - 2;
+    parse_i32(word).filter(|length| *length <= MAX_DATA_BYTES).and_then(|length| usize::try_from(length).ok())
+}
+
 /// `<key> <flags> <exptime> <bytes> [<cas>] [noreply]`
 fn storage<'a>(mut request: Request<'a>, words: &[&'a [u8]]) -> Result<Line<'a>, Rejection<'a>> {
     let takes = if request.verb == Verb::Cas { 5 } else { 4 };
@@ -163,13 +170,10 @@ fn storage<'a>(mut request: Request<'a>, words: &[&'a [u8]]) -> Result<Line<'a>,
     request.keys.push(words[0]);
     request.flags = parse_u32(words[1]).ok_or(bad)?;
     request.exptime = i64::from(parse_i32(words[2]).ok_or(bad)?);
-    let length = parse_i32(words[3]).ok_or(bad)?;
+    let length = data_bytes(words[3]).ok_or(bad)?;
     if request.verb == Verb::Cas {
         request.cas = parse_u64(words[4]).ok_or(bad)?;
     }
-    /// What is left of 31 bits when the block's line end is counted.
-    const MAX_DATA_BYTES: i32 = i32::MAX - 2;
-    let length = usize::try_from(length).ok().filter(|_| length <= MAX_DATA_BYTES).ok_or(bad)?;
     Ok(Line { request, data_bytes: Some(length) })
 }
 

@@ -2,7 +2,7 @@
 
 use super::MAX_KEY_BYTES;
 use super::base64;
-use super::line::{Line, plain, refuse};
+use super::line::{Line, data_bytes, plain, refuse};
 use super::number::{parse_i32, parse_u32, parse_u64};
 use super::request::{Rejection, Request, RequestError, Unlink, Verb};
 
@@ -10,9 +10,6 @@ use super::request::{Rejection, Request, RequestError, Unlink, Verb};
 const MAX_OPAQUE_BYTES: usize = 32;
 /// Words of a line that carries flags, at most.
 const MAX_WORDS: usize = 19;
-/// What is left of 31 bits when the block's line end is counted.
-const MAX_DATA_BYTES: i32 = i32::MAX - 2;
-
 /// What the flags of a meta command say. Arguments that classic commands have as well are fields of
 /// [`Request`]: `T` is its `exptime`, `F` its `flags`, `C` its `cas`, `D` its `delta`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -59,22 +56,12 @@ impl<'a> Meta<'a> {
 fn behind(line: &[u8], count: usize) -> &[u8] {
     let mut rest = line;
     for _ in 0..count {
-        rest = rest.trim_ascii_start_spaces();
-        let end = memchr::memchr(b' ', rest).unwrap_or(rest.len());
-        rest = &rest[end..];
+        let start = rest.iter().position(|byte| *byte != b' ').unwrap_or(rest.len());
+        let word = &rest[start..];
+        let end = memchr::memchr(b' ', word).unwrap_or(word.len());
+        rest = &word[end..];
     }
     rest
-}
-
-trait Spaces {
-    fn trim_ascii_start_spaces(&self) -> &[u8];
-}
-
-impl Spaces for [u8] {
-    fn trim_ascii_start_spaces(&self) -> &[u8] {
-        let start = self.iter().position(|byte| *byte != b' ').unwrap_or(self.len());
-        &self[start..]
-    }
 }
 
 /// `mg`, `md`, `ma`, `me`: `<key> <flag>*`; `text` is the line as far as it counts.
@@ -138,8 +125,7 @@ pub(super) fn storage<'a>(
     if words.len() >= MAX_WORDS {
         return Err(refuse(RequestError::FlagsTooLong, false));
     }
-    let length = parse_i32(words[1]).filter(|length| *length <= MAX_DATA_BYTES);
-    let length = length.and_then(|length| usize::try_from(length).ok()).ok_or(bad)?;
+    let length = data_bytes(words[1]).ok_or(bad)?;
     request.keys.push(key);
     request.meta.words = behind(text, 3);
     match flags(&mut request) {
@@ -153,9 +139,11 @@ fn decoded(key: &[u8]) -> Option<Box<[u8]>> {
     base64::decode(key).map(Vec::into_boxed_slice)
 }
 
-/// Reads the flags. Letters that no command knows, and repeated ones, end it; of other mistakes the last one is told.
+/// Reads the flags. Letters that no command knows, and repeated ones, end it; of other mistakes the last one is told,
+/// a long opaque token only where nothing else is wrong.
 fn flags(request: &mut Request<'_>) -> Result<(), RequestError> {
     let mut error = None;
+    let mut opaque_is_too_long = false;
     for word in request.meta.words() {
         let (letter, argument) = (word[0], &word[1..]);
         if letter >= 127 || request.meta.has(letter) {
@@ -192,11 +180,7 @@ fn flags(request: &mut Request<'_>) -> Result<(), RequestError> {
                 [mode] => request.meta.mode = *mode,
                 _ => error = Some(RequestError::BadModeLength),
             },
-            b'O' => {
-                if word.len() > MAX_OPAQUE_BYTES {
-                    error = Some(RequestError::OpaqueTooLong);
-                }
-            }
+            b'O' => opaque_is_too_long = word.len() > MAX_OPAQUE_BYTES,
             // Accepted everywhere, even where they mean nothing.
             b'P' | b'L' | b'k' | b's' | b't' | b'c' | b'f' | b'v' | b'h' | b'l' | b'u' | b'q' | b'I'
             | b'x' => {}
@@ -211,9 +195,10 @@ fn flags(request: &mut Request<'_>) -> Result<(), RequestError> {
     };
     match error {
         Some(error) => Err(error),
-        None if mode_is_known => Ok(()),
-        None if request.verb == Verb::MetaSet => Err(RequestError::BadSetMode),
-        None => Err(RequestError::BadArithmeticMode),
+        None if !mode_is_known && request.verb == Verb::MetaSet => Err(RequestError::BadSetMode),
+        None if !mode_is_known => Err(RequestError::BadArithmeticMode),
+        None if opaque_is_too_long => Err(RequestError::OpaqueTooLong),
+        None => Ok(()),
     }
 }
 
@@ -265,6 +250,13 @@ mod tests {
         assert_eq!(error("ms k 2 M"), "CLIENT_ERROR incorrect length for M token");
         assert_eq!(error("ms k 2 MX"), "CLIENT_ERROR invalid mode for ms M token");
         assert_eq!(error("ma k Mi"), "CLIENT_ERROR invalid mode for ma M token");
+        let long = format!("O{}", "x".repeat(MAX_OPAQUE_BYTES));
+        assert_eq!(error(&format!("mg k {long}")), "CLIENT_ERROR opaque token too long");
+        for line in
+            ["mg k Tx O", "mg k O Fx", "mg k b O", "ms k 2 O MX", "ma k O MX", "md k Tx O", "ma k M O"]
+        {
+            assert_eq!(error(&line.replace('O', &long)), error(&line.replace('O', "")), "{line}");
+        }
         assert_eq!(error("mg"), "ERROR");
         assert_eq!(error("me"), "CLIENT_ERROR bad command line format");
         let swallowed = |line: &str| parse_line(line.as_bytes()).map(|_| ()).expect_err(line).swallow;
