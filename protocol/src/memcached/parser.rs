@@ -114,11 +114,23 @@ impl RequestParser {
                 return Ok(Some(Frame { len: next, item: Item::Rejected(rejection) }));
             }
         };
-        let mut request = line.request;
         let Some(data_bytes) = line.data_bytes else {
             self.reset();
-            return Ok(Some(Frame { len: next, item: Item::Request(request) }));
+            return Ok(Some(Frame { len: next, item: Item::Request(line.request) }));
         };
+        Ok(self.with_block(buf, line_end, line.request, data_bytes))
+    }
+
+    /// A request whose line ends at `line_end`, with the data block that follows it.
+    #[inline]
+    fn with_block<'a>(
+        &mut self,
+        buf: &'a [u8],
+        line_end: usize,
+        mut request: Request<'a>,
+        data_bytes: usize,
+    ) -> Option<Frame<'a>> {
+        let start = line_end + 1;
         if data_bytes > self.limits.max_value_bytes {
             self.reset();
             self.swallow = data_bytes + 2;
@@ -127,26 +139,26 @@ impl RequestParser {
                 swallow: self.swallow,
                 ..Rejection::of(RequestError::TooLarge, request.noreply)
             };
-            return Ok(Some(Frame { len: next, item: Item::Rejected(rejection) }));
+            return Some(Frame { len: start, item: Item::Rejected(rejection) });
         }
-        let data_end = next + data_bytes;
-        let len = data_end + 2;
-        let Some(block_end) = buf.get(data_end..len) else {
+        let end = start + data_bytes;
+        let len = end + 2;
+        let Some(block_end) = buf.get(end..len) else {
             self.expected = Some(len);
             self.missing = len - buf.len();
             // The line will be read once more, when its data are there: its end is known.
             self.searched = line_end;
-            return Ok(None);
+            return None;
         };
         self.reset();
         let item = if block_end == b"\r\n" {
-            request.data = &buf[next..data_end];
+            request.data = &buf[start..end];
             Item::Request(request)
         } else {
             // As many bytes are consumed as the line said; what follows is read as a command line.
             Item::Rejected(Rejection::of(RequestError::BadDataChunk, request.noreply))
         };
-        Ok(Some(Frame { len, item }))
+        Some(Frame { len, item })
     }
 
     fn reset(&mut self) {

@@ -118,24 +118,7 @@ fn changing(cx: &mut Cx<'_, '_>, request: &Request<'_>, out: &mut Vec<u8>, key: 
     before.expire_ms = before.expire_ms.filter(|_| !change.created);
     let lease_over = before.marks.lease_ms().is_some_and(|at| at <= now_ms);
     change.sent = before.marks.is_sent() && !lease_over;
-    // What the flags ask for, in their order.
-    let (mut expire_ms, mut is_over) = (before.expire_ms, false);
-    for flag in meta.words() {
-        match flag[0] {
-            b'T' => (expire_ms, is_over) = until(request.exptime, now_ms),
-            b'N' if change.created => {
-                (expire_ms, is_over) = until(meta.vivify, now_ms);
-                change.won = true;
-            }
-            b'R' if !change.sent && !change.created => {
-                let (limit, _) = until(meta.recache_s, now_ms);
-                // In whole seconds, as memcached counts them.
-                let left_s = |at: u64| at.saturating_sub(now_ms).div_ceil(1000);
-                change.won |= expire_ms.zip(limit).is_some_and(|(at, limit)| left_s(at) < left_s(limit));
-            }
-            _ => {}
-        }
-    }
+    let (expire_ms, is_over) = apply_flags(request, before.expire_ms, &mut change, now_ms);
     // A token is the primary's to give: a replica says that somebody else has it, and so does a primary that would
     // refuse the new value (this request may have come as a read).
     if before.marks.is_stale() && !change.sent {
@@ -173,6 +156,35 @@ fn changing(cx: &mut Cx<'_, '_>, request: &Request<'_>, out: &mut Vec<u8>, key: 
         stats.get_hits.add(1)
     }
     Ok(())
+}
+
+/// What the flags ask for, in their order: who is told to load, until when the item lives then, and whether that has
+/// passed already.
+fn apply_flags(
+    request: &Request<'_>,
+    mut expire_ms: Option<u64>,
+    change: &mut Change,
+    now_ms: u64,
+) -> (Option<u64>, bool) {
+    let meta = &request.meta;
+    let mut is_over = false;
+    for flag in meta.words() {
+        match flag[0] {
+            b'T' => (expire_ms, is_over) = until(request.exptime, now_ms),
+            b'N' if change.created => {
+                (expire_ms, is_over) = until(meta.vivify, now_ms);
+                change.won = true;
+            }
+            b'R' if !change.sent && !change.created => {
+                let (limit, _) = until(meta.recache_s, now_ms);
+                // In whole seconds, as memcached counts them.
+                let left_s = |at: u64| at.saturating_sub(now_ms).div_ceil(1000);
+                change.won |= expire_ms.zip(limit).is_some_and(|(at, limit)| left_s(at) < left_s(limit));
+            }
+            _ => {}
+        }
+    }
+    (expire_ms, is_over)
 }
 
 /// The reply that shows an item.
