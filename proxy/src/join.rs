@@ -318,7 +318,7 @@ fn value_block(text: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((key, text.get(..end)?))
 }
 
-/// Writes the blocks in the order of the client's keys. True when it was an error.
+/// Writes the blocks in the order of the client's keys, or the error of a node and nothing else. True when it was an error.
 fn values(keys: &[(u16, Box<[u8]>)], parts: &[&[u8]], render: Render, out: &mut Vec<u8>) -> bool {
     if let Some(error) = parts.iter().find(|part| bulk_text(part).is_none()) {
         render.write(error, out);
@@ -327,6 +327,7 @@ fn values(keys: &[(u16, Box<[u8]>)], parts: &[&[u8]], render: Render, out: &mut 
     if render == Render::Silent {
         return false;
     }
+    let start = out.len();
     let mut rests: Vec<&[u8]> = parts.iter().map(|part| bulk_text(part).unwrap_or_default()).collect();
     for (part, key) in keys {
         let Some(rest) = rests.get_mut(usize::from(*part)) else { continue };
@@ -339,6 +340,7 @@ fn values(keys: &[(u16, Box<[u8]>)], parts: &[&[u8]], render: Render, out: &mut 
     }
     // What is left is an error line of a node, or nothing.
     if let Some(rest) = rests.iter().find(|rest| !rest.is_empty()) {
+        out.truncate(start);
         out.extend_from_slice(rest);
         return true;
     }
@@ -512,15 +514,19 @@ mod tests {
             (0, b"c".as_slice().into()),
         ]
         .into();
-        let how = How::Values(keys);
-        let text = "VALUE a 0 1\r\nA\r\nVALUE c 0 2\r\n\r\n\r\n";
-        let parts = [format!("${}\r\n{text}\r\n", text.len()), "$18\r\nVALUE b 0 3\r\nBBB\r\n\r\n".into()];
-        let mut join = Join::new(how, 2);
-        join.feed(0, parts[0].as_bytes());
-        join.feed(1, parts[1].as_bytes());
-        let mut out = Vec::new();
-        join.finish(Render::Memcached, &mut out);
-        let wanted = "VALUE a 0 1\r\nA\r\nVALUE b 0 3\r\nBBB\r\nVALUE c 0 2\r\n\r\n\r\nEND\r\n";
-        assert_eq!(String::from_utf8_lossy(&out), wanted);
+        let answer = |parts: [&str; 2]| {
+            let mut join = Join::new(How::Values(keys.clone()), 2);
+            for (part, text) in (0..).zip(parts) {
+                join.feed(part, format!("${}\r\n{text}\r\n", text.len()).as_bytes());
+            }
+            let mut out = b"MN\r\n".to_vec();
+            join.finish(Render::Memcached, &mut out);
+            String::from_utf8(out).expect("text")
+        };
+        let (several, one) = ("VALUE a 0 1\r\nA\r\nVALUE c 0 2\r\n\r\n\r\n", "VALUE b 0 3\r\nBBB\r\n");
+        let wanted = "MN\r\nVALUE a 0 1\r\nA\r\nVALUE b 0 3\r\nBBB\r\nVALUE c 0 2\r\n\r\n\r\nEND\r\n";
+        assert_eq!(answer([several, one]), wanted);
+        // One key that is no item makes the whole answer an error, as it does on one node.
+        assert_eq!(answer([several, "SERVER_ERROR x\r\n"]), "MN\r\nSERVER_ERROR x\r\n");
     }
 }

@@ -44,12 +44,19 @@ fn a_hash_is_no_item_behind_a_proxy_either() {
     for tag in &tags {
         let reply = cluster.connect().call(&["HSET", &format!("{tag}h"), "f", "v"]).expect("an answer");
         assert!(!reply.is_error(), "{reply:?}");
+        assert_eq!(ask(&cluster, &format!("set {tag}k 0 0 1\r\nx")), "STORED|");
     }
     let error = "SERVER_ERROR the key holds a value that is not a string|";
-    let [one, other] = tags.map(|tag| format!("{tag}h"));
-    for request in
-        [format!("get {one}"), format!("gat 0 {other}"), format!("gets {one} {other}"), format!("mg {one} v")]
-    {
+    let [[one, item], [other, far_item]] = tags.map(|tag| [format!("{tag}h"), format!("{tag}k")]);
+    for request in [
+        format!("get {one}"),
+        format!("gat 0 {other}"),
+        format!("gets {one} {other}"),
+        format!("mg {one} v"),
+        format!("get {item} {one}"),
+        format!("get {far_item} {item} {one} {item}"),
+        format!("gats 0 {one} {far_item}"),
+    ] {
         let mut client = Connection::open(&Endpoint::Tcp(cluster.proxy().memcached())).expect("it listens");
         client.send(format!("{request}\r\nmn\r\n").as_bytes()).expect("sent");
         let (answer, _) = client.read_until(|bytes| bytes.ends_with(b"MN\r\n")).expect("an answer");
