@@ -221,7 +221,11 @@ fn unix_sockets_memcached_and_http_are_served() {
     unix.ask("SET k from-unix", "+OK\r\n");
     unix.send("CLIENT LIST\r\n");
     unix.line();
-    assert!(unix.line_with_newline().contains(" flags=U "));
+    let list = unix.line_with_newline();
+    assert!(
+        list.contains(" flags=U ") && list.contains(&format!(" laddr={}:0 ", socket.display())),
+        "{list}"
+    );
 
     let mut memcached = Client::connect(server.addresses.memcached_port);
     memcached.ask("get k", "VALUE k 0 9\r\nfrom-unix\r\nEND\r\n");
@@ -230,8 +234,8 @@ fn unix_sockets_memcached_and_http_are_served() {
     memcached.send("stats conns\r\n");
     let stats: Vec<_> =
         std::iter::repeat_with(|| memcached.line()).take_while(|line| line != "END\r\n").collect();
-    let path = format!(":listen_addr unix:{}", memcached_socket.display());
-    assert!(stats.iter().any(|line| line.trim_end().ends_with(&path)), "{stats:?}");
+    let path = format!(":listen_addr unix:{}\r\n", memcached_socket.display());
+    assert!(stats.iter().any(|line| line.ends_with(&path)), "{stats:?}");
     memcached.send("set k 5 0 3\r\nabc\r\nget k\r\nquit\r\n");
     memcached.expect("STORED\r\nVALUE k 5 3\r\nabc\r\nEND\r\n");
     assert_eq!(memcached.rest(), "");

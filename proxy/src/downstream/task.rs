@@ -39,7 +39,7 @@ pub trait Taker {
 
 /// Begins to serve an accepted connection.
 pub fn welcome(worker: &Rc<Worker>, accepted: Accepted) {
-    let local = accepted.stream.local_label();
+    let local = accepted.stream.local_label(&accepted.peer);
     let stream = match accepted.stream.into_async() {
         Ok(stream) => stream,
         Err(cause) => {

@@ -90,15 +90,12 @@ impl StdStream {
         let _ = self.send(bytes);
     }
 
-    /// The address of our end, as CLIENT LIST's `laddr` shows it.
-    pub fn local_label(&self) -> String {
+    /// The address of our end, as CLIENT LIST's `laddr` shows it. On a unix socket that is what the peer has: the kernel
+    /// knows a listener's file by the name under which it was made.
+    pub fn local_label(&self, peer: &PeerAddr) -> String {
         match self {
             Self::Tcp(stream) => stream.local_addr().map_or_else(|_| String::new(), |a| a.to_string()),
-            Self::Unix(stream) => {
-                let address = stream.local_addr().ok();
-                let path = address.as_ref().and_then(|address| address.as_pathname());
-                path.map_or_else(String::new, |path| format!("{}:0", path.display()))
-            }
+            Self::Unix(_) => peer.to_string(),
         }
     }
 }

@@ -160,7 +160,7 @@ impl Connection {
         let client = Client::new(
             clients.next_id(),
             peer.to_string(),
-            stream.local_label(),
+            stream.local_label(peer),
             stream.as_fd().as_raw_fd(),
             matches!(peer, PeerAddr::Unix(_)),
             if protocol == Protocol::Resp { 2 } else { 0 },
