@@ -13,7 +13,7 @@ use crate::join::Join;
 use crate::plan;
 use crate::reads;
 use crate::upstream::body::Body;
-use crate::upstream::pending::{Dest, NEVER, Pending, Way};
+use crate::upstream::pending::{Dest, Pending};
 use crate::worker::{Routes, Worker};
 
 /// See the module's text.
@@ -109,26 +109,11 @@ impl Call<'_> {
         }
         Pending {
             client: Some(Rc::clone(self.client)),
-            quest: None,
             seq,
-            part: 0,
-            skips: 0,
-            skip: 0,
-            dest,
-            command: self.request.command,
             write: self.request.is_write(),
-            replica: false,
-            refused: false,
-            way: Way::Shared,
             lane: self.client.lane.get(),
-            doubtful: false,
-            ticket: None,
             writing: self.worker.writing(self.request),
-            flight: None,
-            len: 0,
-            waits_until_ns: NEVER,
-            deadline_ns: now_ns.saturating_add(u64::from(timeout_ms) * 1_000_000),
-            since_ns: now_ns,
+            ..Pending::new(dest, self.request.command, now_ns, timeout_ms)
         }
     }
 

@@ -149,33 +149,13 @@ impl Hold {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upstream::pending::{Dest, Lane, NEVER, Way};
+    use crate::upstream::pending::{Dest, NEVER};
     use torc_protocol::command::{Command, StringCommand};
 
     fn held(shard: u16, since_ns: u64, deadline_ns: u64) -> Held {
-        let pending = Pending {
-            client: None,
-            quest: None,
-            seq: since_ns,
-            part: 0,
-            skips: 0,
-            skip: 0,
-            dest: Dest::Shard(ShardId(shard)),
-            command: Command::String(StringCommand::Get),
-            write: false,
-            replica: false,
-            refused: false,
-            way: Way::Shared,
-            lane: Lane::Quick,
-            doubtful: false,
-            ticket: None,
-            writing: None,
-            flight: None,
-            len: 0,
-            waits_until_ns: NEVER,
-            deadline_ns,
-            since_ns,
-        };
+        let command = Command::String(StringCommand::Get);
+        let pending = Pending::new(Dest::Shard(ShardId(shard)), command, since_ns, 0);
+        let pending = Pending { seq: since_ns, deadline_ns, ..pending };
         Held { pending, bytes: vec![0; 10], shard: Some(ShardId(shard)) }
     }
 

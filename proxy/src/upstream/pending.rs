@@ -97,6 +97,34 @@ pub struct Pending {
 }
 
 impl Pending {
+    /// A read that nobody waits for, on the quick shared connection, to be answered within `timeout_ms` of `now_ns`.
+    #[inline]
+    pub fn new(dest: Dest, command: Command, now_ns: u64, timeout_ms: u32) -> Pending {
+        Pending {
+            client: None,
+            quest: None,
+            seq: 0,
+            part: 0,
+            skips: 0,
+            skip: 0,
+            dest,
+            command,
+            write: false,
+            replica: false,
+            refused: false,
+            way: Way::Shared,
+            lane: Lane::Quick,
+            doubtful: false,
+            ticket: None,
+            writing: None,
+            flight: None,
+            len: 0,
+            waits_until_ns: NEVER,
+            deadline_ns: now_ns.saturating_add(u64::from(timeout_ms) * 1_000_000),
+            since_ns: now_ns,
+        }
+    }
+
     /// Whether it is a step of a command that was answered meanwhile.
     pub fn is_called_off(&self) -> bool {
         self.quest.as_ref().is_some_and(|quest| quest.is_over())

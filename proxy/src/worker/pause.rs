@@ -11,7 +11,7 @@ use super::Worker;
 use crate::downstream::client::Client;
 use crate::upstream::body::{Body, write_prefix};
 use crate::upstream::connection::Connection;
-use crate::upstream::pending::{Dest, Lane, NEVER, Pending, Way};
+use crate::upstream::pending::{Dest, Lane, Pending};
 
 /// A client that is paused looks so often whether CLIENT UNPAUSE has ended that.
 const LOOK_MS: u64 = 50;
@@ -84,30 +84,9 @@ impl Worker {
         let Some(connection) = link.shared(self, 0, Lane::Quick) else { return };
         let now_ns = self.clock.now_ns();
         let timeout_ms = self.settings.borrow().request_timeout_ms;
-        let pending = Pending {
-            // Nobody waits for the answer: the one who does is told by the node itself.
-            client: None,
-            quest: None,
-            seq: 0,
-            part: 0,
-            skips: 0,
-            skip: 0,
-            dest: Dest::Slot(0),
-            command: Command::Connection(ConnectionCommand::ClientUnblock),
-            write: false,
-            replica: false,
-            refused: false,
-            way: Way::Shared,
-            lane: Lane::Quick,
-            doubtful: false,
-            ticket: None,
-            writing: None,
-            flight: None,
-            len: 0,
-            waits_until_ns: NEVER,
-            deadline_ns: now_ns.saturating_add(u64::from(timeout_ms) * 1_000_000),
-            since_ns: now_ns,
-        };
+        // Nobody waits for the answer: the one who does is told by the node itself.
+        let command = Command::Connection(ConnectionCommand::ClientUnblock);
+        let pending = Pending::new(Dest::Slot(0), command, now_ns, timeout_ms);
         let (mut prefix, mut args) = (Vec::new(), Vec::new());
         write_prefix(&Context { deadline_ms: timeout_ms, ..Context::default() }, &mut prefix);
         let how: &[u8] = if error { b"ERROR" } else { b"TIMEOUT" };

@@ -30,7 +30,7 @@ use crate::info::TORC_VERSION;
 use crate::join::{How, Join};
 use crate::text;
 use crate::upstream::body::Body;
-use crate::upstream::pending::{Dest, Lane, NEVER, Pending, Way};
+use crate::upstream::pending::{Dest, Lane, Pending};
 use crate::worker::{Routes, Worker};
 
 /// All requests of memcached clients are this command to the nodes.
@@ -249,26 +249,12 @@ impl Door<'_> {
         let now_ns = self.worker.clock.now_ns();
         Pending {
             client: Some(Rc::clone(self.client)),
-            quest: None,
             seq,
             part: part as u32,
-            skips: 0,
-            skip: 0,
-            dest,
-            command: MC,
             write: write.is_some(),
-            replica: false,
-            refused: false,
-            way: Way::Shared,
             lane: self.client.lane.get(),
-            doubtful: false,
-            ticket: None,
             writing: write.and_then(|keys| self.worker.writing_keys(|| keys)),
-            flight: None,
-            len: 0,
-            waits_until_ns: NEVER,
-            deadline_ns: now_ns.saturating_add(u64::from(self.session.timeout_ms) * 1_000_000),
-            since_ns: now_ns,
+            ..Pending::new(dest, MC, now_ns, self.session.timeout_ms)
         }
     }
 
