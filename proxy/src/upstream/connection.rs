@@ -4,6 +4,8 @@
 //! anybody on the worker's thread may append requests, which the flusher writes. The bytes of a request stay in
 //! the buffer until its reply has come, so that it can be sent again when that is safe.
 
+mod replies;
+
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
@@ -13,22 +15,17 @@ use std::task::{Context, Poll, Waker};
 
 use thiserror::Error;
 use tokio::io::AsyncWrite;
-use torc_protocol::command::{Command, TransactionCommand};
-use torc_protocol::error;
-use torc_protocol::resp::{ProtocolError, ReplyKind, ReplyScanner};
+use torc_protocol::resp::{ProtocolError, ReplyScanner};
 use torc_protocol::trace::Trace;
 use torc_runtime::listen::Stream;
 
-use super::body::{Body, may_repeat};
+use super::body::Body;
 use super::handshake::{self, DialError, Dialled};
 use super::ids::Ticket;
 use super::link::Link;
-use super::pending::{Pending, Way};
-use super::refusal::{Answer, is_refusal, judge};
+use super::pending::Pending;
 use crate::buffer::InBuffer;
 use crate::worker::Worker;
-
-const WATCH: Command = Command::Transactions(TransactionCommand::Watch);
 
 /// Reads of one connection before the others get their turn.
 const READS_PER_TURN: usize = 8;
@@ -382,155 +379,6 @@ impl Connection {
         }
         self.blocked.set(false);
         Poll::Ready(Ok(()))
-    }
-
-    /// Hands out all whole replies.
-    fn deliver(&self, worker: &Rc<Worker>, input: &mut Input) -> Result<(), Ended> {
-        let now_ns = worker.clock.refresh();
-        let Input { buffer, scanner } = input;
-        let mut answered = 0;
-        while let Some(frame) = scanner.next(buffer.unread())? {
-            if frame.kind == ReplyKind::Normal {
-                let bytes = buffer.unread();
-                let body = bytes.get(frame.body.clone()).unwrap_or_default();
-                let attribute = frame.attribute.clone().and_then(|range| bytes.get(range));
-                answered += self.answer(worker, body, attribute, now_ns)?;
-            }
-            buffer.consume(frame.len);
-        }
-        self.link.metrics.in_flight.sub(answered);
-        self.settle(worker);
-        Ok(())
-    }
-
-    /// Gives one reply to whom it is for. Says how many requests it answered.
-    #[inline]
-    fn answer(
-        &self,
-        worker: &Rc<Worker>,
-        body: &[u8],
-        attribute: Option<&[u8]>,
-        now_ns: u64,
-    ) -> Result<u64, Ended> {
-        let mut state = self.state.borrow_mut();
-        state.answered += 1;
-        self.link.answered();
-        let Some(front) = state.fifo.front_mut() else { return Err(Ended::Unasked) };
-        if front.skip > 0 {
-            front.skip -= 1;
-            front.refused |= is_refusal(front.command, body);
-            return Ok(0);
-        }
-        let Some(mut pending) = state.fifo.pop_front() else { return Err(Ended::Unasked) };
-        let start = state.acked;
-        state.acked += pending.len;
-        let answer = match pending.way {
-            Way::Shared | Way::OneShot if pending.client.is_some() => judge(&pending, body),
-            _ => Answer::Final,
-        };
-        let again = answer != Answer::Final;
-        let bytes = again.then(|| state.out.get(start..state.acked).unwrap_or_default().to_vec());
-        drop(state);
-        if let Some(client) = &pending.client {
-            // After EXEC or UNWATCH nothing is watched any more.
-            if pending.way == Way::Watching && pending.command != WATCH {
-                client.watching.set(false);
-            }
-            if pending.way == Way::OneShot || (pending.way == Way::Watching && pending.command != WATCH) {
-                worker.give_back_one(client, self);
-            }
-        }
-        if let Some(bytes) = bytes {
-            self.link.metrics.refused.add(1);
-            if pending.replica {
-                worker.refused_by_replica(pending, &bytes, &self.link, body);
-                return Ok(1);
-            }
-            match answer {
-                Answer::TooOld if pending.doubtful => {
-                    worker.fail(&pending, error::UNCERTAIN_UPSTREAM);
-                    return Ok(1);
-                }
-                // Its only sending was refused: it may have another number. (The next sending draws it.)
-                Answer::TooOld | Answer::Refused => {
-                    worker.hold(pending, bytes);
-                    return Ok(1);
-                }
-                Answer::Doubtful if may_repeat(pending.command, &bytes) => {
-                    pending.doubtful = true;
-                    worker.hold(pending, bytes);
-                    return Ok(1);
-                }
-                Answer::Doubtful | Answer::Final => {}
-            }
-        }
-        let took_ns = now_ns.saturating_sub(pending.since_ns);
-        self.link.metrics.latency.record(took_ns);
-        if worker.is_slow(&pending, took_ns) {
-            let state = self.state.borrow();
-            let bytes = state.out.get(start..state.acked).unwrap_or_default();
-            let trace = Trace { connection: self.name.get(), request: state.answered };
-            worker.note_slow(&self.link, &pending, took_ns, bytes, (trace, true));
-        }
-        if body.first() == Some(&b'-') {
-            self.link.metrics.errors.add(1);
-        }
-        if pending.replica {
-            worker.metrics.replica_reads.add(1);
-        }
-        worker.deliver(&pending, body, attribute, now_ns);
-        Ok(1)
-    }
-
-    /// Drops what is answered from the buffer, and lets clients go on that wait for room.
-    fn settle(&self, worker: &Rc<Worker>) {
-        let mut state = self.state.borrow_mut();
-        if state.fifo.is_empty() && state.written == state.out.len() {
-            state.out.clear();
-            (state.acked, state.written) = (0, 0);
-            if state.out.capacity() > KEEP_BYTES {
-                state.out = Vec::new();
-            }
-        } else if state.acked >= COMPACT_BYTES && state.acked * 2 >= state.out.len() {
-            let acked = state.acked;
-            state.out.drain(..acked);
-            state.written -= acked;
-            state.acked = 0;
-        }
-        let buffered = state.out.len() - state.acked;
-        drop(state);
-        self.link.let_go(buffered, worker);
-    }
-
-    /// Ends it: gives what was under way to the worker, which sends it again or answers.
-    fn close(&self, worker: &Rc<Worker>, ended: &Ended) {
-        self.stream.borrow_mut().take();
-        let mut state = self.state.borrow_mut();
-        let opened = state.phase == Phase::Open;
-        state.phase = Phase::Closed;
-        let (out, fifo) = (std::mem::take(&mut state.out), std::mem::take(&mut state.fifo));
-        let (mut at, written) = (state.acked, state.written);
-        (state.acked, state.written) = (0, 0);
-        drop(state);
-        self.link.metrics.in_flight.sub(fifo.len() as u64);
-        if opened {
-            self.link.metrics.connections.sub(1);
-        }
-        self.link.closed(self, ended, worker);
-        for mut pending in fifo {
-            let end = at + pending.len;
-            if let (Some(client), Some(_)) = (&pending.client, &pending.quest) {
-                worker.give_back_one(client, self);
-            }
-            if pending.client.is_some() {
-                let bytes = out.get(at..end).unwrap_or_default().to_vec();
-                pending.refused = false;
-                worker.lost(Orphan { pending, bytes, sent: opened && end <= written });
-            }
-            at = end;
-        }
-        self.link.let_go(0, worker);
-        worker.wake_flusher();
     }
 }
 
