@@ -79,6 +79,8 @@ async fn a_single_key_and_its_policy() {
             "read=default",
             "connection=shared",
             "retry=sent again if the connection breaks",
+            "copies=no: switched off",
+            "coalesce=no: switched off",
             "timeout-ms=5000",
             "wait-ms=-1",
             "0.shard=1",
@@ -180,6 +182,52 @@ async fn shards_without_a_primary_and_resp3() {
     has(&explain(&mut client, &format!("GET {b}")).await, &["0.state=open"]);
     client.ask("HELLO 3").await;
     let map = client.ask(&format!("PROXY EXPLAIN GET {b}")).await;
-    assert!(map.starts_with("%15\r\n$7\r\ncommand\r\n$3\r\nget\r\n"), "{map}");
+    assert!(map.starts_with("%17\r\n$7\r\ncommand\r\n$3\r\nget\r\n"), "{map}");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn copies_and_shared_requests() {
+    let config = ProxyConfig {
+        local_copies: true,
+        coalesce_reads: true,
+        policy: vec![
+            torc_cluster::map::Policy {
+                prefix: "off:".into(),
+                copies: Some(false),
+                coalesce: Some(false),
+                ..Default::default()
+            },
+            torc_cluster::map::Policy {
+                prefix: "near:".into(),
+                read_from: Some(torc_protocol::context::ReadFrom::Any),
+                ..Default::default()
+            },
+        ],
+        ..ProxyConfig::default()
+    };
+    let world = World::new(1, config).await;
+    let mut client = world.client().await;
+    let (copies, shares) = (
+        "copies=yes: while the key is hot",
+        "coalesce=yes: while no other request of this connection is under way",
+    );
+    has(&explain(&mut client, "GET k").await, &[copies, shares]);
+    has(&explain(&mut client, "GET near:k").await, &[copies, "coalesce=no: a replica may answer it"]);
+    has(&explain(&mut client, "GET off:k").await, &["copies=no: switched off", "coalesce=no: switched off"]);
+    for line in ["SET k v", "MGET k", "TTL k", "PING"] {
+        let lines = explain(&mut client, line).await;
+        has(&lines, &["copies=no: not a plain read of one key", "coalesce=no: not a plain read of one key"]);
+    }
+    let guarded = "copies=no: strong reads, WATCH or locks of this connection";
+    client.ask("WATCH k").await;
+    has(&explain(&mut client, "GET k").await, &[guarded, shares]);
+    client.ask("UNWATCH").await;
+    client.ask("CLIENT READ strong").await;
+    let lines = explain(&mut client, "GET k").await;
+    has(&lines, &[guarded, "coalesce=no: replies may be held back by the node"]);
+    client.ask("CLIENT READ any").await;
+    client.ask("LOCK.INFO l").await;
+    has(&explain(&mut client, "GET k").await, &[guarded, shares]);
     world.end().await;
 }

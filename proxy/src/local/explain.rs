@@ -9,6 +9,7 @@ use torc_protocol::slot::{Slot, key_slot};
 use crate::call::Call;
 use crate::downstream::request::Request;
 use crate::downstream::resp::{Step, lane};
+use crate::hot::serve::{is_plain_read, takes_copies};
 use crate::plan::{self, Plan, Retry};
 use crate::reads::{self, ReadRule};
 use crate::scatter::gather;
@@ -56,6 +57,8 @@ pub(super) fn answer(call: &mut Call<'_>) -> Step {
         ("max-staleness-ms", Shown::Number(read.map_or(-1, |read| i64::from(read.max_staleness_ms)))),
         ("connection", Shown::Text(connection(&plan, lane).to_owned())),
         ("retry", Shown::Text(retry_words(&request).to_owned())),
+        ("copies", Shown::Text(copies(call, command, key).to_owned())),
+        ("coalesce", Shown::Text(coalesce(call, command, key, lane).to_owned())),
         ("timeout-ms", Shown::Number(i64::from(call.session.timeout_ms))),
         ("wait-ms", Shown::Number(wait_ms(&plan))),
     ];
@@ -226,6 +229,32 @@ fn decision(request: &Request<'_>, plan: &Plan<'_>, parts: usize) -> String {
         }
     }
 }
+
+/// Whether a copy may answer while the key is hot.
+fn copies(call: &Call<'_>, command: Command, key: Option<&[u8]>) -> &'static str {
+    match key.filter(|_| is_plain_read(command)) {
+        None => NOT_PLAIN,
+        Some(key) if !call.worker.hot.copies_for(&call.routes.table, key) => "no: switched off",
+        Some(key) if !takes_copies(call.session, &call.routes.table, key) => {
+            "no: strong reads, WATCH or locks of this connection"
+        }
+        Some(_) => "yes: while the key is hot",
+    }
+}
+
+/// Whether it may share another client's request.
+fn coalesce(call: &Call<'_>, command: Command, key: Option<&[u8]>, lane: Lane) -> &'static str {
+    let table = &call.routes.table;
+    match key.filter(|_| is_plain_read(command)) {
+        None => NOT_PLAIN,
+        Some(key) if !call.worker.hot.coalesces_for(table, key) => "no: switched off",
+        Some(_) if lane == Lane::Slow => "no: replies may be held back by the node",
+        Some(key) if reads::rule(call.session, table, key).is_some() => "no: a replica may answer it",
+        Some(_) => "yes: while no other request of this connection is under way",
+    }
+}
+
+const NOT_PLAIN: &str = "no: not a plain read of one key";
 
 fn connection(plan: &Plan<'_>, lane: Lane) -> &'static str {
     match plan {
