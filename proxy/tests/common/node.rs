@@ -50,6 +50,8 @@ pub struct Seen {
     pub trace: Trace,
     pub no_wait: bool,
     pub track: bool,
+    /// It is a read that a replica may answer.
+    pub replica: bool,
 }
 
 type Hook = Box<dyn FnMut(&Seen) -> Act + Send>;
@@ -96,10 +98,20 @@ impl FakeNode {
     }
 
     pub async fn start_on(port: u16, secret: Option<Secret>) -> FakeNode {
+        Self::start_with(port, secret, Arc::default()).await
+    }
+
+    /// Another node that has, at any time, what this one has and remembers: its replica, or who takes over from it. The
+    /// hook is one for both.
+    pub async fn twin(&self, secret: Option<Secret>) -> FakeNode {
+        Self::start_with(0, secret, Arc::clone(&self.inner)).await
+    }
+
+    async fn start_with(port: u16, secret: Option<Secret>, inner: Arc<Mutex<Inner>>) -> FakeNode {
         let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("a port");
         let node = FakeNode {
             port: listener.local_addr().expect("bound").port(),
-            inner: Arc::default(),
+            inner,
             connections: Arc::default(),
             pushes: broadcast::channel(4096).0,
             down: Shutdown::new(),
@@ -240,6 +252,7 @@ impl FakeNode {
                     trace,
                     no_wait: context.no_wait,
                     track: context.track,
+                    replica: context.replica.is_some(),
                 };
                 let act = {
                     let mut inner = self.inner.lock();
