@@ -72,6 +72,8 @@ pub fn by_key(call: &mut Call<'_>) -> Step {
 
 #[inline]
 fn keyed_one(call: &mut Call<'_>, keyed: Keyed<'_>) -> Step {
+    // Also where no copies are kept yet: what it reads from now on may be guarded.
+    call.session.locks |= matches!(call.request.command, Command::Lock(_));
     if call.worker.hot.may_copy.get() && reads::copied(call, keyed.key) {
         return Step::Done;
     }

@@ -4,9 +4,9 @@ mod common;
 
 use std::time::Duration;
 
-use common::World;
 use common::client::Client;
 use common::node::{Act, FakeNode};
+use common::{World, key_on};
 use torc_cluster::map::Policy;
 use torc_protocol::context::ReadLevel;
 use torc_protocol::resp::Value;
@@ -314,5 +314,57 @@ async fn a_pipeline_joins_nobody() {
     client.send_raw(b"SET k 1\r\nGET k\r\nSET k 2\r\nGET k\r\nGET k\r\n").await;
     assert_eq!(client.until("2\r\n$1\r\n2\r\n").await, "+OK\r\n$1\r\n1\r\n+OK\r\n$1\r\n2\r\n$1\r\n2\r\n");
     assert_eq!(world.nodes[0].count("GET k"), 3);
+    world.end().await;
+}
+
+/// Proved by breaking it: a flight whose request has failed that stays open until the flusher's turn leaves clients without
+/// an answer.
+#[tokio::test]
+async fn what_could_not_be_held_is_joined_by_nobody() {
+    // One is held, and all others are refused at once.
+    let config = ProxyConfig {
+        coalesce_reads: true,
+        max_held_requests: 1,
+        request_timeout_ms: 100,
+        threads: 1,
+        ..ProxyConfig::default()
+    };
+    let mut world = World::new(1, config).await;
+    world.set_map(&[None]);
+    world.until(|world| world.proxy.ready().is_err()).await;
+    for _ in 0..20 {
+        let mut clients = Vec::new();
+        for _ in 0..40 {
+            clients.push(world.client().await);
+        }
+        let mut holds = world.client().await;
+        holds.send("GET first").await;
+        for client in &mut clients {
+            client.send("GET k").await;
+        }
+        for client in &mut clients {
+            assert!(client.reply_bytes().await.starts_with('-'));
+        }
+    }
+    world.end().await;
+}
+
+/// Proved by breaking it: with the destination unmarked the copy from before PFMERGE answers.
+#[tokio::test]
+async fn a_merge_over_shards_ends_copies_of_its_destination() {
+    let world = World::new(2, copying()).await;
+    let (to, from) = (key_on(0, 2, "to"), key_on(1, 2, "from"));
+    let (mut client, node) = (world.client().await, &world.nodes[0]);
+    node.set(&to, "old");
+    let get = format!("*2\r\n$3\r\nGET\r\n${}\r\n{to}\r\n", to.len());
+    assert_eq!(heat(&world, &mut client, get.as_bytes(), "\r\n").await, "$3\r\nold\r\n");
+    world.nodes[1].hook(|_| Act::Reply("*1\r\n$1\r\nx\r\n".into()));
+    node.hook(|seen| match seen.args[0].as_str() {
+        "TORC.PFMERGE" => Act::Reply("+OK\r\n".into()),
+        _ => Act::Usual,
+    });
+    node.set(&to, "new");
+    assert_eq!(client.ask(&format!("PFMERGE {to} {from}")).await, "+OK\r\n");
+    assert_eq!(client.ask(&format!("GET {to}")).await, "$3\r\nnew\r\n");
     world.end().await;
 }

@@ -44,6 +44,8 @@ use crate::worker::{Routes, Worker};
 pub const SAMPLED_ONE_IN: u32 = 64;
 /// How often the counts fade and are told.
 const ROUND_NS: u64 = 1_000_000_000;
+/// Within this all threads go by new settings.
+const OTHERS_NS: u64 = 1_000_000_000;
 /// A key is not hot with fewer samples than this.
 const HOT_FROM_SAMPLES: f64 = 4.0;
 /// A copy is given up when it is asked for this much less than what makes a key hot.
@@ -204,6 +206,14 @@ impl Worker {
         self.choose_reads(&self.settings(), new);
     }
 
+    /// Before the first client: where the configuration that the proxy was started with has copies kept, no thread has
+    /// ever taken a write without a stamp, whichever of them begins first.
+    pub(crate) fn begin_copies(&self) {
+        let config = &self.shared.config;
+        self.choose_reads(config, &RouteTable::new(Arc::default(), &config.policy));
+        self.hot.fetches_from_ns.set(0);
+    }
+
     /// Settings or rules have changed.
     pub(crate) fn choose_reads(&self, config: &ProxyConfig, table: &RouteTable) {
         let hot = &self.hot;
@@ -212,7 +222,8 @@ impl Worker {
             self.drop_all_copies();
         }
         if may_copy && !hot.may_copy.replace(may_copy) && self.served_without_stamps() {
-            let wait_ns = u64::from(config.request_timeout_ms) * 1_000_000;
+            // The other threads take the setting within a round of their tickers.
+            let wait_ns = u64::from(config.request_timeout_ms) * 1_000_000 + OTHERS_NS;
             hot.fetches_from_ns.set(self.clock.now_ns().saturating_add(wait_ns));
         }
         hot.may_copy.set(may_copy);

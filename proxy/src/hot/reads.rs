@@ -1,18 +1,15 @@
 //! A RESP client's read of one key, where copies are kept or requests shared.
 
-use std::rc::Rc;
-
-use torc_protocol::command::Command;
 use torc_protocol::resp::Version;
 
 use super::copies::Form;
-use super::flights::{Flights, Follower};
+use super::flights::Share;
 use super::serve::is_plain_read;
 use crate::call::Call;
 use crate::dispatch::render_of;
 use crate::downstream::resp::Step;
 use crate::reads::rule;
-use crate::upstream::pending::{Dest, Lane};
+use crate::upstream::pending::Dest;
 
 /// Runs `work` with the request's form.
 fn with_form<R>(call: &mut Call<'_>, work: impl FnOnce(&mut Call<'_>, &Form<'_>) -> R) -> R {
@@ -27,9 +24,6 @@ fn with_form<R>(call: &mut Call<'_>, work: impl FnOnce(&mut Call<'_>, &Form<'_>)
 /// Answers with a copy, if there is one. False: the request has to go its way.
 #[inline(never)]
 pub fn copied(call: &mut Call<'_>, key: &[u8]) -> bool {
-    if matches!(call.request.command, Command::Lock(_)) {
-        call.session.locks = true;
-    }
     if !call.worker.hot.active.get() || !is_plain_read(call.request.command) {
         return false;
     }
@@ -49,37 +43,21 @@ pub fn send(call: &mut Call<'_>, dest: Dest, key: &[u8], hot: bool) -> Step {
     let render = render_of(call.session, call.request.command);
     let mut flight = None;
     if is_plain_read(call.request.command) {
-        let joined = with_form(call, |call, form| {
-            let (worker, client) = (call.worker, call.client);
+        let share = with_form(call, |call, form| {
             if hot {
                 let count = call.request.args.len();
-                worker.keep_copies(call.routes, call.session, form, (count, key), dest);
+                call.worker.keep_copies(call.routes, call.session, form, (count, key), dest);
             }
-            let may = worker.hot.coalesces.get()
-                && client.lane.get() == Lane::Quick
-                && client.outbox.borrow().pending() == 0
-                && worker.hot.coalesces_for(&call.routes.table, key)
+            match rule(call.session, &call.routes.table, key) {
+                None => call.worker.share(&call.routes.table, call.client, (form, key), render),
                 // What a replica may answer depends on what each client has written.
-                && rule(call.session, &call.routes.table, key).is_none();
-            if !may {
-                return false;
-            }
-            match worker.hot.flights.find(form) {
-                Some(found) => {
-                    let seq = client.outbox.borrow_mut().open(render);
-                    let since_ns = worker.clock.now_ns();
-                    Flights::join(&found, Follower { client: Rc::clone(client), seq, since_ns });
-                    worker.metrics.coalesced.add(1);
-                    true
-                }
-                None => {
-                    flight = Some(worker.hot.flights.begin(form));
-                    false
-                }
+                Some(_) => Share::No,
             }
         });
-        if joined {
-            return Step::Done;
+        match share {
+            Share::Joined => return Step::Done,
+            Share::First(first) => flight = Some(first),
+            Share::No => {}
         }
     }
     let seq = call.client.outbox.borrow_mut().open(render);

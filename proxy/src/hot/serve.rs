@@ -54,7 +54,7 @@ pub fn is_plain_read(command: Command) -> bool {
 
 /// Whether a client may have what was read before its request came: not while it watches keys, not after it has used
 /// locks, and not where it, or the policy of the key, asks for strong reads.
-fn takes_copies(session: &Session, table: &RouteTable, key: &[u8]) -> bool {
+pub fn takes_copies(session: &Session, table: &RouteTable, key: &[u8]) -> bool {
     let strong = || session.levels(table.rule(key)).1 == Some(ReadLevel::Strong);
     session.watch.is_none() && !session.locks && !strong()
 }

@@ -91,6 +91,11 @@ impl Gather {
         Ok(())
     }
 
+    /// Bytes that it holds.
+    pub fn held_bytes(&self) -> usize {
+        self.request.1.len() + self.given.borrow().1.len()
+    }
+
     /// What is sent in the end: the command, how many arguments, and they as bulk strings.
     pub fn request(&self) -> (Command, usize, Vec<u8>) {
         let (values, given) = self.given.take();

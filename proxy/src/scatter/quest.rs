@@ -146,6 +146,11 @@ impl Quest {
         self
     }
 
+    /// Bytes that were brought together so far.
+    pub fn held_bytes(&self) -> usize {
+        self.gather.as_ref().map_or(0, Gather::held_bytes)
+    }
+
     /// Whether nobody waits for what is still under way for it.
     pub fn is_over(&self) -> bool {
         self.over.get()
@@ -306,6 +311,12 @@ impl Quest {
         let (command, count, args) = gather.request();
         let mut pending = self.pending(worker, gather.home, GIVEN, command);
         pending.write = command.spec().is_write();
+        if pending.write {
+            pending.writing = worker.writing_keys(|| Keys::one(gather.home));
+        }
+        // Both steps together have the time of one request.
+        let ends_ns = self.since_ns.saturating_add(u64::from(self.timeout_ms) * 1_000_000);
+        pending.deadline_ns = pending.deadline_ns.min(ends_ns);
         pending.lane = self.client.lane.get();
         let body = Body::One { count, prefix: &self.wait_prefix, args: &args };
         worker.submit(&worker.routes(), pending, body);

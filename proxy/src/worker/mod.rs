@@ -98,7 +98,7 @@ impl Worker {
     fn new(shared: Arc<Shared>, index: usize, metrics: Arc<WorkerMetrics>, seed: u64) -> Rc<Worker> {
         let numbers = Numbers::new(shared.origin(index));
         let settings = shared.settings.load_full();
-        Rc::new(Worker {
+        let worker = Rc::new(Worker {
             shared,
             index,
             pool: Pool::default(),
@@ -125,7 +125,9 @@ impl Worker {
             settings: RefCell::new(Rc::new(ProxyConfig::clone(&settings))),
             settings_of: RefCell::new(settings),
             slow_ns: Cell::new(u64::MAX),
-        })
+        });
+        worker.begin_copies();
+        worker
     }
 
     /// The routes of now. A batch of requests keeps the ones it began with.

@@ -108,7 +108,8 @@ impl Worker {
         for client in self.clients.borrow().values() {
             let held = client.outbox.borrow().held_bytes();
             client.info.output.store(held as u64, Ordering::Relaxed);
-            bytes += held;
+            let gathered = client.quest.borrow().as_ref().map_or(0, |quest| quest.held_bytes());
+            bytes += held + gathered;
             blocked += u64::from(client.waits.get());
             if client.listening.get() {
                 self.check_messages(client, held);

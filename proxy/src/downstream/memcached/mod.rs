@@ -24,13 +24,13 @@ use super::task::{Stop, Taker};
 use crate::buffer::InBuffer;
 use crate::dispatch::has_room;
 use crate::hot::copies::Form;
-use crate::hot::flights::{Flights, Follower};
+use crate::hot::flights::Share;
 use crate::hot::stamps::Keys;
 use crate::info::TORC_VERSION;
 use crate::join::{How, Join};
 use crate::text;
 use crate::upstream::body::Body;
-use crate::upstream::pending::{Dest, Lane, Pending};
+use crate::upstream::pending::{Dest, Pending};
 use crate::worker::{Routes, Worker};
 
 /// All requests of memcached clients are this command to the nodes.
@@ -312,20 +312,15 @@ impl Door<'_> {
         if hot {
             worker.keep_copies(self.routes, self.session, &form, (count, key), dest);
         }
-        let may = worker.hot.coalesces.get()
-            && client.lane.get() == Lane::Quick
-            && client.outbox.borrow().pending() == 0
-            && worker.hot.coalesces_for(&self.routes.table, key);
-        let found = if may { worker.hot.flights.find(&form) } else { None };
-        let seq = client.outbox.borrow_mut().open(render);
-        if let Some(found) = found {
-            let since_ns = worker.clock.now_ns();
-            Flights::join(&found, Follower { client: Rc::clone(client), seq, since_ns });
-            worker.metrics.coalesced.add(1);
+        let share = worker.share(&self.routes.table, client, (&form, key), render);
+        if matches!(share, Share::Joined) {
             return Step::Done;
         }
+        let seq = client.outbox.borrow_mut().open(render);
         let mut pending = self.pending(seq, 0, dest, None);
-        pending.flight = may.then(|| worker.hot.flights.begin(&form));
+        if let Share::First(flight) = share {
+            pending.flight = Some(flight);
+        }
         let prefix = self.session.prefix(&self.routes.table, false, key);
         worker.submit(self.routes, pending, Body::One { count, prefix, args });
         Step::Done
