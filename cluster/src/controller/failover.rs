@@ -38,11 +38,27 @@ pub(super) struct Failover {
 pub(super) struct StepDown {
     pub(super) term: Term,
     pub(super) until_ns: u64,
+    /// Until then the primary goes on serving while the next term is allocated.
+    ahead_until_ns: u64,
     to: Option<NodeId>,
+}
+
+impl StepDown {
+    /// Whether the primary shall be told now. Each commit takes some ten milliseconds: the one that gives the next term
+    /// is not waited for by clients.
+    pub(super) fn is_due(&self, state: &ShardState, now_ns: u64) -> bool {
+        state.term == self.term
+            && now_ns < self.until_ns
+            && (state.pending_term.is_some() || now_ns >= self.ahead_until_ns)
+    }
 }
 
 /// Leases after which a wish that was not followed is dropped.
 const STEP_DOWN_LEASES: u64 = 4;
+
+/// Renewals for which the primary is left in place until the next term is there. Its lease is not renewed once it is, so
+/// these and the time until it hears of the wish must be well within a lease.
+const AHEAD_RENEWALS: u64 = 2;
 
 impl Controller {
     pub(super) fn advance_all(&mut self, now_ns: u64) {
@@ -356,8 +372,14 @@ impl Controller {
             self.story(shard, "no other in-sync member to fail over to".to_string());
             return;
         }
-        reign.step_downs.insert(shard, StepDown { term: state.term, until_ns, to });
+        let ahead_until_ns = now_ns.saturating_add(map.settings.renew_ms * NS_PER_MS * AHEAD_RENEWALS);
+        reign.step_downs.insert(shard, StepDown { term: state.term, until_ns, ahead_until_ns, to });
         self.story(shard, format!("asked to replace the primary of term {}", state.term));
+        let under_way = self.reign.as_ref().is_some_and(|reign| reign.failovers.contains_key(&shard));
+        if self.number().is_some() && state.pending_term.is_none() && !under_way {
+            // What becomes of it the map tells.
+            self.propose(shard, MapCommand::AllocateTerm { shard, expected_term: state.term }, now_ns);
+        }
     }
 
     pub(super) fn unclean_requested(&mut self, shard: ShardId, to: Member, now_ns: u64) {

@@ -297,8 +297,11 @@ impl Controller {
                 }),
                 Err(denial) => reply.denials.push((report.shard, denial)),
             }
-            let wanted_down = reign.step_downs.get(&report.shard);
-            if wanted_down.is_some_and(|wanted| wanted.term == report.term && now_ns < wanted.until_ns) {
+            if let (Some(wanted), Some(state)) =
+                (reign.step_downs.get(&report.shard), map.shard(report.shard))
+                && wanted.term == report.term
+                && wanted.is_due(state, now_ns)
+            {
                 reply.step_down.push((report.shard, report.term));
             }
         }

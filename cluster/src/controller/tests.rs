@@ -212,14 +212,31 @@ fn a_lease_given_back_makes_way_at_once() {
     bench.beat(1, true, false);
     bench.beat(2, false, false);
     bench.step(Event::FailoverRequested { shard: S, to: None });
+    // The next term is there before the primary stops; no more of its lease is granted.
+    assert_eq!(bench.map.shards[&S].pending_term, Some(Term(2)));
     let reply = bench.beat(1, true, false);
-    assert_eq!(reply.step_down, vec![(S, Term(1))]);
+    assert_eq!((reply.step_down, reply.grants), (vec![(S, Term(1))], vec![]));
+    assert!(bench.seals.is_empty(), "it may still serve");
     bench.beat(1, false, true);
     bench.seal(1, Term(2), (1, 9));
     bench.seal(2, Term(2), (1, 9));
     let shard = &bench.map.shards[&S];
     assert_eq!((shard.term, shard.primary), (Term(2), Some(member(2))));
     assert_eq!(shard.in_sync.len(), 2);
+}
+
+#[test]
+fn a_wish_does_not_wait_for_a_term_that_is_not_given() {
+    let mut bench = Bench::started(2);
+    bench.wait(600);
+    bench.beat(1, true, false);
+    bench.beat(2, false, false);
+    // The proposal is lost.
+    bench.controller.step(bench.now, Event::FailoverRequested { shard: S, to: None });
+    assert_eq!(bench.beat(1, true, false).step_down, vec![]);
+    bench.wait(2 * Settings::default().renew_ms);
+    let reply = bench.beat(1, true, false);
+    assert_eq!(reply.step_down, vec![(S, Term(1))]);
 }
 
 #[test]
