@@ -131,15 +131,20 @@ impl Batch<'_, '_> {
         {
             return self.check_fresh(limits);
         }
-        let may_read_here = session.readonly && !request.proxied && self.role == Role::Replica;
-        if may_read_here && !spec.is_write() {
-            return Ok(());
+        // Who may read old data here is not shown a part of it: a full sync is under way, or was broken off.
+        let reads_replica = !request.proxied && self.role == Role::Replica && !spec.is_write();
+        let may_read_here = reads_replica && (session.readonly || slots.is_empty());
+        if may_read_here {
+            return if self.node.shard.is_whole() {
+                Ok(())
+            } else {
+                Err(self.elsewhere(text::LOADING.into()))
+            };
         }
         match (slots.first(), view.shard) {
             (Some(&slot), Some(shard)) if self.role == Role::Replica => {
                 Err(self.elsewhere(moved(view, slot, shard)))
             }
-            (None, _) if !spec.is_write() && !request.proxied && self.role == Role::Replica => Ok(()),
             (None, _) if self.role == Role::Replica => Err(self.elsewhere(text::READONLY.into())),
             _ => Err(self.elsewhere(text::CLUSTERDOWN.into())),
         }

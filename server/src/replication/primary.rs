@@ -118,9 +118,9 @@ async fn receive(
             continue;
         }
         // Under the lease nobody else has executed anything for the shard since the stamp was made.
-        let now_ns = boottime_ns();
-        if node.shard.term() == hello.term && node.shard.may_execute(now_ns) {
-            proofs.stamped(stamp, node.shard.last_offset());
+        let (now_ns, executed) = (boottime_ns(), node.shard.last_offset());
+        if node.shard.may_execute(now_ns) && node.shard.term() == hello.term {
+            proofs.stamped(stamp, executed);
         }
         if was_whole {
             repl.acked(node, follower, id, Offset(offset), boottime_ns());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use torc_cluster::ids::{Member, Offset, Term};
 use torc_cluster::map::ClusterMap;
 use torc_cluster::member::Next;
-use torc_cluster::message::ReplicaHello;
+use torc_cluster::message::{HelloReply, ReplicaHello};
 use torc_runtime::bus::{BusConn, BusIdentity, ConnError, FrameKind, dial};
 use torc_runtime::clock::boottime_ns;
 use torc_runtime::shutdown::Shutdown;
@@ -112,6 +112,9 @@ async fn follow_one(
     let accept: Accept = serde_json::from_slice(&frame.payload)?;
     // What is held may be dropped now: no batch that has found it fresh may still be reading.
     node.shard.fresh.forget();
+    if matches!(accept.reply, HelloReply::Resync { .. }) {
+        node.shard.set_whole(false);
+    }
     drop(node.close_gate());
     match repl.on_accept(node, term, &accept.reply, accept.history) {
         Next::Retry | Next::Ignore => return Ok(()),

@@ -228,6 +228,10 @@ impl Replication {
             }
             None => {}
         }
+        // A map that changes nothing for this node must not call whole what a sync is about to drop.
+        if change.is_some() {
+            state.publish_whole(node);
+        }
         state.publish(node);
         drop(state);
         drop(closed);
@@ -445,6 +449,7 @@ impl Replication {
             Next::Sync { common } => {
                 if !history.is_sound() {
                     member.disconnected();
+                    state.publish_whole(node);
                     return Next::Retry;
                 }
                 if held.offset > common {
@@ -470,6 +475,7 @@ impl Replication {
             }
             Next::Retry | Next::Ignore => {}
         }
+        state.publish_whole(node);
         next
     }
 
@@ -512,7 +518,8 @@ impl Replication {
             Some(sync) => sync.mark = sync.mark.max(mark),
         }
         state.finish_sync();
-        state.publish_held(node, proof);
+        // No stamp is from later than now, whatever the primary says.
+        state.publish_held(node, proof.min(now_ns));
         Ok((last, state.sync.is_none()))
     }
 
@@ -615,8 +622,15 @@ impl State {
         }
     }
 
+    /// Tells the workers whether what is held is whole.
+    fn publish_whole(&self, node: &Node) {
+        let whole = self.member.as_ref().is_none_or(ShardMember::is_whole);
+        node.shard.set_whole(whole && self.sync.is_none());
+    }
+
     /// Tells the workers of a replica what it holds, once that is whole.
     fn publish_held(&self, node: &Node, proof: u64) {
+        self.publish_whole(node);
         if let (Some(member), None) = (&self.member, &self.sync)
             && member.is_whole()
         {

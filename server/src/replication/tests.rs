@@ -1,4 +1,4 @@
-//! A primary's end of the stream against a replica that is played, over real bus connections.
+//! A primary's end of the stream against a replica that is played, over real bus connections; and a replica's state.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use torc_cluster::history::History;
 use torc_cluster::ids::{Incarnation, Member, NodeId, Offset, ShardId, Term};
 use torc_cluster::map::{ClusterMap, MapCommand, NodeInfo, Settings as ClusterSettings};
+use torc_cluster::member::Next;
 use torc_cluster::message::{HelloReply, ReplicaHello};
 use torc_protocol::handshake::Secret;
 use torc_runtime::bus::{BusConn, BusIdentity, BusLimits, BusServer, FrameKind, dial};
@@ -17,7 +18,7 @@ use super::stream::{self, Accept};
 use super::{Replication, primary};
 use crate::node::Node;
 use crate::settings::Settings;
-use crate::store::KeyHasher;
+use crate::store::{KeyHasher, STRIPES};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -91,6 +92,45 @@ impl Primary {
 
 fn identity(id: u64) -> BusIdentity {
     BusIdentity::node(Secret::new(&[7; 32]).expect("long enough"), id, 1)
+}
+
+/// Who reads from a replica never sees a part of what a full sync brings, nor what one that was broken off has left.
+#[test]
+fn a_replica_is_whole_and_fresh_only_after_its_full_sync() {
+    let secret = Secret::new(&[7; 32]).expect("long enough");
+    let node = Node::new(Settings::default(), 1, true, KeyHasher::new(1), unix_ms(), [0; 20], Some(secret));
+    let repl = Replication::new(member(2), super::DEFAULT_BACKLOG_BYTES);
+    repl.on_map(&node, &map(), boottime_ns());
+    assert!(node.shard.is_whole());
+    let (term, now_ns) = (Term(1), boottime_ns());
+    let begin = || {
+        repl.own_hello().expect("a primary is known");
+        let mut history = History::default();
+        history.extend(term, Offset(5)).expect("in order");
+        let resync = HelloReply::Resync { common: Offset(0) };
+        assert_eq!(repl.on_accept(&node, term, &resync, history), Next::Sync { common: Offset(0) });
+    };
+    let chunk = |stripe, at| repl.apply_chunk(&node, term, stripe, at, &[], now_ns).expect("taken").1;
+    let mark = |proof| repl.apply(&node, term, (Offset(0), proof), &[], now_ns).expect("taken").1;
+    begin();
+    assert!(!node.shard.is_whole());
+    assert!(!mark(1) && !chunk(0, 5));
+    // Broken off: still not whole, whatever else comes in.
+    repl.own_hello().expect("a primary is known");
+    repl.on_map(&node, &map(), boottime_ns());
+    assert!(!node.shard.is_whole());
+    repl.on_accept(&node, term, &HelloReply::Wait, History::default());
+    assert!(!node.shard.is_whole());
+    begin();
+    assert!(!chunk(stream::COMMON, 5));
+    (0..STRIPES as u16).for_each(|stripe| assert!(!chunk(stripe, 5)));
+    assert!(!mark(2) && !node.shard.is_whole() && node.shard.fresh.as_of_ns() == 0);
+    assert!(chunk(stream::END, 5) && node.shard.is_whole());
+    assert_eq!(node.shard.fresh.as_of_ns(), 0, "no stamp of before the end proves anything");
+    assert!(mark(3));
+    assert_eq!(node.shard.fresh.as_of_ns(), 3);
+    assert!(mark(u64::MAX));
+    assert_eq!(node.shard.fresh.as_of_ns(), now_ns, "nothing is known of later than now");
 }
 
 /// A host that was cut off is back, and its replica has another connection, when the network tells the primary of the

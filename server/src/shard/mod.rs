@@ -129,6 +129,8 @@ pub struct Shard {
     bell: Bell,
     /// How fresh a replica's data is.
     pub fresh: Fresh,
+    /// What is held is a state that the shard once had: no full sync is under way, and none was broken off.
+    whole: AtomicBool,
     /// Workers stay outside while the role changes.
     pub gate: Gate,
     view: ArcSwap<Option<View>>,
@@ -154,6 +156,7 @@ impl Shard {
             records_soon: Notify::new(),
             bell: Bell::default(),
             fresh: Fresh::default(),
+            whole: AtomicBool::new(true),
             gate: Gate::new(workers),
             view: ArcSwap::from_pointee(None),
             replication: ArcSwap::from_pointee(Summary::default()),
@@ -191,6 +194,17 @@ impl Shard {
     /// The primary is stepping down: what was executed may still be answered, nothing new is executed.
     pub fn stop_accepting(&self) {
         self.accepting.store(false, Ordering::Release);
+    }
+
+    /// Whether what is held is a state that the shard once had. Not so from the beginning of a full sync to its end.
+    #[inline]
+    pub fn is_whole(&self) -> bool {
+        self.whole.load(Ordering::Acquire)
+    }
+
+    /// See [`Shard::is_whole`]. Who takes wholeness away closes the gate afterwards, before anything is dropped.
+    pub fn set_whole(&self, whole: bool) {
+        self.whole.store(whole, Ordering::Release);
     }
 
     /// Connections that wait for the mark look at their lease again.

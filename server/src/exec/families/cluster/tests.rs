@@ -7,7 +7,7 @@ use torc_cluster::map::{ClusterMap, NodeInfo, ShardState};
 use torc_protocol::slot::SLOTS;
 
 use crate::exec::testing::Harness;
-use crate::shard::View;
+use crate::shard::{Role, View};
 
 fn info(id: u64, host: &str) -> NodeInfo {
     NodeInfo {
@@ -128,4 +128,26 @@ fn keys_of_a_slot() {
     let keys = t.run("CLUSTER GETKEYSINSLOT 12182 10");
     assert!(keys.starts_with("*2\r\n") && keys.contains("{foo}a") && keys.contains("{foo}b"));
     assert!(t.run("CLUSTER GETKEYSINSLOT 12182 1").starts_with("*1\r\n"));
+}
+
+#[test]
+fn a_replica_in_a_full_sync_shows_nothing() {
+    let mut t = Harness::primary();
+    t.run("SET k v");
+    let closed = t.node.shard.gate.close();
+    t.node.shard.set_role(&closed, Role::Replica, Term(1));
+    drop(closed);
+    t.run("READONLY");
+    let loading = "-LOADING Redis is loading the dataset in memory\r\n";
+    for whole in [true, false, true] {
+        t.node.shard.set_whole(whole);
+        let of = |shown| if whole { shown } else { loading };
+        t.expect(&[
+            ("GET k", of("$1\r\nv\r\n")),
+            ("DBSIZE", of(":1\r\n")),
+            ("EVAL_RO \"return redis.call('get',KEYS[1])\" 1 k", of("$1\r\nv\r\n")),
+            ("PING", "+PONG\r\n"),
+        ]);
+        assert!(t.run("INFO replication").contains("role:slave"));
+    }
 }
