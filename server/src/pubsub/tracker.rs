@@ -63,3 +63,7 @@ impl Tracker {
         self.registry.send(&self.mailbox, &Message::new(&[b"invalidate", db.as_bytes(), key]));
     }
 }
+
+#[cfg(test)]
+#[path = "tracker_tests.rs"]
+mod tests;
