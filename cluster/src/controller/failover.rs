@@ -134,6 +134,12 @@ impl Controller {
         }
         // The primary alone may simply be granted its lease again, unless it can not be any more.
         let again = state.pending_term.is_some() || reign.leases.is_handed_back(state.id, state.term);
+        // It lives and asks for its lease, and only the confirmation takes long: a disk that stands still for a moment,
+        // a quorum without a member to spare. The lease comes with that, and without it nobody could be promoted.
+        let asks = |primary| reign.renewals.asks(primary, state.id, state.term);
+        if !again && state.primary.is_some_and(asks) {
+            return false;
+        }
         candidates.iter().any(|member| alive(member) && (again || state.primary != Some(*member)))
     }
 

@@ -2,6 +2,7 @@
 //! of leadership that began after the last of them had come in.
 
 use super::MAX_WAITING_HEARTBEATS;
+use crate::ids::{Member, ShardId, Term};
 use crate::message::Heartbeat;
 use std::collections::VecDeque;
 
@@ -46,6 +47,19 @@ impl Renewals {
         let heartbeats = std::mem::take(&mut self.waiting).into();
         self.confirming = Some(Batch { id, began_ns: now_ns, heartbeats });
         Some(id)
+    }
+
+    /// Whether that member, fit to serve, has asked for the lease of this term and waits for the answer.
+    pub(super) fn asks(&self, member: Member, shard: ShardId, term: Term) -> bool {
+        let confirming = self.confirming.iter().flat_map(|batch| &batch.heartbeats);
+        confirming.chain(&self.waiting).any(|(heartbeat, _)| {
+            heartbeat.from == member
+                && heartbeat.healthy
+                && heartbeat
+                    .shards
+                    .iter()
+                    .any(|report| report.shard == shard && report.term == term && report.wants_lease)
+        })
     }
 
     /// The heartbeats of a batch whose confirmation came in; nothing for one that was given up.

@@ -240,6 +240,29 @@ fn a_wish_does_not_wait_for_a_term_that_is_not_given() {
 }
 
 #[test]
+fn a_primary_that_asks_keeps_its_shard_while_the_quorum_is_slow() {
+    let mut bench = Bench::started(2);
+    bench.wait(600);
+    bench.beat(1, true, false);
+    bench.beat(2, false, false);
+    bench.confirm = false;
+    bench.commands.clear();
+    let lease_ms = bench.map.settings.lease_bound_ns() / MS + 1;
+    for _ in 0..lease_ms.div_ceil(100) {
+        bench.wait(100);
+        bench.beat(1, true, false);
+        bench.beat(2, false, false);
+    }
+    assert_eq!(bench.commands, [], "its lease is over, and it asks for the next");
+    // One that asks no more is replaced, whether confirmations come or not.
+    for _ in 0..2 * lease_ms.div_ceil(100) {
+        bench.wait(100);
+        bench.beat(2, false, false);
+    }
+    assert!(matches!(bench.commands[..], [MapCommand::AllocateTerm { .. }]), "{:?}", bench.commands);
+}
+
+#[test]
 fn a_shard_that_nobody_remembers_starts_empty() {
     let mut bench = Bench::started(2);
     for id in [1, 2] {
