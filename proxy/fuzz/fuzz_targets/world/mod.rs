@@ -86,6 +86,7 @@ impl World {
                 secret: Some(common::secret()),
                 maps: MapSource::Given(receiver),
                 shutdown: torc_runtime::shutdown::Shutdown::new(),
+                read_again: None,
             })
             .expect("a proxy");
             while proxy.ready().is_err() {
