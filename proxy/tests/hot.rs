@@ -349,7 +349,7 @@ async fn what_could_not_be_held_is_joined_by_nobody() {
     world.end().await;
 }
 
-/// Proved by breaking it: with the destination unmarked the copy from before PFMERGE answers.
+/// Without marks on the destination the copy from before PFMERGE answers.
 #[tokio::test]
 async fn a_merge_over_shards_ends_copies_of_its_destination() {
     let world = World::new(2, copying()).await;
