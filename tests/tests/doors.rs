@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use rustix::process::Signal;
 use torc_protocol::bus::{FrameKind, HEADER_BYTES, MAX_FRAME_BYTES, decode_header, encode_frame};
-use torc_protocol::handshake::{ClientHandshake, HelloReply, Role, Secret};
+use torc_protocol::handshake::{ClientHandshake, HelloReply, Role, Secret, VERSION};
 use torc_tests::client::{Connection, REPLY_DEADLINE, encode};
 use torc_tests::cluster::{Cluster, Entry};
 use torc_tests::steps::Steps;
@@ -152,7 +152,8 @@ fn commands(entry: &Entry) {
 /// The handshake of proxies on a node's RESP port.
 fn proxy_handshake(entry: &Entry) {
     let nonce = "00".repeat(16);
-    let hello = ["TORC.HELLO", "2", "proxy", "test", &nonce];
+    let version = VERSION.to_string();
+    let hello = ["TORC.HELLO", &version, "proxy", "test", &nonce];
     for proof in ["00".repeat(32), "00".repeat(31), String::new(), "no digits".to_owned()] {
         let mut connection = entry.connect();
         let reply = connection.call(&hello).expect("an answer");
