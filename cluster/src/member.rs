@@ -358,14 +358,16 @@ impl ShardMember {
     }
 
     /// Time passed. Answers `true` when the lease was handed back just now (say so in a heartbeat at once).
-    /// After `patience_ns` of stepping down it is handed back whoever holds what.
-    pub fn tick(&mut self, now_ns: u64, patience_ns: u64) -> bool {
+    /// `settled`: all that was executed has been said by [`ShardMember::wrote`]. After `patience_ns` of stepping down it is
+    /// handed back whoever holds what.
+    pub fn tick(&mut self, now_ns: u64, patience_ns: u64, settled: bool) -> bool {
         let Role::Primary { lease, set, stepping_down_ns: Some(since_ns), .. } = &mut self.role else {
             return false;
         };
-        let all_hold = set.effective().iter().all(|member| {
-            *member == self.me || set.acked_by(*member).is_some_and(|acked| acked >= set.last())
-        });
+        let all_hold = settled
+            && set.effective().iter().all(|member| {
+                *member == self.me || set.acked_by(*member).is_some_and(|acked| acked >= set.last())
+            });
         if lease.is_handed_back() || !(all_hold || now_ns.saturating_sub(*since_ns) >= patience_ns) {
             return false;
         }

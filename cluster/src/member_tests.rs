@@ -168,9 +168,10 @@ fn stepping_down_waits_for_the_in_sync_set_but_not_for_ever() {
     assert!(primary.may_execute(0), "another term was meant");
     primary.step_down(Term(1), 0);
     assert!(!primary.may_execute(0) && primary.may_reply(0));
-    assert!(primary.tick(MS, 100 * MS), "alone in the set it holds everything");
+    assert!(!primary.tick(MS, 100 * MS, false), "not all that was executed is known");
+    assert!(primary.tick(MS, 100 * MS, true), "alone in the set it holds everything");
     assert!(!primary.may_reply(MS) && primary.report().handed_back);
-    assert!(!primary.tick(2 * MS, 100 * MS), "once");
+    assert!(!primary.tick(2 * MS, 100 * MS, true), "once");
 }
 
 /// A shard forgets everything, and fails over a moment later: who leads then knows as little of the locks that were

@@ -82,7 +82,7 @@ impl World {
         let Some(shard) = self.node_shard(host, id) else { return };
         let Some(set) = shard.member.set_mut() else { return };
         let proposal = set.propose(now);
-        let handed_back = shard.member.tick(now, 300 * MS);
+        let handed_back = shard.member.tick(now, 300 * MS, true);
         let peers: Vec<Member> = shard.peers.keys().copied().collect();
         for peer in peers {
             self.stream(host, id, peer, batch);

@@ -54,6 +54,15 @@ impl Gate {
         Exclusive { _guards: guards.collect() }
     }
 
+    /// Keeps workers out if none is in a batch now.
+    pub fn try_close(&self) -> Option<Exclusive<'_>> {
+        self.workers
+            .iter()
+            .map(|worker| worker.try_write())
+            .collect::<Option<_>>()
+            .map(|_guards| Exclusive { _guards })
+    }
+
     /// Waits until no worker is in a batch and keeps them out.
     pub fn close(&self) -> Exclusive<'_> {
         Exclusive { _guards: self.workers.iter().map(|w| w.write()).collect() }
