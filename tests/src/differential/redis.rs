@@ -174,8 +174,13 @@ impl Run<'_> {
         }
         if self.pair.through_proxy {
             // Messages come another way than replies: their order is compared, not their place between replies.
-            all_ours.sort_by_key(|frame| !is_message(frame));
-            all_theirs.sort_by_key(|frame| !is_message(frame));
+            all_ours.sort_by_key(|frame| source(frame).is_none());
+            all_theirs.sort_by_key(|frame| source(frame).is_none());
+        }
+        if self.pair.several_shards {
+            // Between channels of two shards there is no order.
+            all_ours.sort_by_cached_key(|frame| source(frame));
+            all_theirs.sort_by_cached_key(|frame| source(frame));
         }
         for (ours, theirs) in all_ours.into_iter().zip(all_theirs) {
             let verdict = match check {
@@ -247,11 +252,12 @@ impl Run<'_> {
     }
 }
 
-/// Whether a frame is a message of a channel.
-fn is_message(bytes: &[u8]) -> bool {
-    let Ok(Some((frame, _))) = frame::decode(bytes) else { return false };
-    let word = frame.children().and_then(|parts| parts.first()).and_then(Node::bytes);
-    matches!(word, Some(b"message" | b"pmessage" | b"smessage"))
+/// Where a message comes from (its kind, its channel, its pattern); `None` when the frame is none.
+fn source(bytes: &[u8]) -> Option<Vec<Node>> {
+    let Ok(Some((frame, _))) = frame::decode(bytes) else { return None };
+    let (_payload, source) = frame.children()?.split_last()?;
+    let is_message = matches!(source.first()?.bytes()?, b"message" | b"pmessage" | b"smessage");
+    is_message.then(|| source.to_vec())
 }
 
 impl Line {
