@@ -2,8 +2,6 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use torc_protocol::command::{Command, Flags, HyperloglogCommand, PubsubCommand};
-
 /// See the module's text.
 #[derive(Debug, Default)]
 pub struct Pause {
@@ -37,16 +35,6 @@ impl Pause {
     pub fn only_writes(&self) -> bool {
         self.only_writes.load(Ordering::Relaxed)
     }
-}
-
-/// Whether a command may change something, as Redis sees it: what its replicas would hear of.
-pub fn may_change(command: Command) -> bool {
-    command.spec().flags.intersects(Flags::WRITE.or(Flags::MAY_REPLICATE))
-        || matches!(
-            command,
-            Command::Pubsub(PubsubCommand::Publish | PubsubCommand::Spublish)
-                | Command::Hyperloglog(HyperloglogCommand::Pfcount)
-        )
 }
 
 #[cfg(test)]

@@ -19,7 +19,6 @@ use crate::downstream::request::Request;
 use crate::downstream::resp::{Step, lane};
 use crate::downstream::session::Session;
 use crate::hot::{self, stamps::Keys};
-use crate::pause;
 use crate::plan::{first_of, slot_of};
 use crate::text;
 use crate::upstream::body::{Body, id_in_prefix};
@@ -129,7 +128,7 @@ impl Transaction {
         if request.is_write() {
             self.writes.get_or_insert_with(Keys::none).join(&hot::keys_of(request));
         }
-        self.changes |= pause::may_change(request.command);
+        self.changes |= request.command.is_noticed();
         Ok(())
     }
 }

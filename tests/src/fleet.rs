@@ -266,6 +266,22 @@ impl Fleet {
         self.wait("a primary", || self.shard(shard)["primary"]["node"].as_u64())
     }
 
+    /// The primary of shard 0, after it has been moved off the node that leads the control plane.
+    ///
+    /// # Panics
+    /// When it cannot be moved.
+    pub fn primary_that_does_not_lead(&self) -> u64 {
+        let (primary, leader) = (self.primary(0), self.leader());
+        if primary != leader {
+            return primary;
+        }
+        let output = self.torc(&["cluster", "failover", "0"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let heir = self.wait_other_primary(0, primary);
+        self.wait_whole();
+        heir
+    }
+
     /// Waits until the shard has another primary than this node.
     pub fn wait_other_primary(&self, shard: u16, than: u64) -> u64 {
         self.wait("another primary", || Some(self.primary(shard)).filter(|now| *now != than))

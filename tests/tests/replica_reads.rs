@@ -25,19 +25,6 @@ fn policy(fleet: &Fleet, prefix: &str, json: &str) -> (bool, String) {
     (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-/// The primary of shard 0, after it has been moved off the node that leads the control plane.
-fn primary_that_does_not_lead(fleet: &Fleet) -> u64 {
-    let (primary, leader) = (fleet.primary(0), fleet.leader());
-    if primary != leader {
-        return primary;
-    }
-    let output = fleet.torc(&["cluster", "failover", "0"]);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let heir = fleet.wait_other_primary(0, primary);
-    fleet.wait_whole();
-    heir
-}
-
 /// A counter of all nodes but this one.
 fn of_others(fleet: &Fleet, not: u64, name: &str) -> f64 {
     let others = fleet.nodes().iter().filter(|node| node.id != not && node.is_awake());
@@ -112,7 +99,7 @@ fn read_numbers(
 #[test]
 fn what_is_read_is_never_older_than_the_bound() {
     let mut fleet = Fleet::start(Plan { shards: 1, replicas: 2, hosts: 3 }, Place::Relayed);
-    let primary = primary_that_does_not_lead(&fleet);
+    let primary = fleet.primary_that_does_not_lead();
     // What does not go together is refused, and says why.
     for (json, names) in [
         (r#"{"read":"strong","read_from":"replica"}"#, "exclude each other"),

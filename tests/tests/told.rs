@@ -28,25 +28,12 @@ fn info(fleet: &mut Fleet, id: u64, section: &str) -> BTreeMap<String, String> {
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-/// The primary of shard 0, after it has been moved off the node that leads the control plane.
-fn primary_that_does_not_lead(fleet: &Fleet) -> u64 {
-    let (primary, leader) = (fleet.primary(0), fleet.leader());
-    if primary != leader {
-        return primary;
-    }
-    let output = fleet.torc(&["cluster", "failover", "0"]);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let heir = fleet.wait_other_primary(0, primary);
-    fleet.wait_whole();
-    heir
-}
-
 /// A primary executes writes that no replica gets, and falls asleep. Somebody else goes on without them; when it wakes
 /// it says which they were.
 #[test]
 fn what_is_lost_is_counted_and_named() {
     let mut fleet = Fleet::start(Plan { shards: 1, replicas: 2, hosts: 3 }, Place::Relayed);
-    let old = primary_that_does_not_lead(&fleet);
+    let old = fleet.primary_that_does_not_lead();
     let leader = fleet.leader();
     let mut client = direct(&mut fleet, old);
     let set = |client: &mut Connection, key: &str| {

@@ -1,6 +1,8 @@
 //! What ACL says: there is one user, `default`, who may do everything, with the password that the configuration names
 //! or none. Node and proxy answer alike.
 
+use std::io;
+
 use sha2::{Digest, Sha256};
 
 use super::lookup::{ResolveError, resolve};
@@ -22,8 +24,8 @@ const DEFAULT_BITS: i64 = 256;
 pub struct Door<'a> {
     /// What clients must show (`requirepass`); empty: nothing.
     pub password: &'a str,
-    /// Fills bytes that nobody can guess; false: the system gave none.
-    pub random: fn(&mut [u8]) -> bool,
+    /// Fills bytes that nobody can guess.
+    pub random: fn(&mut [u8]) -> io::Result<()>,
 }
 
 /// Answers a subcommand of ACL; false: the command is none.
@@ -115,7 +117,7 @@ fn generate(args: &Args<'_>, door: &Door<'_>, reply: &mut ReplyWriter<'_>) {
     }
     let digits = (bits as usize).div_ceil(4);
     let mut bytes = vec![0; digits.div_ceil(2)];
-    if !(door.random)(&mut bytes) {
+    if (door.random)(&mut bytes).is_err() {
         return reply.error("ERR the system gave no random bytes");
     }
     reply.bulk(&hex(&bytes).as_bytes()[..digits]);
@@ -161,7 +163,7 @@ mod tests {
             password,
             random: |bytes| {
                 bytes.fill(0xa7);
-                true
+                Ok(())
             },
         };
         assert!(answer_acl(command, &args.view(), &door, &mut ReplyWriter::new(&mut out, Version::Resp2)));

@@ -162,6 +162,31 @@ impl Command {
                 )
         )
     }
+
+    /// Whether others may notice the command: writes, scripts, messages. PFCOUNT is among them, as in Redis, where it may
+    /// write down what it has worked out.
+    pub fn is_noticed(self) -> bool {
+        self.spec().flags.intersects(Flags::WRITE.or(Flags::MAY_REPLICATE))
+            || matches!(
+                self,
+                Command::Pubsub(PubsubCommand::Publish | PubsubCommand::Spublish)
+                    | Command::Hyperloglog(HyperloglogCommand::Pfcount)
+            )
+    }
+
+    /// Whether it reads several keys as a whole, and only what they hold: it can run on values that were gathered from
+    /// several shards.
+    pub const fn reads_gathered(self) -> bool {
+        use SetCommand::{Sdiff, Sinter, Sintercard, Sunion};
+        use SortedSetCommand::{Zdiff, Zinter, Zintercard, Zunion};
+        matches!(
+            self,
+            Command::Set(Sunion | Sinter | Sdiff | Sintercard)
+                | Command::SortedSet(Zunion | Zinter | Zdiff | Zintercard)
+                | Command::Hyperloglog(HyperloglogCommand::Pfcount)
+                | Command::String(StringCommand::Lcs)
+        )
+    }
 }
 
 /// Every command in the order of the table, subcommands and internal ones included.

@@ -153,6 +153,14 @@ impl<'a> ReplyWriter<'a> {
         self.bulk(itoa::Buffer::new().format(value).as_bytes());
     }
 
+    /// A bulk string, or [`ReplyWriter::null`] where there is none.
+    pub fn bulk_or_null(&mut self, bytes: Option<&[u8]>) {
+        match bytes {
+            Some(bytes) => self.bulk(bytes),
+            None => self.null(),
+        }
+    }
+
     /// A bulk string with the text of `value`.
     pub fn bulk_fmt(&mut self, value: impl fmt::Display) {
         let mut text = Text(SmallVec::new());

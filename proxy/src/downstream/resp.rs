@@ -16,7 +16,6 @@ use crate::call::Call;
 use crate::config::ProxyConfig;
 use crate::dispatch;
 use crate::local;
-use crate::pause;
 use crate::plan;
 use crate::transaction;
 use crate::upstream::pending::Lane;
@@ -243,7 +242,7 @@ impl RespSession {
         match (&self.session.transaction, request.command) {
             (Some(open), Command::Transactions(TransactionCommand::Exec)) => open.may_change(),
             (Some(_), _) => false,
-            (None, command) => pause::may_change(command),
+            (None, command) => command.is_noticed(),
         }
     }
 

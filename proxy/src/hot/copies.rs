@@ -28,7 +28,7 @@ const FIRST_PAUSE_NS: u64 = 10_000_000;
 const LAST_PAUSE_NS: u64 = 1_000_000_000;
 
 /// A request as a client spells it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Form<'a> {
     /// The database.
     pub db: u8,
@@ -64,7 +64,7 @@ struct Entry {
 
 impl Entry {
     fn is(&self, form: &Form<'_>) -> bool {
-        self.db == form.db && self.resp2 == form.resp2 && *self.args == *form.args
+        Form { db: self.db, resp2: self.resp2, args: &self.args } == *form
     }
 
     fn bytes(&self) -> usize {
@@ -95,6 +95,8 @@ pub enum Found {
     Nothing,
     /// Its reply may be fetched; the request itself goes its way.
     Wanted {
+        /// Where its entry is.
+        place: u64,
         /// The shard to ask.
         shard: ShardId,
         /// The key's slot.
@@ -102,6 +104,8 @@ pub enum Found {
     },
     /// This is its reply, if the shard's word still holds and the key's stamp is this one.
     Copy {
+        /// Where its entry is.
+        place: u64,
         /// The reply's frame.
         body: Rc<[u8]>,
         /// Whose word counts.
@@ -157,8 +161,8 @@ impl Copies {
     }
 
     /// Where the entry of a form is.
-    pub fn place(&self, form: &Form<'_>) -> u64 {
-        self.hasher.hash_one((form.db, form.resp2, form.args))
+    fn place(&self, form: &Form<'_>) -> u64 {
+        self.hasher.hash_one(form)
     }
 
     fn key_place(&self, db: u8, key: &[u8]) -> u64 {
@@ -210,31 +214,29 @@ impl Copies {
         let (shard, slot) = (entry.shard, entry.slot);
         match &entry.state {
             State::Full { body, stamp, until_ns, .. } if now_ns < *until_ns => {
-                Found::Copy { body: Rc::clone(body), shard, slot, stamp: *stamp }
+                Found::Copy { place, body: Rc::clone(body), shard, slot, stamp: *stamp }
             }
             State::Full { .. } => {
                 // Its time is over, nobody has changed it: the next one need not wait.
                 self.bytes -= entry.bytes();
                 entry.state = State::Empty;
                 self.bytes += entry.bytes();
-                Found::Wanted { shard, slot }
+                Found::Wanted { place, shard, slot }
             }
-            State::Empty if entry.not_before_ns <= now_ns => Found::Wanted { shard, slot },
+            State::Empty if entry.not_before_ns <= now_ns => Found::Wanted { place, shard, slot },
             State::Empty | State::Fetching { .. } => Found::Nothing,
         }
     }
 
     /// The copy that was found has answered a request.
-    pub fn served(&mut self, form: &Form<'_>) {
-        let place = self.place(form);
+    pub fn served(&mut self, place: u64) {
         if let Some(Entry { state: State::Full { served, .. }, .. }) = self.entries.get_mut(&place) {
             *served += 1;
         }
     }
 
     /// The copy that was found is no good: its stamp has changed.
-    pub fn spoil(&mut self, form: &Form<'_>, now_ns: u64) {
-        let place = self.place(form);
+    pub fn spoil(&mut self, place: u64, now_ns: u64) {
         self.empty(place, now_ns);
     }
 
@@ -247,9 +249,8 @@ impl Copies {
         was
     }
 
-    /// The reply to a form is fetched from now on, while the key's stamp is this one.
-    pub fn fetch(&mut self, form: &Form<'_>, stamp: Stamp) -> Option<Fetch<'_>> {
-        let place = self.place(form);
+    /// The reply of an entry is fetched from now on, while the key's stamp is this one.
+    pub fn fetch(&mut self, place: u64, stamp: Stamp) -> Option<Fetch<'_>> {
         let ticket = self.tickets;
         let entry = self.entries.get_mut(&place).filter(|entry| matches!(entry.state, State::Empty))?;
         self.tickets += 1;
@@ -351,8 +352,8 @@ mod tests {
     fn full(copies: &mut Copies, name: &str, now_ns: u64) {
         let (form, stamp) = (form(name), Stamps::default().of(0));
         assert!(copies.open(&form, (2, b"k"), (0, ShardId(1)), MOST));
-        let ticket = copies.fetch(&form, stamp).expect("empty").ticket;
         let place = copies.place(&form);
+        let ticket = copies.fetch(place, stamp).expect("empty").ticket;
         assert_eq!(copies.fetched(place, ticket), Some((0, stamp)));
         assert!(copies.fill(place, b"+v\r\n", stamp, now_ns + 100, MOST));
     }
@@ -380,13 +381,14 @@ mod tests {
         let (mut copies, stamp) = (Copies::default(), Stamps::default().of(0));
         let form = form("get k");
         copies.open(&form, (2, b"k"), (0, ShardId(1)), MOST);
-        let ticket = copies.fetch(&form, stamp).expect("empty").ticket;
-        assert!(copies.fetch(&form, stamp).is_none());
+        let place = copies.place(&form);
+        let ticket = copies.fetch(place, stamp).expect("empty").ticket;
+        assert!(copies.fetch(place, stamp).is_none());
         assert_eq!(copies.changed(0, b"k", 0), 1);
-        assert_eq!(copies.fetched(copies.place(&form), ticket), None);
-        let second = copies.fetch(&form, stamp).expect("empty again").ticket;
+        assert_eq!(copies.fetched(place, ticket), None);
+        let second = copies.fetch(place, stamp).expect("empty again").ticket;
         assert!(second != ticket);
-        assert_eq!(copies.fetched(copies.place(&form), ticket), None);
+        assert_eq!(copies.fetched(place, ticket), None);
     }
 
     #[test]
@@ -400,7 +402,8 @@ mod tests {
         copies.changed(0, b"k", FIRST_PAUSE_NS);
         assert!(matches!(copies.look(&form("get k"), 3 * FIRST_PAUSE_NS - 1), Found::Nothing));
         full(&mut copies, "get k", 0);
-        (0..PAYS_FROM).for_each(|_| copies.served(&form("get k")));
+        let place = copies.place(&form("get k"));
+        (0..PAYS_FROM).for_each(|_| copies.served(place));
         copies.changed(0, b"k", 7);
         assert!(matches!(copies.look(&form("get k"), 7), Found::Wanted { .. }));
     }

@@ -82,14 +82,14 @@ pub struct Flights {
 
 impl Flights {
     fn place(&self, form: &Form<'_>) -> u64 {
-        self.hasher.hash_one((form.db, form.resp2, form.args))
+        self.hasher.hash_one(form)
     }
 
     /// The request that a read of this form may join.
     pub fn find(&self, form: &Form<'_>) -> Option<Rc<Flight>> {
         let waiting = self.waiting.borrow();
         let waiting = waiting.get(&self.place(form))?;
-        let same = waiting.db == form.db && waiting.resp2 == form.resp2 && *waiting.args == *form.args;
+        let same = Form { db: waiting.db, resp2: waiting.resp2, args: &waiting.args } == *form;
         let flight = waiting.flight.upgrade().filter(|_| same)?;
         let followers = flight.followers.borrow().len();
         (followers < MOST_FOLLOWERS).then_some(flight)

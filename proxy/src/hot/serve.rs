@@ -76,14 +76,14 @@ impl Worker {
         let found = self.hot.copies.borrow_mut().look(form, now_ns);
         match found {
             Found::Nothing => false,
-            Found::Wanted { shard, slot } => {
+            Found::Wanted { place, shard, slot } => {
                 let channel = self.hot.channels.borrow().get(&shard).cloned();
-                self.fetch_copy(routes, channel.as_ref(), form, slot);
+                self.fetch_copy(routes, channel.as_ref(), place, slot);
                 false
             }
-            Found::Copy { body, shard, slot, stamp } => {
+            Found::Copy { place, body, shard, slot, stamp } => {
                 if self.shared.stamps.of(slot) != stamp {
-                    self.hot.copies.borrow_mut().spoil(form, now_ns);
+                    self.hot.copies.borrow_mut().spoil(place, now_ns);
                     return false;
                 }
                 let holds = |channel: &Rc<Channel>| now_ns < channel.holds_until_ns();
@@ -101,27 +101,20 @@ impl Worker {
                     self.mark_client(client);
                 }
                 self.metrics.copies_served.add(1);
-                self.hot.copies.borrow_mut().served(form);
+                self.hot.copies.borrow_mut().served(place);
                 true
             }
         }
     }
 
-    fn fetch_copy(
-        self: &Rc<Self>,
-        routes: &Routes,
-        channel: Option<&Rc<Channel>>,
-        form: &Form<'_>,
-        slot: Slot,
-    ) {
+    fn fetch_copy(self: &Rc<Self>, routes: &Routes, channel: Option<&Rc<Channel>>, place: u64, slot: Slot) {
         let Some(channel) = channel.filter(|channel| channel.has_room()) else { return };
         let stamp = self.shared.stamps.of(slot);
         if !stamp.is_quiet() || self.clock.now_ns() < self.hot.fetches_from_ns.get() {
             return;
         }
         let mut copies = self.hot.copies.borrow_mut();
-        let place = copies.place(form);
-        if let Some(fetch) = copies.fetch(form, stamp) {
+        if let Some(fetch) = copies.fetch(place, stamp) {
             channel.fetch(place, &fetch, routes.table.epoch);
         }
     }

@@ -2,31 +2,21 @@
 
 use std::sync::atomic::Ordering;
 
-use torc_protocol::error;
-use torc_protocol::resp::parse_i64;
-
+use super::count_or_reset;
 use crate::call::Call;
 use crate::downstream::resp::Step;
 use crate::hot::report;
 
-/// Keys that are given unless told otherwise.
-const DEFAULT_COUNT: usize = 10;
-
 /// `PROXY HOT [count | RESET]`
 pub(super) fn answer(call: &mut Call<'_>) -> Step {
-    let (request, shared) = (call.request, &call.worker.shared);
-    let count = match request.args.len() {
-        2 => DEFAULT_COUNT,
-        3 if request.is_word(2, "RESET") => {
+    let shared = &call.worker.shared;
+    let count = match count_or_reset(call.request) {
+        Ok(Some(count)) => count,
+        Ok(None) => {
             shared.hot_resets.fetch_add(1, Ordering::Relaxed);
             return call.reply(|reply| reply.ok());
         }
-        3 => match parse_i64(request.arg(2)) {
-            Some(-1) => usize::MAX,
-            Some(count) if count >= 0 => usize::try_from(count).unwrap_or(usize::MAX),
-            _ => return call.refuse("ERR count should be greater than or equal to -1"),
-        },
-        _ => return call.refuse(error::SYNTAX),
+        Err(text) => return call.refuse(text),
     };
     if !shared.settings.load().hot_keys {
         return call.refuse("ERR hot keys are not looked for: hot_keys is off in the proxy's configuration");

@@ -6,6 +6,8 @@ use torc_protocol::command::{Door, ServerCommand, answer_acl};
 use torc_protocol::error;
 use torc_protocol::resp::request_arg;
 
+use torc_runtime::datadir::random_bytes;
+
 use super::{config, explain, hot, slowlog, wait};
 use crate::call::Call;
 use crate::dispatch::{self, MAX_WAIT_MS};
@@ -65,10 +67,7 @@ pub(super) fn answer(call: &mut Call<'_>, command: ServerCommand) -> Step {
             let args = call.request.args;
             let settings = call.worker.shared.settings.load_full();
             call.reply(|reply| {
-                let door = Door {
-                    password: &settings.requirepass,
-                    random: |bytes| torc_runtime::datadir::random_bytes(bytes).is_ok(),
-                };
+                let door = Door { password: &settings.requirepass, random: random_bytes };
                 answer_acl(command, &args, &door, reply);
             })
         }

@@ -1,29 +1,19 @@
 //! PROXY SLOWLOG: the proxy's own slow requests. (SLOWLOG gives those of all nodes, as they timed them.)
 
-use torc_protocol::error;
-use torc_protocol::resp::parse_i64;
-
+use super::count_or_reset;
 use crate::call::Call;
 use crate::downstream::resp::Step;
 
-/// Entries that are given unless told otherwise.
-const DEFAULT_COUNT: usize = 10;
-
 /// `PROXY SLOWLOG [count | RESET]`
 pub(super) fn answer(call: &mut Call<'_>) -> Step {
-    let (request, log) = (call.request, &call.worker.shared.slow);
-    let count = match request.args.len() {
-        2 => DEFAULT_COUNT,
-        3 if request.is_word(2, "RESET") => {
+    let log = &call.worker.shared.slow;
+    let count = match count_or_reset(call.request) {
+        Ok(Some(count)) => count,
+        Ok(None) => {
             log.reset();
             return call.reply(|reply| reply.ok());
         }
-        3 => match parse_i64(request.arg(2)) {
-            Some(-1) => usize::MAX,
-            Some(count) if count >= 0 => usize::try_from(count).unwrap_or(usize::MAX),
-            _ => return call.refuse("ERR count should be greater than or equal to -1"),
-        },
-        _ => return call.refuse(error::SYNTAX),
+        Err(text) => return call.refuse(text),
     };
     let entries = log.latest(count);
     call.reply(|reply| {

@@ -10,11 +10,11 @@
 //! different shards are of different moments. What is brought together is bounded (`gather_bytes`).
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::rc::Rc;
 
-use torc_protocol::command::{
-    Command, HyperloglogCommand, InternalCommand, SetCommand, SortedSetCommand, StringCommand,
-};
+use ahash::RandomState;
+use torc_protocol::command::{Command, HyperloglogCommand, InternalCommand};
 use torc_protocol::context::{Context, RequestId};
 use torc_protocol::error;
 use torc_protocol::resp::{Value, Version, request_arg};
@@ -31,18 +31,7 @@ const PFMERGE: Command = Command::Hyperloglog(HyperloglogCommand::Pfmerge);
 
 /// Whether the values of all keys are brought together for a command when they are on several shards.
 pub fn is_gathered(command: Command) -> bool {
-    matches!(
-        command,
-        Command::Set(SetCommand::Sunion | SetCommand::Sinter | SetCommand::Sdiff | SetCommand::Sintercard)
-            | Command::SortedSet(
-                SortedSetCommand::Zunion
-                    | SortedSetCommand::Zinter
-                    | SortedSetCommand::Zdiff
-                    | SortedSetCommand::Zintercard
-            )
-            | Command::Hyperloglog(HyperloglogCommand::Pfcount | HyperloglogCommand::Pfmerge)
-            | Command::String(StringCommand::Lcs)
-    )
+    command.reads_gathered() || command == PFMERGE
 }
 
 /// Keys of one shard.
@@ -126,16 +115,16 @@ pub(super) fn start(call: &mut Call<'_>, keys: &[usize]) -> Step {
     let request = call.request;
     let destination = (request.command == PFMERGE).then(|| Box::from(request.arg(1)));
     let mut parts: Vec<(Option<usize>, Keys)> = Vec::new();
+    let mut seen: HashSet<&[u8], RandomState> = HashSet::default();
     for key in keys.iter().map(|at| request.arg(*at)) {
         let place = call.routes.table.shard_of(key_slot(key));
         if place.is_none() {
             return call.refuse(text::NO_MAP);
         }
-        if destination.as_deref() == Some(key) {
+        if destination.as_deref() == Some(key) || !seen.insert(key) {
             continue;
         }
         match parts.iter_mut().find(|(known, _)| *known == place) {
-            Some((_, keys)) if keys.iter().any(|known| **known == *key) => {}
             Some((_, keys)) => keys.push(key.into()),
             None => parts.push((place, vec![key.into()])),
         }

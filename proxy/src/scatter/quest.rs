@@ -184,23 +184,8 @@ impl Quest {
             quest: Some(Rc::clone(self)),
             seq: self.seq,
             part,
-            skips: 0,
-            skip: 0,
-            dest: Dest::Slot(slot),
-            command,
-            write: false,
-            replica: false,
-            refused: false,
-            way: Way::Shared,
             lane: Lane::default(),
-            doubtful: false,
-            ticket: None,
-            writing: None,
-            flight: None,
-            len: 0,
-            waits_until_ns: NEVER,
-            deadline_ns: now_ns.saturating_add(u64::from(self.timeout_ms) * 1_000_000),
-            since_ns: now_ns,
+            ..Pending::new(Dest::Slot(slot), command, now_ns, self.timeout_ms)
         }
     }
 

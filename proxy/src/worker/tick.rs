@@ -27,7 +27,6 @@ impl Worker {
             tokio::time::sleep(if self.holding.get() { BUSY } else { QUIET }).await;
             let now_ns = self.clock.refresh();
             self.renew_settings();
-            self.retry(false);
             self.unblock_again();
             self.check_deadlines(now_ns);
             self.tick_feeds(now_ns);

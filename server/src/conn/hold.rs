@@ -4,7 +4,7 @@ use torc_protocol::command::{Command, TransactionCommand, resolve_internal};
 use torc_protocol::resp::Args;
 
 use crate::clients::Pause;
-use crate::exec::{Session, is_noticed};
+use crate::exec::Session;
 use crate::script::ScriptCache;
 
 /// Whether a request waits until the pause is over.
@@ -17,7 +17,7 @@ pub fn holds(pause: Pause, scripts: &ScriptCache, session: &Session, args: &Args
         return true;
     }
     let writes =
-        |command: Command, args: &Args<'_>| is_noticed(command) && !scripts.only_reads(command, args);
+        |command: Command, args: &Args<'_>| command.is_noticed() && !scripts.only_reads(command, args);
     match resolve_internal(args) {
         Ok(Command::Transactions(TransactionCommand::Exec)) => session
             .transaction

@@ -461,15 +461,3 @@ impl<'n, 'e> Batch<'n, 'e> {
         error.write(&mut ReplyWriter::new(out, session.version));
     }
 }
-
-/// Whether others may notice the command: writes, scripts, messages. PFCOUNT is among them, as in Redis, where it may
-/// write down what it has worked out.
-pub fn is_noticed(command: Command) -> bool {
-    use torc_protocol::command::{HyperloglogCommand, PubsubCommand};
-    command.spec().flags.intersects(Flags::WRITE.or(Flags::MAY_REPLICATE))
-        || matches!(
-            command,
-            Command::Pubsub(PubsubCommand::Publish | PubsubCommand::Spublish)
-                | Command::Hyperloglog(HyperloglogCommand::Pfcount)
-        )
-}

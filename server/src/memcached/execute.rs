@@ -326,6 +326,12 @@ pub(super) fn count(
     Ok(Counted::To(new))
 }
 
+/// Nothing is there to be counted up or down.
+pub(super) fn count_miss(cx: &Cx<'_, '_>, up: bool) {
+    let stats = &cx.stats.memcached;
+    if up { stats.incr_misses.add(1) } else { stats.decr_misses.add(1) }
+}
+
 /// incr, decr: the reply has the number alone.
 fn arithmetic(cx: &mut Cx<'_, '_>, request: &Request<'_>, out: &mut Vec<u8>) -> CommandResult {
     let up = request.verb == Verb::Incr;
@@ -337,12 +343,7 @@ fn arithmetic(cx: &mut Cx<'_, '_>, request: &Request<'_>, out: &mut Vec<u8>) -> 
         }
         Counted::NotNumeric => write_line(out, text::NON_NUMERIC),
         Counted::Missing => {
-            let stats = &cx.stats.memcached;
-            if up {
-                stats.incr_misses.add(1)
-            } else {
-                stats.decr_misses.add(1)
-            }
+            count_miss(cx, up);
             write_line(out, text::NOT_FOUND);
         }
     }

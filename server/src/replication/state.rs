@@ -304,20 +304,14 @@ impl Replication {
         }
         // Batches that began before have put down what they wrote when none is under way; no other begins.
         let closed = node.shard.gate.try_close();
+        if closed.is_some() {
+            self.pump(node);
+        }
         let mut state = self.lock();
-        let any = closed.is_some() && state.take_in(node);
         let Some(member) = &mut state.member else { return false };
         let handed_back = member.tick(now_ns, patience_ns, closed.is_some());
         if handed_back {
             node.shard.drop_lease();
-        }
-        if any {
-            state.publish(node);
-        }
-        drop(state);
-        drop(closed);
-        if any {
-            self.tell();
         }
         handed_back
     }

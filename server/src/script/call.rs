@@ -13,7 +13,7 @@ use torc_protocol::slot::{Slot, key_slot};
 use super::engine::Control;
 use super::error::{Stop, raise};
 use super::{Request, convert, number};
-use crate::exec::{CommandError, Cx, Flow, families, is_noticed};
+use crate::exec::{CommandError, Cx, Flow, families};
 use crate::pubsub::describe_request;
 use crate::shard::Role;
 
@@ -144,7 +144,7 @@ impl Calls<'_, '_, '_, '_> {
         if spec.flags.contains(Flags::NOSCRIPT) {
             return Err("ERR This Redis command is not allowed from script".into());
         }
-        if self.caller.read_only && is_noticed(command) {
+        if self.caller.read_only && command.is_noticed() {
             return Err(text::SCRIPT_WRITE_IN_RO.into());
         }
         if spec.is_write() {

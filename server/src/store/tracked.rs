@@ -57,9 +57,9 @@ impl Tracked {
             self.sweep();
         }
         while self.bytes + wanted > MAX_BYTES {
-            let Some(oldest) = self.keys.keys().next().cloned() else { break };
+            let Some(some) = self.keys.keys().next().cloned() else { break };
             tracker.tracking().overflows.fetch_add(1, Ordering::Relaxed);
-            self.forget(&oldest, |_| true);
+            self.forget(&some, |_| true);
         }
         if !self.keys.contains_key(key) {
             self.bytes += cost(key);
@@ -72,9 +72,7 @@ impl Tracked {
 
     /// The key has changed: those who keep it are told, and it is forgotten.
     pub fn changed(&mut self, db: u8, key: &[u8]) {
-        if self.keys.contains_key(key) {
-            self.forget(key, |of| of == db);
-        }
+        self.forget(key, |of| of == db);
     }
 
     /// All keys of these databases may have changed.

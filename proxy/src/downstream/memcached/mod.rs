@@ -283,8 +283,9 @@ impl Door<'_> {
         let key = request.key();
         let slot = key_slot(key);
         let plain = matches!(request.verb, Verb::Get | Verb::Gets) && request.key_count() == 1;
+        let mut encoded = None;
         if plain && self.worker.hot.active.get() {
-            encode(request.line, None, scratch);
+            encoded = Some(encode(request.line, None, scratch));
             let (who, form) = ((self.client, &*self.session), form(self.session, scratch));
             if self.worker.answer_with_copy(self.routes, who, (&form, key), render) {
                 self.worker.saw_key(self.session.db, key, false);
@@ -295,9 +296,10 @@ impl Door<'_> {
             return Step::NotYet;
         }
         let hot = self.worker.saw_key(self.session.db, key, request.is_write());
-        let count = encode(request.line, request.verb.has_data().then_some(request.data), scratch);
+        let data = request.verb.has_data().then_some(request.data);
+        let count = encoded.unwrap_or_else(|| encode(request.line, data, scratch));
         if plain && (hot || self.worker.hot.coalesces.get()) {
-            return self.read(key, render, (hot, count, scratch.as_slice()));
+            return self.read((slot, key), render, (hot, count, scratch.as_slice()));
         }
         let one = request.key_count() == 1;
         let keys = request.is_write().then(|| if one { Keys::one(slot) } else { Keys::All });
@@ -306,8 +308,13 @@ impl Door<'_> {
     }
 
     /// A read of one key where copies are kept or requests shared; `hot`: it was found that the key is.
-    fn read(&mut self, key: &[u8], render: Render, (hot, count, args): (bool, usize, &[u8])) -> Step {
-        let (worker, client, dest) = (self.worker, self.client, Dest::Slot(key_slot(key)));
+    fn read(
+        &mut self,
+        (slot, key): (Slot, &[u8]),
+        render: Render,
+        (hot, count, args): (bool, usize, &[u8]),
+    ) -> Step {
+        let (worker, client, dest) = (self.worker, self.client, Dest::Slot(slot));
         let form = form(self.session, args);
         if hot {
             worker.keep_copies(self.routes, self.session, &form, (count, key), dest);

@@ -1,9 +1,7 @@
 //! Commands over the keys of several shards, for a proxy: it has each shard give its values, and one node run the command
 //! on all of them. So the reply is what one node with all the keys would give, in every detail.
 
-use torc_protocol::command::{
-    self, Command, HyperloglogCommand, SetCommand, SortedSetCommand, StringCommand,
-};
+use torc_protocol::command;
 use torc_protocol::error as text;
 use torc_protocol::resp::{Args, parse_i64};
 use torc_protocol::slot::key_slot;
@@ -43,29 +41,8 @@ pub fn collect(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     }
     let mut reply = cx.reply();
     reply.array(values.len());
-    for value in values {
-        match value {
-            Some(bytes) => reply.bulk(&bytes),
-            None => reply.null(),
-        }
-    }
+    values.iter().for_each(|value| reply.bulk_or_null(value.as_deref()));
     Ok(())
-}
-
-/// Commands that [`given`] runs: they only read, and only what their keys hold.
-fn may_be_given(command: Command) -> bool {
-    matches!(
-        command,
-        Command::Set(SetCommand::Sunion | SetCommand::Sinter | SetCommand::Sdiff | SetCommand::Sintercard)
-            | Command::SortedSet(
-                SortedSetCommand::Zunion
-                    | SortedSetCommand::Zinter
-                    | SortedSetCommand::Zdiff
-                    | SortedSetCommand::Zintercard
-            )
-            | Command::Hyperloglog(HyperloglogCommand::Pfcount)
-            | Command::String(StringCommand::Lcs)
-    )
 }
 
 /// TORC.GIVEN count key payload \[key payload …\] command \[argument …\]
@@ -74,7 +51,7 @@ pub fn given(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let count = count.filter(|count| *count < args.len() / 2).ok_or(text::NOT_AN_INTEGER)?;
     let request = args.tail(2 + 2 * count);
     let command = command::resolve(&request).map_err(|error| CommandError::resolve(error, request))?;
-    if !may_be_given(command) || cx.depth != Depth::Command {
+    if !command.reads_gathered() || cx.depth != Depth::Command {
         return Err(text::SYNTAX.into());
     }
     let pairs = (0..count).map(|at| (&args[2 + 2 * at], &args[3 + 2 * at]));

@@ -45,12 +45,7 @@ pub fn arithmetic(cx: &mut Cx<'_, '_>, request: &Request<'_>, out: &mut Vec<u8>)
             meta.initial
         }
         Counted::Missing => {
-            let stats = &cx.stats.memcached;
-            if up {
-                stats.incr_misses.add(1)
-            } else {
-                stats.decr_misses.add(1)
-            }
+            execute::count_miss(cx, up);
             out.extend_from_slice(b"NF");
             echo(out, request);
             return Ok(());

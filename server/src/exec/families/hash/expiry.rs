@@ -232,11 +232,6 @@ pub fn hgetdel(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     }
     let mut reply = cx.reply();
     reply.array(values.len());
-    for value in values {
-        match value {
-            Some(bytes) => reply.bulk(&bytes),
-            None => reply.null(),
-        }
-    }
+    values.iter().for_each(|value| reply.bulk_or_null(value.as_deref()));
     Ok(())
 }

@@ -15,16 +15,9 @@ pub fn with_hash<'c, R>(
     cx.read_as_and(&key, then)
 }
 
-fn value_or_null(reply: &mut ReplyWriter<'_>, value: Option<&[u8]>) {
-    match value {
-        Some(bytes) => reply.bulk(bytes),
-        None => reply.null(),
-    }
-}
-
 /// HGET key field
 pub fn hget(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
-    with_hash(cx, args, |hash, mut reply| value_or_null(&mut reply, hash.and_then(|h| h.get(&args[2]))))
+    with_hash(cx, args, |hash, mut reply| reply.bulk_or_null(hash.and_then(|h| h.get(&args[2]))))
 }
 
 /// HMGET key field \[field …\]
@@ -33,7 +26,7 @@ pub fn hmget(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
         let fields = args.tail(2);
         reply.array(fields.len());
         for field in fields {
-            value_or_null(&mut reply, hash.and_then(|h| h.get(field)));
+            reply.bulk_or_null(hash.and_then(|h| h.get(field)));
         }
     })
 }

@@ -14,6 +14,7 @@ mod tests;
 use torc_protocol::command::{Door, ServerCommand, answer_acl, answer_command, help};
 use torc_protocol::error as text;
 use torc_protocol::resp::Args;
+use torc_runtime::datadir::random_bytes;
 
 use super::server_keys;
 use crate::exec::{CommandError, CommandResult, Cx, Depth, Flow};
@@ -35,10 +36,7 @@ pub fn run(cx: &mut Cx<'_, '_>, command: ServerCommand, args: &Args<'_>) -> Comm
         | ServerCommand::AclUsers
         | ServerCommand::AclWhoami => {
             let settings = cx.node.settings.load_full();
-            let door = Door {
-                password: &settings.requirepass,
-                random: |bytes| torc_runtime::datadir::random_bytes(bytes).is_ok(),
-            };
+            let door = Door { password: &settings.requirepass, random: random_bytes };
             answer_acl(command, args, &door, &mut cx.reply());
         }
         ServerCommand::Command

@@ -135,10 +135,7 @@ pub fn sort(cx: &mut Cx<'_, '_>, args: &Args<'_>, may_store: bool) -> CommandRes
                 reply.bulk(&item.element);
             }
             for get in &request.gets {
-                match look_up(cx, get, &item.element) {
-                    Some(bytes) => reply.bulk(bytes),
-                    None => reply.null(),
-                }
+                reply.bulk_or_null(look_up(cx, get, &item.element));
             }
         }
         drop(items);

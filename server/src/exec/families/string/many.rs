@@ -12,10 +12,7 @@ pub fn mget(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     cx.reply().array(args.len() - 1);
     for name in args.iter().skip(1) {
         let key = cx.key(name);
-        cx.read_and(&key, |entry, mut reply| match entry.and_then(Entry::as_string) {
-            Some(bytes) => reply.bulk(bytes),
-            None => reply.null(),
-        });
+        cx.read_and(&key, |entry, mut reply| reply.bulk_or_null(entry.and_then(Entry::as_string)));
     }
     Ok(())
 }
