@@ -150,6 +150,10 @@ async fn a_client_is_confirmed_although_a_shard_stays_away() {
     let ports = world.ports();
     world.set_map(&[ports[0], None]);
     let mut client = world.client().await;
+    let ask = format!("PROXY EXPLAIN GET {}", key_on(1, 2, "k"));
+    while !client.ask(&ask).await.contains("no primary") {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     assert_eq!(client.ask("SUBSCRIBE news").await, confirmed("subscribe", "news", 1));
     assert_eq!(client.ask("UNSUBSCRIBE news").await, confirmed("unsubscribe", "news", 0));
     assert_eq!(client.ask("SUBSCRIBE more").await, confirmed("subscribe", "more", 1));
