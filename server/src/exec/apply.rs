@@ -53,14 +53,14 @@ impl<'n> Batch<'n, '_> {
         &mut self,
         session: &mut Session,
         command: Command,
-        request: Request<'_>,
+        request: &Request<'_>,
         access: Access<'n>,
         out: &mut Vec<u8>,
     ) -> Result<Done, (CommandError, bool)> {
-        let kind = kind_of(command, &request);
-        let ack = self.effective_ack(command, &request);
+        let kind = kind_of(command, request);
+        let ack = self.effective_ack(command, request);
         self.apply_with(session, request, access, out, (command, kind, ack), |cx| {
-            run_fenced(cx, command, &request)
+            run_fenced(cx, command, request)
         })
     }
 
@@ -69,20 +69,20 @@ impl<'n> Batch<'n, '_> {
     pub(super) fn apply_with(
         &mut self,
         session: &mut Session,
-        request: Request<'_>,
+        request: &Request<'_>,
         mut access: Access<'n>,
         out: &mut Vec<u8>,
         (command, kind, ack): (Command, ReplyKind, Ack),
         run: impl FnOnce(&mut Cx<'_, '_>) -> CommandResult,
     ) -> Result<Done, (CommandError, bool)> {
         let reply_at = out.len();
-        match self.repeated(session, &request, &mut access, out, ack) {
+        match self.repeated(session, request, &mut access, out, ack) {
             Ok(None) => {}
             Ok(Some(done)) => return Ok(done),
             Err(error) => return Err((error, false)),
         }
         let Ran { mut access, mut flow, offset, dirty, wake, result } =
-            self.run_locked(session, &request, access, out, run);
+            self.run_locked(session, request, access, out, run);
         if dirty > 0 || offset != 0 || kind == ReplyKind::Write {
             self.growth += access.take_growth();
         }
@@ -90,13 +90,13 @@ impl<'n> Batch<'n, '_> {
             self.serve_ready(&mut access);
         }
         if request.track && result.is_ok() && kind == ReplyKind::Read {
-            self.track(session, command, &request, &mut access, (&mut *out, reply_at));
+            self.track(session, command, request, &mut access, (&mut *out, reply_at));
         }
         let mut refused = None;
         if result.is_ok()
             && let Flow::Park(Park::Keys(block)) = flow
         {
-            flow = self.enqueue(session, command, &request, *block, &mut access).unwrap_or_else(|error| {
+            flow = self.enqueue(session, command, request, *block, &mut access).unwrap_or_else(|error| {
                 refused = Some(error);
                 Flow::Continue
             });
@@ -111,7 +111,7 @@ impl<'n> Batch<'n, '_> {
             return Err((error, offset != 0 || dirty > 0));
         }
         match result {
-            Ok(()) => Ok(self.done(&request, (kind, ack), flow, (offset, dirty), out, reply_at)),
+            Ok(()) => Ok(self.done(request, (kind, ack), flow, (offset, dirty), out, reply_at)),
             Err(error) => Err((error, true)),
         }
     }
@@ -162,6 +162,7 @@ impl<'n> Batch<'n, '_> {
             node: self.node,
             access,
             known: request.key,
+            versioned_env: &self.exec.versioned_env,
             effects: &mut self.exec.effects,
             stats: &self.exec.stats,
             scripts: &mut self.exec.scripts,

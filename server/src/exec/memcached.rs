@@ -73,7 +73,7 @@ impl<'n> Batch<'n, '_> {
         let key = foreseen.map(|(hash, slot)| Key { bytes: request.key(), hash, slot });
         // Not a proxy's, but likewise free to name keys of several slots.
         let envelope = Request { proxied: true, key, ..Request::of(session, Args::new(&[], &[])) };
-        let result = self.memcached(session, envelope, request, out, false);
+        let result = self.memcached(session, &envelope, request, out, false);
         let done = self.finish_memcached(result, start, out);
         if request.noreply {
             out.truncate(start);
@@ -91,7 +91,7 @@ impl<'n> Batch<'n, '_> {
             Err(error) => self.refused(session, command, &envelope, &slots, error, out),
             Ok(access) => {
                 let ack = self.effective_ack(command, &envelope);
-                self.apply_with(session, envelope, access, out, (command, ReplyKind::Read, ack), |cx| {
+                self.apply_with(session, &envelope, access, out, (command, ReplyKind::Read, ack), |cx| {
                     memcached::get_one(cx, &key)
                 })
             }
@@ -131,7 +131,7 @@ impl<'n> Batch<'n, '_> {
     pub(super) fn run_mc(
         &mut self,
         session: &mut Session,
-        envelope: Request<'_>,
+        envelope: &Request<'_>,
         out: &mut Vec<u8>,
     ) -> Result<Done, (CommandError, bool)> {
         let (line, data) = (envelope.args.get(1), envelope.args.get(2));
@@ -149,7 +149,7 @@ impl<'n> Batch<'n, '_> {
     fn memcached(
         &mut self,
         session: &mut Session,
-        envelope: Request<'_>,
+        envelope: &Request<'_>,
         request: &McRequest<'_>,
         out: &mut Vec<u8>,
         bulk: bool,
@@ -161,7 +161,7 @@ impl<'n> Batch<'n, '_> {
             _ => memcached::slots(request),
         };
         let home = slots.first().copied().filter(|_| envelope.id.is_some());
-        let envelope = Request { home, ..envelope };
+        let envelope = Request { home, ..*envelope };
         if envelope.fence.is_some() {
             return Err((NOT_FENCED.into(), false));
         }
@@ -186,7 +186,7 @@ impl<'n> Batch<'n, '_> {
             _ => ReplyKind::Local,
         };
         let ack = self.effective_ack(command, &envelope);
-        self.apply_with(session, envelope, access, out, (MC, kind, ack), |cx| {
+        self.apply_with(session, &envelope, access, out, (MC, kind, ack), |cx| {
             let at = cx.out.len();
             let result = memcached::execute(cx, request, !bulk);
             if !bulk {
@@ -221,7 +221,14 @@ impl<'n> Batch<'n, '_> {
             Err(error) => Err((error, false)),
             Ok(access) => {
                 let how = (MC, ReplyKind::Write, self.effective_ack(command, &envelope));
-                self.apply_with(&mut session, envelope, access, &mut Vec::new(), how, memcached::flush_if_due)
+                self.apply_with(
+                    &mut session,
+                    &envelope,
+                    access,
+                    &mut Vec::new(),
+                    how,
+                    memcached::flush_if_due,
+                )
             }
         };
         if let Err((error, _)) = result {

@@ -9,6 +9,7 @@
 
 pub mod ahead;
 mod apply;
+mod change;
 pub mod cx;
 pub mod error;
 pub mod families;
@@ -47,6 +48,7 @@ use crate::slow;
 use crate::stats::WorkerStats;
 use crate::store::Access;
 use ahead::Foreseen;
+use cx::VersionedEnv;
 pub use cx::{CommandResult, Cx, Depth, Shows};
 pub use error::CommandError;
 pub use flow::{Done, Flow, Park, ReplyKind};
@@ -63,6 +65,7 @@ pub struct Executor {
     /// Whole records of the batch under way.
     records: Vec<u8>,
     rng: u64,
+    versioned_env: VersionedEnv,
     scripts: Engine,
     /// Commands of the batch under way that share its time.
     ran: Vec<Command>,
@@ -81,6 +84,7 @@ impl Executor {
             effects: EffectWriter::new(node.shard.role() != Role::Plain),
             records: Vec::new(),
             rng: seed,
+            versioned_env: VersionedEnv::of(node),
             scripts: Engine::default(),
             ran: Vec::new(),
             told: Vec::new(),
@@ -159,6 +163,9 @@ impl<'n, 'e> Batch<'n, 'e> {
             Role::Replica | Role::Joining => false,
         };
         exec.effects.set_enabled(role == Role::Primary);
+        if !exec.versioned_env.is_of(node) {
+            exec.versioned_env = VersionedEnv::of(node);
+        }
         Batch {
             node,
             exec,
@@ -191,21 +198,22 @@ impl<'n, 'e> Batch<'n, 'e> {
     ) -> Done {
         let start = out.len();
         session.trace.request += 1;
-        let request = Request { key: foreseen.key(&args), ..Request::of(session, args) };
+        let mut request = Request::of(session, args);
+        request.key = foreseen.key(&args);
         let resolved = match foreseen.command {
-            Some(command) => Ok((command, request)),
-            None => self.resolve(session, request),
+            Some(command) => Ok(command),
+            None => self.resolve(session, &mut request),
         };
         match resolved {
-            Ok((command, request)) => {
+            Ok(command) => {
                 if let Some(version) = request.version {
                     session.version = version;
                 }
                 self.last = Some(command);
                 let timed = self.time_all || slow::may_be_slow(command, &request.args);
                 match self.exec.clock_ns.filter(|_| timed) {
-                    None => self.admit(session, command, request, out, start),
-                    Some(clock) => self.admit_timed(session, command, request, out, start, clock),
+                    None => self.admit(session, command, &mut request, out, start),
+                    Some(clock) => self.admit_timed(session, command, &mut request, out, start, clock),
                 }
             }
             Err(_) if args.is_http() => Done { flow: Flow::Close, ..Done::local() },
@@ -269,7 +277,7 @@ impl<'n, 'e> Batch<'n, 'e> {
         &mut self,
         session: &mut Session,
         command: Command,
-        request: Request<'_>,
+        request: &mut Request<'_>,
         out: &mut Vec<u8>,
         start: usize,
         clock: fn() -> u64,
@@ -294,7 +302,7 @@ impl<'n, 'e> Batch<'n, 'e> {
         &mut self,
         session: &mut Session,
         command: Command,
-        request: Request<'_>,
+        request: &mut Request<'_>,
         out: &mut Vec<u8>,
         start: usize,
     ) -> Done {
@@ -316,7 +324,7 @@ impl<'n, 'e> Batch<'n, 'e> {
             return Done::local();
         }
         if session.transaction.is_some() && !command.runs_inside_multi() {
-            return match self.check(session, command, spec, &request) {
+            return match self.check(session, command, spec, request) {
                 Ok(_) => transaction::queue(session, command, &request.args, out),
                 Err(error) => {
                     self.exec.stats.command(command).rejected.add(1);
@@ -337,14 +345,14 @@ impl<'n, 'e> Batch<'n, 'e> {
         } else if command == Command::Internal(InternalCommand::Mc) {
             self.run_mc(session, request, out)
         } else {
-            match place::slots_of(command, spec, &request) {
+            match place::slots_of(command, spec, request) {
                 Ok(slots) => {
-                    let home = slots.first().copied();
-                    let home = home.filter(|_| request.id.is_some() && reply_may_be_repeated(command));
-                    let request = Request { home, ..request };
-                    match self.check_slots(session, command, spec, &request, &slots) {
+                    if request.id.is_some() && reply_may_be_repeated(command) {
+                        request.home = slots.first().copied();
+                    }
+                    match self.check_slots(session, command, spec, request, &slots) {
                         Ok(access) => self.apply(session, command, request, access, out),
-                        Err(error) => self.refused(session, command, &request, &slots, error, out),
+                        Err(error) => self.refused(session, command, request, &slots, error, out),
                     }
                 }
                 Err(error) => Err((error, false)),

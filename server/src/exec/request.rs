@@ -93,8 +93,8 @@ impl Batch<'_, '_> {
     pub(super) fn resolve<'a>(
         &self,
         session: &Session,
-        mut request: Request<'a>,
-    ) -> Result<(Command, Request<'a>), CommandError> {
+        request: &mut Request<'a>,
+    ) -> Result<Command, CommandError> {
         let unknown = |args: &Args<'_>| CommandError::resolve(ResolveError::UnknownCommand, *args);
         let find = |args: &Args<'_>| resolve_internal(args).map_err(|e| CommandError::resolve(e, *args));
         let mut command = find(&request.args)?;
@@ -109,13 +109,13 @@ impl Batch<'_, '_> {
                 let bytes = request.args.get(1).unwrap_or_default();
                 let context = Context::decode(bytes).map_err(|e| CommandError::from(e.to_string()))?;
                 let args = request.args.tail(2);
-                request = Request { key: request.key, ..Request::in_context(&context, args) };
+                *request = Request { key: request.key, ..Request::in_context(&context, args) };
                 command = find(&request.args)?;
                 if command == Command::Internal(InternalCommand::Ctx) {
                     return Err(unknown(&request.args));
                 }
             }
         }
-        Ok((command, request))
+        Ok(command)
     }
 }

@@ -156,6 +156,9 @@ impl<'n> Batch<'n, '_> {
     /// Tells who was served; the stripes are free again.
     #[inline]
     pub(super) fn tell(&mut self) {
+        if self.exec.told.is_empty() {
+            return;
+        }
         for Telling { tell, answer } in self.exec.told.drain(..) {
             // Its connection may be gone.
             let _ = tell.send(Turn::Served(answer));

@@ -62,7 +62,7 @@ impl<'n> Batch<'n, '_> {
     pub(super) fn exec_transaction(
         &mut self,
         session: &mut Session,
-        request: Request<'_>,
+        request: &Request<'_>,
         out: &mut Vec<u8>,
     ) -> Result<Done, (CommandError, bool)> {
         let Some(transaction) = session.transaction.take() else {
@@ -80,7 +80,7 @@ impl<'n> Batch<'n, '_> {
             return Ok(Done::local());
         }
         let (mut access, writes) = self
-            .transaction_access(session, &transaction, watching.as_deref(), &request)
+            .transaction_access(session, &transaction, watching.as_deref(), request)
             .map_err(|abort| (abort.into(), false))?;
         // A watched key may have changed between the look above and the locks, or have expired unnoticed.
         let broken = watching.is_some_and(|w| {
@@ -165,7 +165,7 @@ impl<'n> Batch<'n, '_> {
         &mut self,
         session: &mut Session,
         transaction: &Transaction,
-        request: Request<'_>,
+        request: &Request<'_>,
         access: Access<'n>,
         writes: Option<Ack>,
         out: &mut Vec<u8>,
@@ -180,11 +180,11 @@ impl<'n> Batch<'n, '_> {
         };
         let named = request.id.is_some()
             && transaction.queue.iter().all(|queued| reply_may_be_repeated(queued.command));
-        let request = Request { home: named.then(home).flatten(), ..request };
+        let request = Request { home: named.then(home).flatten(), ..*request };
         let commands = transaction.queue.iter().map(|q| (q.command, q.args.view()));
         let stats = self.exec.stats.clone();
         let kind = if writes.is_some() { ReplyKind::Write } else { ReplyKind::Read };
-        self.apply_with(session, request, access, out, (EXEC, kind, writes.unwrap_or(Ack::Primary)), |cx| {
+        self.apply_with(session, &request, access, out, (EXEC, kind, writes.unwrap_or(Ack::Primary)), |cx| {
             // Here, not before: what is put in front of the reply goes in front of the array.
             cx.reply().array(transaction.queue.len());
             cx.depth = Depth::Transaction;

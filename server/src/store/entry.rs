@@ -337,6 +337,7 @@ impl<'a> Entry<'a> {
     }
 
     /// The value kept beside.
+    #[inline]
     fn object(self) -> Option<&'a Value> {
         self.values.get(object_number(self.record)?)
     }
@@ -441,6 +442,7 @@ impl<'a> Entry<'a> {
     }
 
     /// The entry's version: memcached's CAS value.
+    #[inline]
     pub fn version(self) -> u32 {
         u32_at(self.record, 5)
     }
@@ -465,6 +467,7 @@ impl<'a> Entry<'a> {
         varint::len(self.record.len()) + self.record.len() + self.object().map_or(0, Value::heap_bytes)
     }
 
+    #[inline]
     pub(super) fn weight(self) -> Weight {
         let (beside, field_ms) =
             self.object().map_or((0, None), |value| (value.heap_bytes(), value.next_field_expiry()));
@@ -528,12 +531,14 @@ impl EntryMut<'_> {
         self.get().version()
     }
 
+    #[inline]
     fn object_mut(&mut self) -> Option<&mut Value> {
         let number = object_number(self.record.get().bytes)?;
         self.record.values_mut().get_mut(number)
     }
 
     /// The collection to change, if it is one of this type.
+    #[inline]
     pub fn as_collection_mut<C: Collection>(&mut self) -> Option<&mut C> {
         C::of_mut(self.object_mut()?)
     }
@@ -743,8 +748,70 @@ impl EntryMut<'_> {
         self.record.bytes_mut()[1..5].copy_from_slice(&access.to_le_bytes());
     }
 
+    #[inline]
     pub(super) fn weight(&self) -> Weight {
         self.get().weight()
+    }
+}
+
+/// An entry whose value is kept beside its record, taken apart for a change of that value in place: where the record is
+/// and what is in it is worked out once.
+#[derive(Debug)]
+pub struct ObjectMut<'a> {
+    record: &'a mut [u8],
+    value: &'a mut Value,
+    /// The version of an entry that is marked: the marks may go with the old one, which is not done in place.
+    late_version: Option<u32>,
+}
+
+impl<'a> ObjectMut<'a> {
+    /// The entry of a record; `None` when its value is in the record.
+    #[inline]
+    pub(super) fn of(record: &'a mut [u8], values: &'a mut Slab<Value>) -> Option<ObjectMut<'a>> {
+        let value = values.get_mut(object_number(record)?)?;
+        Some(ObjectMut { record, value, late_version: None })
+    }
+
+    /// The collection to change, if it is one of this type.
+    #[inline]
+    pub fn as_collection_mut<C: Collection>(&mut self) -> Option<&mut C> {
+        C::of_mut(self.value)
+    }
+
+    /// See [`Entry::version`].
+    #[inline]
+    pub fn version(&self) -> u32 {
+        self.late_version.unwrap_or_else(|| u32_at(self.record, 5))
+    }
+
+    /// See [`EntryMut::set_version`].
+    #[inline]
+    pub fn set_version(&mut self, version: u32) {
+        if self.record[0] & HAS_MARKS == 0 {
+            self.record[5..9].copy_from_slice(&version.to_le_bytes());
+        } else {
+            self.late_version = Some(version);
+        }
+    }
+
+    /// The version that [`EntryMut::set_version`] is still to give to the entry.
+    #[inline]
+    pub(super) fn late_version(&self) -> Option<u32> {
+        self.late_version
+    }
+
+    /// Notes a use: `access` makes the new view of it from the old one.
+    #[inline]
+    pub fn note_use(&mut self, access: impl FnOnce(u32) -> u32) {
+        let new = access(u32_at(self.record, 1));
+        self.record[1..5].copy_from_slice(&new.to_le_bytes());
+    }
+
+    /// What the value takes and when it changes by itself; of the expiry, which stays, nothing is said.
+    #[inline]
+    pub(super) fn weight(&self) -> Weight {
+        let field_ms = self.value.next_field_expiry();
+        Weight { beside: self.value.heap_bytes(), expire_ms: None, field_ms }
     }
 }
 

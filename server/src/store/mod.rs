@@ -31,7 +31,7 @@ use torc_protocol::slot::{SLOTS, Slot, key_slot};
 pub use entry::{Entry, EntryMut, LooseEntry, Meta, Removed};
 pub use hash::KeyHasher;
 pub use marks::Marks;
-pub use stripe::{DATABASES, Expired, Key, Stripe, WatchFlag};
+pub use stripe::{DATABASES, Expired, Key, Stripe, Updated, WatchFlag};
 pub use value::{Collection, Env, Limits, PackedLimits, Value, ValueRef};
 
 /// Number of stripes.
@@ -289,7 +289,11 @@ impl Access<'_> {
     }
 
     /// What the held stripes have grown by since they were last asked.
+    #[inline]
     pub fn take_growth(&mut self) -> isize {
+        if let [(_, stripe)] = &mut *self.guards {
+            return stripe.take_growth();
+        }
         self.guards.iter_mut().map(|(_, g)| g.take_growth()).sum()
     }
 }

@@ -11,7 +11,9 @@ use torc_cluster::lock::FenceTable;
 use torc_cluster::request_ids::Remembered;
 use torc_protocol::slot::{Slot, key_slot};
 
-use super::entry::{self, COMPACT_VALUE_MAX, Entry, EntryMut, EntryShape, LooseEntry, Meta, Removed, Weight};
+use super::entry::{
+    self, COMPACT_VALUE_MAX, Entry, EntryMut, EntryShape, LooseEntry, Meta, ObjectMut, Removed, Weight,
+};
 use super::expiry::{Due, ExpiryIndex};
 use super::hash::KeyHasher;
 use super::records::{Record, Records, Slab, Thrift};
@@ -43,6 +45,17 @@ pub struct Expired {
     pub key: Box<[u8]>,
     /// The key stays, fields of its hash are due.
     pub fields_only: bool,
+}
+
+/// What [`Stripe::update_object`] finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Updated<R> {
+    /// No entry: nothing was called.
+    Missing,
+    /// A string in its record: nothing was called.
+    Other,
+    /// What the change answered.
+    Object(R),
 }
 
 /// Set by the stripe when a watched key changes.
@@ -227,6 +240,32 @@ impl Stripe {
         part.account(old, new);
         self.expiry_changed(old, new, key.hash, db);
         Some(result)
+    }
+
+    /// As [`Stripe::update`], for a value that is kept beside its record and changes in place, as collections do.
+    #[inline]
+    pub fn update_object<R>(
+        &mut self,
+        db: u8,
+        key: &Key<'_>,
+        change: impl FnOnce(&mut ObjectMut<'_>) -> R,
+    ) -> Updated<R> {
+        let Some(part) = self.parts.get_mut(db as usize) else { return Updated::Missing };
+        let Some((record, values)) = part.table.parts_mut(key.hash, key.bytes) else {
+            return Updated::Missing;
+        };
+        let Some(mut object) = ObjectMut::of(record, values) else { return Updated::Other };
+        let old = object.weight();
+        let result = change(&mut object);
+        let (new, late_version) = (object.weight(), object.late_version());
+        part.account(old, new);
+        if old.field_ms != new.field_ms {
+            self.expiry_changed(old, new, key.hash, db);
+        }
+        if let Some(version) = late_version {
+            self.update(db, key, |entry| entry.set_version(version));
+        }
+        Updated::Object(result)
     }
 
     /// Stores an entry, replacing one with the same key. Answers what is left of that one.
@@ -617,8 +656,47 @@ impl Stripe {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Marks;
     use super::super::hash::DEFAULT_SEED;
+    use super::super::value::{Collection, End, Fill, HashValue, ListValue};
     use super::*;
+
+    #[test]
+    fn objects_change_in_place() {
+        let hasher = KeyHasher::new(DEFAULT_SEED);
+        let mut stripe = Stripe::new(hasher);
+        let key = Key { bytes: b"k", hash: hasher.hash(b"k"), slot: 0 };
+        let mut list = ListValue::default();
+        list.push_all(End::Back, [&b"first"[..]].into_iter(), Fill(-2));
+        stripe.insert(0, &key, LooseEntry::object(list.into_value(), &Meta::default()));
+        let push = |object: &mut ObjectMut<'_>, version| {
+            let list = object.as_collection_mut::<ListValue>()?;
+            list.push_all(End::Back, [&[b'x'; 500][..]].into_iter(), Fill(-2));
+            object.set_version(version);
+            object.note_use(|old| old + 5);
+            Some((list_len(object), object.version()))
+        };
+        assert_eq!(stripe.update_object(0, &key, |object| push(object, 7)), Updated::Object(Some((2, 7))));
+        let seen = |stripe: &Stripe| stripe.peek(0, &key).map(|e| (e.version(), e.cas(), e.access()));
+        assert_eq!(seen(&stripe), Some((7, 7, 5)));
+        // A client's CAS value goes with the version it was given to.
+        stripe.update(0, &key, |entry| entry.set_marks(Marks::default().with_cas(Some(99))));
+        assert_eq!(stripe.update_object(0, &key, |object| object.version()), Updated::Object(7));
+        assert_eq!(seen(&stripe), Some((7, 99, 5)));
+        assert_eq!(stripe.update_object(0, &key, |object| push(object, 8)), Updated::Object(Some((3, 8))));
+        assert_eq!(seen(&stripe), Some((8, 8, 10)));
+        assert_eq!((stripe.used_bytes(), 0), stripe.recount());
+
+        let hash = |object: &mut ObjectMut<'_>| object.as_collection_mut::<HashValue>().is_some();
+        assert_eq!(stripe.update_object(0, &key, hash), Updated::Object(false));
+        assert_eq!(stripe.update_object(1, &key, hash), Updated::Missing);
+        stripe.set_string(0, &key, b"value", &Meta::default());
+        assert_eq!(stripe.update_object(0, &key, hash), Updated::Other);
+    }
+
+    fn list_len(object: &mut ObjectMut<'_>) -> usize {
+        object.as_collection_mut::<ListValue>().map_or(0, |list| list.len())
+    }
 
     #[test]
     fn the_expiry_index_stays_small() {

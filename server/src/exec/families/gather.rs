@@ -98,6 +98,7 @@ fn on_given<'k>(
         session: &mut *cx.session,
         access,
         known: None,
+        versioned_env: cx.versioned_env,
         effects: &mut effects,
         stats: cx.stats,
         now_ms: cx.now_ms,

@@ -248,6 +248,16 @@ impl<S: Shape> Records<S> {
         Some((bytes, values))
     }
 
+    /// The bytes of the record with this key and the values that it may refer to, both to change in place: the record
+    /// keeps its length, and no value comes or goes.
+    #[inline]
+    pub fn parts_mut(&mut self, hash: u64, key: &[u8]) -> Option<(&mut [u8], &mut Slab<S::Value>)> {
+        let index = self.segment_index(hash)?;
+        let segment = &mut self.segments[index];
+        let spot = segment.find::<S>(hash, key)?;
+        Some(segment.arena.get_with_values(segment.index.place(spot)))
+    }
+
     /// Changes the record with this key in any way but its key.
     #[inline]
     pub fn update<R>(

@@ -436,6 +436,7 @@ impl Collection for HashValue {
 
     variant!(Hash);
 
+    #[inline]
     fn len(&self) -> usize {
         match self.view() {
             View::Packed(pairs) => pairs.len(),
@@ -444,6 +445,7 @@ impl Collection for HashValue {
         }
     }
 
+    #[inline]
     fn heap_bytes(&self) -> usize {
         match self.view() {
             View::Packed(pairs) => pairs.heap_bytes(),

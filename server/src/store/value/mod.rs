@@ -185,6 +185,7 @@ impl Value {
     }
 
     /// Bytes on the heap.
+    #[inline]
     pub fn heap_bytes(&self) -> usize {
         match self {
             Value::Bytes(bytes) => super::entry::allocated(bytes.capacity()),
@@ -209,6 +210,7 @@ impl Value {
 }
 
 /// Heap bytes of a collection in a box of its own.
+#[inline]
 fn boxed<C: Collection>(collection: &C) -> usize {
     super::entry::allocated(size_of::<C>()) + collection.heap_bytes()
 }
@@ -247,6 +249,7 @@ impl ValueRef<'_> {
 /// Implements the three conversions of [`Collection`] for a variant of [`Value`].
 macro_rules! variant {
     ($variant:ident) => {
+        #[inline]
         fn of(value: $crate::store::value::ValueRef<'_>) -> Option<&Self> {
             match value {
                 $crate::store::value::ValueRef::$variant(value) => Some(value),
@@ -254,6 +257,7 @@ macro_rules! variant {
             }
         }
 
+        #[inline]
         fn of_mut(value: &mut $crate::store::value::Value) -> Option<&mut Self> {
             match value {
                 $crate::store::value::Value::$variant(value) => Some(value),

@@ -29,6 +29,9 @@ pub const MAX_PAIRS: usize = u16::MAX as usize;
 const SHORT_NAME: usize = 8;
 const SHORT_VALUE: usize = 16;
 
+/// The shortest name whose lengths never take one byte.
+const SHORT_END: usize = SHORT_NAME + 1;
+
 /// Marks the lengths that take more than one byte.
 const LONGER: u8 = 0x80;
 
@@ -108,18 +111,43 @@ pub struct Pair {
 /// Where the pair of this name stands in a list.
 #[inline]
 fn find(bytes: &[u8], name: &[u8]) -> Option<Pair> {
+    let mut rest = bytes.get(HEAD..)?;
     // Names that differ mostly do so at their ends: eight bytes tell most of them apart without a call.
-    let tail = name.last_chunk::<8>();
-    let mut start = HEAD;
-    loop {
-        let (name_len, value_len, used) = read_lengths(bytes.get(start..)?)?;
-        let value = start + used + name_len;
-        let found = bytes.get(start + used..value)?;
-        if name_len == name.len() && found.last_chunk::<8>() == tail && found == name {
-            return Some(Pair { start, value: value..value + value_len });
+    let tail = name.last_chunk().map_or(0, |tail| u64::from_le_bytes(*tail));
+    if let SHORT_END..=MIDDLE_NAME = name.len() {
+        // The usual lengths of names and values: most pairs are passed over by a look at two bytes and at the name's end.
+        let lengths = LONGER | name.len() as u8;
+        while let [first, second, ..] = *rest
+            && (LONGER..u8::MAX).contains(&first)
+        {
+            let end = 2 + usize::from(first & !LONGER);
+            if first == lengths
+                && let Some(found) = rest.get(2..end)
+                && found.last_chunk().is_some_and(|end| u64::from_le_bytes(*end) == tail)
+                && found == name
+            {
+                return Some(pair_at(bytes, rest, end, usize::from(second)));
+            }
+            rest = rest.get(end + usize::from(second)..)?;
         }
-        start = value + value_len;
     }
+    loop {
+        let (name_len, value_len, used) = read_lengths(rest)?;
+        let end = used + name_len;
+        let found = rest.get(used..end)?;
+        let agrees = |found: &[u8]| found.last_chunk().is_none_or(|end| u64::from_le_bytes(*end) == tail);
+        if name_len == name.len() && agrees(found) && found == name {
+            return Some(pair_at(bytes, rest, end, value_len));
+        }
+        rest = rest.get(end + value_len..)?;
+    }
+}
+
+/// The pair at the beginning of `rest`, which is the end of `bytes`; its value begins `value` bytes from there.
+#[inline]
+fn pair_at(bytes: &[u8], rest: &[u8], value: usize, value_len: usize) -> Pair {
+    let start = bytes.len() - rest.len();
+    Pair { start, value: start + value..start + value + value_len }
 }
 
 /// See the module's text.
