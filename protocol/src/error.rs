@@ -184,6 +184,9 @@ pub const REPLICA_STALE: &str =
 /// A replica does not have what the reader itself has written: nothing was executed.
 pub const REPLICA_BEHIND: &str =
     "TRYAGAIN this replica does not have the reader's latest write yet; not executed";
+/// A replica found that what is read has to change with it (a memcached item that one client is to be told to load anew):
+/// nothing was executed.
+pub const REPLICA_CANNOT: &str = "TRYAGAIN only the primary can answer this read; not executed";
 /// Records wait for their place in the history: nothing was executed.
 pub const REPLICATION_BEHIND: &str = "TRYAGAIN replication has to place too many records first; not executed";
 pub const NOREPLICAS: &str = "NOREPLICAS Not enough good replicas to write.";

@@ -33,8 +33,9 @@ pub struct Call<'a> {
 }
 
 /// Sends arguments (how many, and as bulk strings) for `key`, which chooses the policy: to the primary of their shard, or
-/// where the policy has reads go.
+/// where the policy has reads go that other members can answer (`elsewhere`).
 #[inline]
+#[allow(clippy::too_many_arguments, reason = "they are what a request is sent with, by both protocols")]
 pub fn send(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
@@ -43,9 +44,11 @@ pub fn send(
     mut pending: Pending,
     key: &[u8],
     (count, args): (usize, &[u8]),
+    elsewhere: impl FnOnce() -> bool,
 ) {
     let table = &routes.table;
     if (table.reads_replicas || session.readonly)
+        && elsewhere()
         && let Some(choice) = reads::choose(worker, client, session, routes, &pending, key)
     {
         match reads::connection(worker, client, &choice) {
@@ -122,6 +125,8 @@ impl Call<'_> {
     pub fn submit(&mut self, pending: Pending, key: &[u8]) {
         let args = self.request.encoded(self.scratch);
         let args = (self.request.args.len(), args);
-        send(self.worker, self.client, self.session, self.routes, pending, key, args);
+        let command = self.request.command;
+        let elsewhere = || reads::can_be_read_elsewhere(command);
+        send(self.worker, self.client, self.session, self.routes, pending, key, args, elsewhere);
     }
 }

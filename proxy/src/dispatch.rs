@@ -14,6 +14,7 @@ use crate::downstream::session::Session;
 use crate::hot::reads;
 use crate::join::{How, Join};
 use crate::plan::{self, Keyed, Part, Parts, Plan, Spread, first_of};
+use crate::reads::can_be_read_elsewhere;
 use crate::scatter::{self, Begun};
 use crate::text;
 use crate::upstream::body::Body;
@@ -56,13 +57,14 @@ pub fn has_room(worker: &Worker, client: &Rc<Client>, routes: &Routes, place: Op
 /// `Route::Key`: to the shard of its keys.
 #[inline]
 pub fn by_key(call: &mut Call<'_>) -> Step {
-    match plan::by_key(call.request, &call.routes.table) {
+    match plan::by_key(call.request, &call.routes.table, call.session) {
         Ok(keyed) => keyed_one(call, keyed),
         Err(refused) if refused == text::CROSS_SLOT => match scatter::begin(call) {
             Begun::Scattered(step) => step,
             Begun::OneShard(slot) => {
                 let wait_ms = plan::wait_ms(call.request);
-                keyed_one(call, Keyed { dest: Dest::Slot(slot), key: b"", wait_ms })
+                let key = plan::policy_key(call.request, &call.routes.table, call.session);
+                keyed_one(call, Keyed { dest: Dest::Slot(slot), key, wait_ms })
             }
             Begun::No => call.refuse(text::CROSS_SLOT_ADVICE),
         },
@@ -78,7 +80,7 @@ fn keyed_one(call: &mut Call<'_>, keyed: Keyed<'_>) -> Step {
         return Step::Done;
     }
     if let Some(wait_ms) = keyed.wait_ms {
-        return alone(call, keyed.dest, wait_ms);
+        return alone(call, keyed.dest, keyed.key, wait_ms);
     }
     if !call.has_room(call.routes.place(keyed.dest)) {
         return Step::NotYet;
@@ -105,8 +107,9 @@ fn send(call: &mut Call<'_>, dest: Dest, key: &[u8]) -> Step {
     Step::Done
 }
 
-/// Sends a request that may wait at the node: when all before it are answered, on a connection of its own.
-pub fn alone(call: &mut Call<'_>, dest: Dest, wait_ms: u64) -> Step {
+/// Sends a request that may wait at the node: when all before it are answered, on a connection of its own. `key` chooses
+/// the policy.
+pub fn alone(call: &mut Call<'_>, dest: Dest, key: &[u8], wait_ms: u64) -> Step {
     if !call.is_first() {
         return Step::NotYet;
     }
@@ -122,9 +125,9 @@ pub fn alone(call: &mut Call<'_>, dest: Dest, wait_ms: u64) -> Step {
         None => pending.deadline_ns = NEVER,
     }
     pending.way = Way::OneShot;
-    let (_, key) = first_of(call.request);
-    if !key.is_empty() {
-        call.worker.saw_key(call.session.db, key, pending.write);
+    let (_, first) = first_of(call.request);
+    if !first.is_empty() {
+        call.worker.saw_key(call.session.db, first, pending.write);
     }
     let prefix = call.session.prefix_with_time(&call.routes.table, pending.write, key, timeout_ms);
     let args = call.request.encoded(call.scratch);
@@ -134,9 +137,9 @@ pub fn alone(call: &mut Call<'_>, dest: Dest, wait_ms: u64) -> Step {
     Step::DoneAlone
 }
 
-/// `Route::SplitKeys`: one request per shard, with its keys in their order.
+/// `Route::SplitKeys`: one request per shard (and per policy of reads), with its keys in their order.
 pub fn split(call: &mut Call<'_>) -> Step {
-    match plan::by_keys(call.request, &call.routes.table) {
+    match plan::by_keys(call.request, &call.routes.table, call.session) {
         Ok(Spread::One(keyed)) => {
             let step = keyed_one(call, keyed);
             let more = keys_of(call.request).saturating_sub(1);
@@ -162,7 +165,7 @@ fn keys_of(request: &Request<'_>) -> usize {
     }
 }
 
-fn several(call: &mut Call<'_>, spread: &Parts) -> Step {
+fn several(call: &mut Call<'_>, spread: &Parts<'_>) -> Step {
     let (request, routes) = (call.request, call.routes);
     let Parts { step, keys, order, parts } = spread;
     if !parts.iter().all(|part| call.has_room(part.place)) {
@@ -173,22 +176,20 @@ fn several(call: &mut Call<'_>, spread: &Parts) -> Step {
         merge => How::of(merge),
     };
     let seq = call.open_join(Join::new(how, parts.len()));
-    for (part, Part { slot, count, .. }) in parts.iter().enumerate() {
+    for (part, Part { slot, key, count, .. }) in parts.iter().enumerate() {
         call.scratch.clear();
         request_arg(call.scratch, request.arg(0));
-        let mut first = None;
         for (index, place) in keys.iter().zip(order) {
             if usize::from(*place) == part {
-                first.get_or_insert(*index);
                 call.worker.saw_key(call.session.db, request.arg(*index), request.is_write());
                 (*index..*index + step).for_each(|index| request_arg(call.scratch, request.arg(index)));
             }
         }
         let mut pending = call.pending(seq, Dest::Slot(*slot), call.session.timeout_ms);
         pending.part = part as u32;
-        let key = first.map_or(&[][..], |index| request.arg(index));
         let args = (1 + count * step, call.scratch.as_slice());
-        call::send(call.worker, call.client, call.session, routes, pending, key, args);
+        let elsewhere = || can_be_read_elsewhere(request.command);
+        call::send(call.worker, call.client, call.session, routes, pending, key, args, elsewhere);
     }
     Step::Done
 }
@@ -286,7 +287,7 @@ fn scan(call: &mut Call<'_>, place: usize, node_cursor: u64) -> Step {
 
 /// What the table says for everything that is not answered here.
 pub fn by_table(call: &mut Call<'_>) -> Step {
-    match plan::of(call.request, &call.routes.table, call.client.id()) {
+    match plan::of(call.request, &call.routes.table, call.session, call.client.id()) {
         Plan::Keyed(keyed) => keyed_one(call, keyed),
         Plan::Split(parts) => several(call, &parts),
         Plan::AllShards => all(call, How::of(call.request.spec.merge), 0),

@@ -22,6 +22,7 @@ mod metrics;
 mod monitor;
 mod pause;
 mod plan;
+mod policy;
 mod pubsub;
 mod reads;
 mod reload;

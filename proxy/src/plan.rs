@@ -1,4 +1,5 @@
-//! Where a request has to go: found out of the request and the routing table alone, without sending anything.
+//! Where a request has to go: found out of the request, the routing table and what its client has chosen, without sending
+//! anything.
 //!
 //! The rules of routing are here and nowhere else: [`crate::dispatch`] sends by them, `PROXY EXPLAIN` shows them. What a
 //! request meets on its way besides (room, connections, an open transaction) is the sender's business.
@@ -9,6 +10,9 @@ use torc_protocol::error;
 use torc_protocol::slot::{Slot, key_slot};
 
 use crate::downstream::request::Request;
+use crate::downstream::session::Session;
+use crate::policy::{ReadWay, strictest};
+use crate::reads;
 use crate::scan;
 use crate::scatter;
 use crate::table::RouteTable;
@@ -30,7 +34,7 @@ pub enum Plan<'a> {
     /// To the owner of one slot, as it is.
     Keyed(Keyed<'a>),
     /// Its keys belong to several shards.
-    Split(Parts),
+    Split(Parts<'a>),
     /// To every shard, as it is.
     AllShards,
     /// To the shards of its keys, step by step: see [`crate::scatter`].
@@ -50,26 +54,30 @@ pub enum Plan<'a> {
 pub struct Keyed<'a> {
     /// The owner of that slot.
     pub dest: Dest,
-    /// The first key, which chooses the policy; empty: there is none.
+    /// The key that chooses the policy (of several the one with the strictest); empty: there is none.
     pub key: &'a [u8],
     /// Milliseconds that it may wait at the node, on a connection of its own; `None`: it does not wait.
     pub wait_ms: Option<u64>,
 }
 
-/// What one shard gets of a request that is split.
+/// What one shard gets of a request that is split; of a read what it gets of the keys that are read alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct Part<'a> {
     /// The shard's place in the table; `None`: nobody owns the slots, and the part is held until somebody does.
     pub place: Option<usize>,
     /// The slot of its first key.
     pub slot: Slot,
+    /// How its keys are read; of a write that of none.
+    pub way: ReadWay,
+    /// The key that chooses the policy.
+    pub key: &'a [u8],
     /// How many keys it has.
     pub count: usize,
 }
 
 /// A request that is split.
 #[derive(Debug)]
-pub struct Parts {
+pub struct Parts<'a> {
     /// Arguments from a key to the next.
     pub step: usize,
     /// Where the keys are.
@@ -77,7 +85,7 @@ pub struct Parts {
     /// For each key its place in `parts`.
     pub order: Vec<u16>,
     /// In the order in which their first keys come.
-    pub parts: SmallVec<[Part; 8]>,
+    pub parts: SmallVec<[Part<'a>; 4]>,
 }
 
 /// The keys of a request whose keys may be anywhere.
@@ -90,7 +98,7 @@ pub enum Spread<'a> {
     /// One shard has all of them: the request goes there as it is.
     One(Keyed<'a>),
     /// They belong to several.
-    Several(Parts),
+    Several(Parts<'a>),
 }
 
 /// What is done with a request whose connection broke when it may have been executed.
@@ -105,7 +113,7 @@ pub enum Retry {
 }
 
 /// The plan of a request; `client` chooses the shard where any will do.
-pub fn of<'a>(request: &Request<'a>, table: &RouteTable, client: u64) -> Plan<'a> {
+pub fn of<'a>(request: &Request<'a>, table: &RouteTable, session: &Session, client: u64) -> Plan<'a> {
     let keyed = |keyed: Result<Keyed<'a>, String>| match keyed {
         Ok(keyed) => Plan::Keyed(keyed),
         Err(text) if text == error::CROSSSLOT => match scatter::is_asked_everywhere(request.command) {
@@ -116,9 +124,9 @@ pub fn of<'a>(request: &Request<'a>, table: &RouteTable, client: u64) -> Plan<'a
     };
     match request.spec.route {
         Route::Local => Plan::Local,
-        Route::Key => keyed(by_key(request, table)),
+        Route::Key => keyed(by_key(request, table, session)),
         Route::Channel => Plan::Keyed(by_channel(request)),
-        Route::SplitKeys => match by_keys(request, table) {
+        Route::SplitKeys => match by_keys(request, table, session) {
             Ok(Spread::One(one)) => Plan::Keyed(one),
             Ok(Spread::Several(parts)) => Plan::Split(parts),
             Err(text) => Plan::Refused(text),
@@ -174,15 +182,26 @@ pub fn first_of<'a>(request: &Request<'a>) -> (Option<Slot>, &'a [u8]) {
 
 /// [`Route::Key`].
 #[inline]
-pub fn by_key<'a>(request: &Request<'a>, table: &RouteTable) -> Result<Keyed<'a>, String> {
-    let (slot, key) = match slot_of(request) {
+pub fn by_key<'a>(request: &Request<'a>, table: &RouteTable, session: &Session) -> Result<Keyed<'a>, String> {
+    let (slot, mut key) = match slot_of(request) {
         Ok(found) => found,
         // With one shard the keys are together wherever their slots are, as in one Redis.
         Err(text) if text == error::CROSSSLOT && table.shards.len() == 1 => first_of(request),
         Err(text) => return Err(text),
     };
+    if !table.rules.is_empty() && !request.spec.keys.is_single() {
+        key = policy_key(request, table, session);
+    }
     let dest = Dest::Slot(slot.unwrap_or(KEYLESS_SLOT));
     Ok(Keyed { dest, key, wait_ms: wait_ms(request) })
+}
+
+/// The key that chooses the policy of a request with several; empty: it has none.
+#[cold]
+pub fn policy_key<'a>(request: &Request<'a>, table: &RouteTable, session: &Session) -> &'a [u8] {
+    let keys = request.spec.find_keys(&request.args).unwrap_or_default();
+    let keys = keys.iter().map(|at| request.arg(*at));
+    strictest(session, table, request.is_write(), keys).unwrap_or_default()
 }
 
 /// Milliseconds that it may wait at the node; `None`: it does not wait.
@@ -200,7 +219,11 @@ pub fn by_channel<'a>(request: &Request<'a>) -> Keyed<'a> {
 }
 
 /// [`Route::SplitKeys`].
-pub fn by_keys<'a>(request: &Request<'a>, table: &RouteTable) -> Result<Spread<'a>, String> {
+pub fn by_keys<'a>(
+    request: &Request<'a>,
+    table: &RouteTable,
+    session: &Session,
+) -> Result<Spread<'a>, String> {
     let keys = request.spec.find_keys(&request.args).map_err(|cause| {
         // An uneven number of arguments (MSET): Redis speaks of their number.
         let uneven = matches!(request.spec.keys, KeySpec::Range { step, .. } if step > 1);
@@ -220,23 +243,40 @@ pub fn by_keys<'a>(request: &Request<'a>, table: &RouteTable) -> Result<Spread<'
     // Slots without an owner stay together: they are held until they have one.
     let owner = |slot: &Slot| table.shard_of(*slot);
     let first = slots.first().map_or(KEYLESS_SLOT, |slot| *slot);
-    if slots.iter().all(|slot| owner(slot) == owner(&first)) {
-        let key = keys.first().map_or(&[][..], |index| request.arg(*index));
+    let write = request.is_write();
+    let by_policy = !table.rules.is_empty();
+    let together = slots.iter().all(|slot| owner(slot) == owner(&first));
+    let key = keys.first().map_or(&[][..], |index| request.arg(*index));
+    if together && !by_policy {
         return Ok(Spread::One(Keyed { dest: Dest::Slot(first), key, wait_ms: None }));
     }
-    let mut parts: SmallVec<[Part; 8]> = SmallVec::new();
+    let elsewhere = by_policy && reads::can_be_read_elsewhere(request.command);
+    let way = |key| match by_policy && !write {
+        true => ReadWay::of(session, table, key, elsewhere),
+        false => ReadWay::default(),
+    };
+    let mut parts: SmallVec<[Part<'_>; 4]> = SmallVec::new();
     let mut order: Vec<u16> = Vec::with_capacity(keys.len());
-    for slot in &slots {
-        let place = owner(slot);
-        let part = parts.iter().position(|known| known.place == place).unwrap_or_else(|| {
-            parts.push(Part { place, slot: *slot, count: 0 });
+    for (slot, index) in slots.iter().zip(&keys) {
+        let (place, key) = (owner(slot), request.arg(*index));
+        let way = way(key);
+        let part = parts.iter().position(|known| (known.place, known.way) == (place, way));
+        let part = part.unwrap_or_else(|| {
+            parts.push(Part { place, slot: *slot, way, key, count: 0 });
             parts.len() - 1
         });
         if let Some(part) = parts.get_mut(part) {
             part.count += 1;
+            if by_policy && write {
+                let both = [part.key, key].into_iter();
+                part.key = strictest(session, table, write, both).unwrap_or(key);
+            }
         }
-        // There are at most as many parts as shards, whose numbers have 16 bits.
+        // There are at most as many parts as shards (whose numbers have 16 bits) of each way.
         order.push(u16::try_from(part).unwrap_or(u16::MAX));
+    }
+    if let [part] = &parts[..] {
+        return Ok(Spread::One(Keyed { dest: Dest::Slot(first), key: part.key, wait_ms: None }));
     }
     Ok(Spread::Several(Parts { step, keys, order, parts }))
 }
@@ -292,7 +332,7 @@ mod tests {
         let args = OwnedArgs::new(line.split(' '));
         let args = args.view();
         let request = Request::of(resolve(&args).expect("a command"), args);
-        look(of(&request, &table(), 3), &request)
+        look(of(&request, &table(), &Session::new(true, 1_000), 3), &request)
     }
 
     #[test]
@@ -317,8 +357,14 @@ mod tests {
             let Plan::Split(parts) = plan else { panic!("{plan:?}") };
             assert_eq!((parts.step, parts.keys.as_slice()), (2, &[1, 3, 5][..]));
             assert_eq!(parts.order, [0, 1, 0]);
-            let part = |place, slot, count| Part { place: Some(place), slot, count };
-            assert_eq!(parts.parts.as_slice(), [part(1, 15_495, 2), part(0, 3_300, 1)]);
+            let part = |place, slot, key: &'static str, count| Part {
+                place: Some(place),
+                slot,
+                way: ReadWay::default(),
+                key: key.as_bytes(),
+                count,
+            };
+            assert_eq!(parts.parts.as_slice(), [part(1, 15_495, "a", 2), part(0, 3_300, "b", 1)]);
         });
     }
 

@@ -15,6 +15,7 @@ use std::rc::Rc;
 use torc_cluster::map::DEFAULT_MAX_STALENESS_MS;
 use torc_protocol::command::{Command, GenericCommand};
 use torc_protocol::context::{ReadFrom, ReadLevel, ReplicaRead};
+use torc_protocol::memcached::{Request, Verb};
 
 use crate::downstream::client::Client;
 use crate::downstream::session::Session;
@@ -75,6 +76,15 @@ pub fn can_be_read_elsewhere(command: Command) -> bool {
     }
 }
 
+/// The same for a memcached request: it gives items, and neither changes them nor tells of their use (`h`, `l` of `mg`).
+pub fn items_can_be_read_elsewhere(request: &Request<'_>) -> bool {
+    match request.verb {
+        Verb::Get | Verb::Gets => true,
+        Verb::MetaGet => !request.is_write() && !request.meta.has(b'h') && !request.meta.has(b'l'),
+        _ => false,
+    }
+}
+
 /// What holds for reads of a key; `None`: the primary alone. Who asked for strong reads, for all or for this key, gets
 /// them; READONLY counts where no policy says which members are read from.
 pub fn rule(session: &Session, table: &RouteTable, key: &[u8]) -> Option<ReadRule> {
@@ -91,7 +101,7 @@ pub fn rule(session: &Session, table: &RouteTable, key: &[u8]) -> Option<ReadRul
     }
 }
 
-/// The member for a read; `None`: no replica may answer it, whatever their state.
+/// The member for a read that others than the primary can answer; `None`: none may, whatever their state.
 pub fn choose(
     worker: &Worker,
     client: &Client,
@@ -100,7 +110,7 @@ pub fn choose(
     pending: &Pending,
     key: &[u8],
 ) -> Option<Choice> {
-    if pending.write || key.is_empty() || !can_be_read_elsewhere(pending.command) {
+    if pending.write || key.is_empty() {
         return None;
     }
     let rule = rule(session, &routes.table, key)?;
@@ -183,6 +193,17 @@ mod tests {
             ["set", "touch", "eval_ro", "scan", "dbsize", "randomkey", "xreadgroup", "lock.info", "getlease"]
         {
             assert!(!can(no), "{no}");
+        }
+        let item = |line: &'static str| {
+            items_can_be_read_elsewhere(&Request::from_parts(line.as_bytes(), b"").expect(line))
+        };
+        for yes in ["get a", "gets a b", "mg a v", "mg a t f c s k O7 q", "mg YQ== b v"] {
+            assert!(item(yes), "{yes}");
+        }
+        for no in
+            ["gat 9 a", "touch a 9", "mg a v T9", "mg a v N9", "mg a v R9", "mg a h", "mg a l v", "me a"]
+        {
+            assert!(!item(no), "{no}");
         }
     }
 }

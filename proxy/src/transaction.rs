@@ -19,7 +19,9 @@ use crate::downstream::request::Request;
 use crate::downstream::resp::{Step, lane};
 use crate::downstream::session::Session;
 use crate::hot::{self, stamps::Keys};
-use crate::plan::{first_of, slot_of};
+use crate::plan::{first_of, policy_key, slot_of};
+use crate::policy::strictest;
+use crate::table::RouteTable;
 use crate::text;
 use crate::upstream::body::{Body, id_in_prefix};
 use crate::upstream::connection::Connection;
@@ -39,7 +41,7 @@ pub struct Transaction {
     pub lane: Lane,
     /// The slot of all keys so far.
     slot: Option<Slot>,
-    /// The first key, whose policy holds.
+    /// The key with the strictest policy so far, which holds for all.
     key: Vec<u8>,
     /// For each command how many arguments it has and how many bytes of `args` they take.
     commands: Vec<(usize, usize)>,
@@ -61,28 +63,31 @@ pub struct Watch {
 
 /// Takes a command into the open transaction.
 pub fn queue(call: &mut Call<'_>) -> Step {
-    let open = call.session.transaction.take();
+    let Some(mut transaction) = call.session.transaction.take() else { return Step::Done };
     let lane = lane(call.session, call.routes, call.request);
-    call.session.transaction = open;
     let config = call.worker.settings();
-    let Some(transaction) = &mut call.session.transaction else { return Step::Done };
     let bounds = (config.max_queued_commands, config.max_request_bytes);
-    match transaction.admit(call.request, bounds, call.routes.is_one_shard()) {
+    let admitted = transaction.admit(call.request, bounds, call.routes.is_one_shard());
+    if admitted.is_ok() {
+        let key = policy_key(call.request, &call.routes.table, call.session);
+        transaction.go_by(key, call.session, &call.routes.table);
+        if lane == Lane::Slow {
+            transaction.lane = lane;
+        }
+        call.client.info.multi.store(transaction.commands.len() as i64, Ordering::Relaxed);
+    } else {
+        transaction.failed = true;
+    }
+    call.session.transaction = Some(transaction);
+    match admitted {
         Ok(()) => {
-            if lane == Lane::Slow {
-                transaction.lane = lane;
-            }
-            call.client.info.multi.store(transaction.commands.len() as i64, Ordering::Relaxed);
             let (_, key) = first_of(call.request);
             if !key.is_empty() {
                 call.worker.saw_key(call.session.db, key, call.request.is_write());
             }
             call.reply(|reply| reply.simple("QUEUED"))
         }
-        Err(text) => {
-            transaction.failed = true;
-            call.refuse(&text)
-        }
+        Err(text) => call.refuse(&text),
     }
 }
 
@@ -90,6 +95,14 @@ impl Transaction {
     /// Whether it may change something.
     pub fn may_change(&self) -> bool {
         self.changes
+    }
+
+    /// The policy of `key` holds as well.
+    fn go_by(&mut self, key: &[u8], session: &Session, table: &RouteTable) {
+        if !key.is_empty() {
+            let keys = [self.key.as_slice(), key].into_iter().filter(|key| !key.is_empty());
+            self.key = strictest(session, table, self.write, keys).unwrap_or(key).to_vec();
+        }
     }
 
     /// `one_shard`: there is no other, so that slots do not matter.
@@ -106,17 +119,15 @@ impl Transaction {
         if !travels {
             return Err(format!("ERR '{}' {}", request.spec.name, text::NOT_IN_TRANSACTION));
         }
-        let (slot, key) = match slot_of(request) {
+        let (slot, _) = match slot_of(request) {
             Err(text) if text == error::CROSSSLOT && one_shard => first_of(request),
             found => found?,
         };
-        if let Some(slot) = slot {
-            if *self.slot.get_or_insert(slot) != slot && !one_shard {
-                return Err(error::CROSSSLOT.to_owned());
-            }
-            if self.key.is_empty() {
-                self.key = key.to_vec();
-            }
+        if let Some(slot) = slot
+            && *self.slot.get_or_insert(slot) != slot
+            && !one_shard
+        {
+            return Err(error::CROSSSLOT.to_owned());
         }
         if self.commands.len() >= most || self.args.len() + request.args.total_bytes() > most_bytes {
             return Err(text::TOO_MANY_QUEUED.to_owned());

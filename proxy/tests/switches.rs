@@ -18,11 +18,10 @@ use std::time::Duration;
 
 use common::client::Client;
 use common::node::{Act, FakeNode, Seen};
-use common::{PATIENCE, World, key_on, map, secret};
+use common::{PATIENCE, World, key_on, secret, with_replicas};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use torc_cluster::map::Policy;
-use torc_cluster::{ClusterMap, Incarnation, Member, NodeId, NodeInfo};
 use torc_protocol::context::ReadFrom;
 use torc_protocol::error;
 use torc_protocol::resp::{Value, encode_request};
@@ -338,25 +337,6 @@ fn usual(seen: &Seen) -> Act {
         }
         _ => Act::Usual,
     }
-}
-
-/// A map in which each shard has a primary and a replica.
-fn with_replicas(epoch: u64, nodes: &[[FakeNode; 2]]) -> ClusterMap {
-    let ports: Vec<Option<u16>> = nodes.iter().map(|[primary, _]| Some(primary.port)).collect();
-    let mut map = map(epoch, &ports);
-    for (shard, [_, replica]) in map.shards.values_mut().zip(nodes) {
-        let id = NodeId(u64::from(replica.port));
-        shard.in_sync.insert(Member::new(id, Incarnation(1)));
-        let info = NodeInfo {
-            id,
-            incarnation: Incarnation(1),
-            host: "127.0.0.1".into(),
-            port: replica.port,
-            ..NodeInfo::default()
-        };
-        map.nodes.insert(id, info);
-    }
-    map
 }
 
 fn config() -> ProxyConfig {

@@ -70,6 +70,7 @@ pub struct Fleet {
     nodes: Vec<Node>,
     proxy: Process,
     proxy_at: SocketAddr,
+    memcached_at: SocketAddr,
     plan: Plan,
     lease: Duration,
     place: Place,
@@ -100,7 +101,7 @@ impl Fleet {
         let lease_ms = std::env::var("TORC_TEST_LEASE_MS").ok().and_then(|text| text.parse().ok());
         let lease = Duration::from_millis(lease_ms.unwrap_or(LEASE_MS));
         let count = usize::from(plan.shards) * (usize::from(plan.replicas) + 1);
-        let ports = free_ports(count * PORTS + 1);
+        let ports = free_ports(count * PORTS + 2);
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let advertised = |index: usize| match &place {
             Place::Loopback => loopback,
@@ -171,8 +172,9 @@ impl Fleet {
             ]
             .concat(),
         );
-        let (proxy, proxy_at) = start_proxy(&place, ports[count * PORTS], &join, &secret, work.path());
-        let fleet = Fleet { nodes, proxy, proxy_at, plan, lease, place, work };
+        let of_proxy = [ports[count * PORTS], ports[count * PORTS + 1]];
+        let (proxy, [proxy_at, memcached_at]) = start_proxy(&place, of_proxy, &join, &secret, work.path());
+        let fleet = Fleet { nodes, proxy, proxy_at, memcached_at, plan, lease, place, work };
         fleet.wait_whole();
         fleet
     }
@@ -180,6 +182,11 @@ impl Fleet {
     /// The proxy's RESP port.
     pub fn proxy(&self) -> Endpoint {
         Endpoint::Tcp(self.proxy_at)
+    }
+
+    /// The proxy's memcached port.
+    pub fn memcached(&self) -> Endpoint {
+        Endpoint::Tcp(self.memcached_at)
     }
 
     /// A connection to the proxy.
@@ -368,7 +375,14 @@ impl Fleet {
     }
 }
 
-fn start_proxy(place: &Place, port: u16, join: &str, secret: &Path, folder: &Path) -> (Process, SocketAddr) {
+/// The proxy, and where it speaks RESP and memcached.
+fn start_proxy(
+    place: &Place,
+    ports: [u16; 2],
+    join: &str,
+    secret: &Path,
+    folder: &Path,
+) -> (Process, [SocketAddr; 2]) {
     let (mut command, host) = match place {
         Place::Namespaces(network) => {
             let last = network.hosts() - 1;
@@ -377,12 +391,12 @@ fn start_proxy(place: &Place, port: u16, join: &str, secret: &Path, folder: &Pat
         _ => (Command::new(binary()), IpAddr::V4(Ipv4Addr::LOCALHOST)),
     };
     command.args(["proxy", "--join", join, "--secret-file", path(secret), "--bind", &host.to_string()]);
-    command.args(["--port", &port.to_string()]);
+    command.args(["--port", &ports[0].to_string(), "--memcached-port", &ports[1].to_string()]);
     let mut proxy = Process::start("torc proxy", command, &folder.join("proxy.log"))
         .unwrap_or_else(|error| panic!("torc proxy cannot be started: {error}"));
-    let at = SocketAddr::new(host, port);
+    let at = SocketAddr::new(host, ports[0]);
     proxy.wait_until("its first answer", || Connection::open(&Endpoint::Tcp(at)).ok()?.call(&["PING"]).ok());
-    (proxy, at)
+    (proxy, [at, SocketAddr::new(host, ports[1])])
 }
 
 impl Node {

@@ -1,4 +1,4 @@
-//! Reads from replicas through the proxy, under policies: what they show is never older than the bound, a client sees
+//! Reads from replicas through the proxy, by both protocols, under policies: what they show is never older than the bound, a client sees
 //! what it wrote (over failovers too), and a replica that stands still or lags is not waited for.
 
 // Tests wait on real processes by real time.
@@ -17,7 +17,7 @@ use torc_tests::scrape::Scrape;
 
 /// The bound on staleness in these tests.
 const BOUND: Duration = Duration::from_millis(400);
-/// Clients that read, or read what they wrote.
+/// Clients that read, or read what they wrote; every other one speaks memcached.
 const CLIENTS: usize = 4;
 
 fn policy(fleet: &Fleet, prefix: &str, json: &str) -> (bool, String) {
@@ -71,20 +71,85 @@ fn write_numbers(proxy: Endpoint, key: &'static str, stop: Arc<AtomicBool>, ackn
     }
 }
 
+/// A client of one of the protocols, which keeps numbers under keys.
+struct Numbers {
+    open: Connection,
+    memcached: bool,
+    reads: usize,
+}
+
+impl Numbers {
+    fn of(fleet: &Fleet, memcached: bool) -> Numbers {
+        let endpoint = if memcached { fleet.memcached() } else { fleet.proxy() };
+        Numbers { open: Connection::open(&endpoint).expect("the proxy accepts"), memcached, reads: 0 }
+    }
+
+    /// Whether it was stored.
+    fn set(&mut self, key: &str, number: u64) -> bool {
+        let text = number.to_string();
+        if !self.memcached {
+            return !self.open.call(&["SET", key, &text]).expect("an answer").is_error();
+        }
+        self.say(&format!("set {key} 0 0 {}\r\n{text}\r\n", text.len()));
+        self.answer() == "STORED\r\n"
+    }
+
+    /// The number (0: there is none), by another command each time.
+    fn get(&mut self, key: &str) -> Result<u64, String> {
+        self.reads += 1;
+        if !self.memcached {
+            let reply = self.open.call(&["GET", key]).expect("an answer");
+            return match reply.is_error() {
+                true => Err(format!("{reply:?}")),
+                false => Ok(reply.text().map_or(0, |text| text.parse().expect("a number"))),
+            };
+        }
+        self.say(&match self.reads % 3 {
+            0 => format!("get {key}\r\n"),
+            1 => format!("gets {key}\r\n"),
+            _ => format!("mg {key} v\r\n"),
+        });
+        let answer = self.answer();
+        let mut lines = answer.split("\r\n");
+        match lines.next() {
+            Some("END" | "EN") => Ok(0),
+            Some(head) if head.starts_with("VA") => {
+                Ok(lines.next().and_then(|text| text.parse().ok()).expect("a number"))
+            }
+            _ => Err(answer),
+        }
+    }
+
+    fn say(&mut self, text: &str) {
+        self.open.send(text.as_bytes()).expect("sent");
+    }
+
+    /// A whole answer of memcached.
+    fn answer(&mut self) -> String {
+        let whole = |bytes: &[u8]| {
+            let lines = bytes.windows(2).filter(|pair| pair == b"\r\n").count();
+            match bytes {
+                [b'V', b'A', b' ', ..] => lines == 2,
+                [b'V', b'A', b'L', ..] => bytes.ends_with(b"END\r\n"),
+                _ => lines == 1,
+            }
+        };
+        let (bytes, _) = self.open.read_until(whole).expect("an answer");
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
 /// Reads until told to stop; says how many reads there were. Each must show what was acknowledged `BOUND` before it began.
 fn read_numbers(
-    proxy: Endpoint,
+    mut client: Numbers,
     key: &'static str,
     stop: Arc<AtomicBool>,
     acknowledged: Acknowledged,
 ) -> usize {
-    let mut open = Connection::open(&proxy).expect("the proxy accepts");
     let mut reads = 0;
     while !stop.load(Ordering::Relaxed) {
         let began = Instant::now();
-        let reply = open.call(&["GET", key]).expect("an answer");
-        assert!(!reply.is_error(), "{reply:?}");
-        let shown: u64 = reply.text().map_or(0, |text| text.parse().expect("a number"));
+        let shown = client.get(key).expect("a number");
         let known = acknowledged.lock();
         let old = began.checked_sub(BOUND).unwrap_or(began);
         let due = known.partition_point(|(at, _)| *at <= old);
@@ -131,13 +196,13 @@ fn what_is_read_is_never_older_than_the_bound() {
     let stop = Arc::new(AtomicBool::new(false));
     let acknowledged = Acknowledged::default();
     let proxy = fleet.proxy();
-    let arguments = || (proxy.clone(), "n", Arc::clone(&stop), Arc::clone(&acknowledged));
-    let (endpoint, key, ends, told) = arguments();
-    let writer = std::thread::spawn(move || write_numbers(endpoint, key, ends, told));
+    let arguments = || ("n", Arc::clone(&stop), Arc::clone(&acknowledged));
+    let (key, ends, told) = arguments();
+    let writer = std::thread::spawn(move || write_numbers(proxy, key, ends, told));
     let readers: Vec<_> = (0..CLIENTS)
-        .map(|_| {
-            let (endpoint, key, ends, told) = arguments();
-            std::thread::spawn(move || read_numbers(endpoint, key, ends, told))
+        .map(|number| {
+            let ((key, ends, told), client) = (arguments(), Numbers::of(&fleet, number % 2 == 1));
+            std::thread::spawn(move || read_numbers(client, key, ends, told))
         })
         .collect();
     let pause = |ms| std::thread::sleep(Duration::from_millis(ms));
@@ -189,11 +254,35 @@ fn a_client_reads_what_it_wrote_after_a_failover_too() {
     let (done, text) = policy(&fleet, "", r#"{"read_from":"replica","max_staleness_ms":60000}"#);
     assert!(done, "{text}");
     wait_policy(&fleet, &["GET", "n"], "replica");
+    // Whom a stale item has load it anew is the primary's to say, and one client only is told to.
+    let mut owner = Numbers::of(&fleet, true);
+    owner.say("ms s 1\r\na\r\n");
+    assert_eq!(owner.answer(), "HD\r\n");
+    owner.say("md s I T60\r\n");
+    assert_eq!(owner.answer(), "HD\r\n");
+    owner.say("mg s v\r\n");
+    assert_eq!(owner.answer(), "VA 1 W X\r\na\r\n");
+    for _ in 0..8 {
+        let mut other = Numbers::of(&fleet, true);
+        other.say("mg s v\r\n");
+        // Who has not been told of the mark may see the item as it was: that is within the bound.
+        let answer = other.answer();
+        assert!(["VA 1 X Z\r\na\r\n", "VA 1\r\na\r\n"].contains(&answer.as_str()), "{answer}");
+    }
+
+    let (done, text) =
+        policy(&fleet, "", r#"{"ack":"in-sync","read_from":"replica","max_staleness_ms":60000}"#);
+    assert!(done, "{text}");
+    let mut open = fleet.connect();
+    fleet.wait("the acknowledgement", || {
+        (explained(&mut open, &["SET", "n", "1"], "ack") == "in-sync").then_some(())
+    });
     let stop = Arc::new(AtomicBool::new(false));
     let clients: Vec<_> = (0..CLIENTS)
-        .map(|client| {
-            let (proxy, stop) = (fleet.proxy(), Arc::clone(&stop));
-            std::thread::spawn(move || write_and_read(&proxy, client, &stop))
+        .map(|number| {
+            let (stop, memcached) = (Arc::clone(&stop), number % 2 == 1);
+            let client = Numbers::of(&fleet, memcached);
+            std::thread::spawn(move || write_and_read(client, number, &stop))
         })
         .collect();
     std::thread::sleep(Duration::from_millis(1_000));
@@ -212,17 +301,16 @@ fn a_client_reads_what_it_wrote_after_a_failover_too() {
 }
 
 /// Writes a number and reads it back, again and again, pipelined now and then; says how often.
-fn write_and_read(proxy: &Endpoint, client: usize, stop: &AtomicBool) -> usize {
-    let mut open = Connection::open(proxy).expect("the proxy accepts");
-    open.call(&["CLIENT", "ACK", "in-sync"]).expect("an answer");
-    let key = format!("mine{client}");
+fn write_and_read(mut client: Numbers, number: usize, stop: &AtomicBool) -> usize {
+    let key = format!("mine{number}");
     let (mut pairs, mut last) = (0, 0_u64);
     for number in 1_u64.. {
         if stop.load(Ordering::Relaxed) {
             break;
         }
         let text = number.to_string();
-        let written = if number % 3 == 0 {
+        let written = if number % 3 == 0 && !client.memcached {
+            let open = &mut client.open;
             open.send_command(&["SET", &key, &text]).expect("sent");
             open.send_command(&["GET", &key]).expect("sent");
             let written = open.read_frame().expect("an answer") == b"+OK\r\n";
@@ -232,17 +320,13 @@ fn write_and_read(proxy: &Endpoint, client: usize, stop: &AtomicBool) -> usize {
             assert!(!written || fits, "{:?}", String::from_utf8_lossy(&frame));
             written
         } else {
-            !open.call(&["SET", &key, &text]).expect("an answer").is_error()
+            client.set(&key, number)
         };
         if written {
             last = number;
             pairs += 1;
         }
-        let reply = open.call(&["GET", &key]).expect("an answer");
-        if reply.is_error() {
-            continue;
-        }
-        let shown: u64 = reply.text().map_or(0, |text| text.parse().expect("a number"));
+        let Ok(shown) = client.get(&key) else { continue };
         assert!(shown >= last, "{shown} was read after {last} had been written by the same client");
     }
     pairs

@@ -289,8 +289,13 @@ pub fn lane(session: &Session, routes: &Routes, request: &Request<'_>) -> Lane {
     if !routes.table.has_slow_rules {
         return session.lane(&routes.table, None);
     }
-    let key = request.spec.find_keys(&request.args).ok().and_then(|keys| request.args.get(*keys.first()?));
-    session.lane(&routes.table, key)
+    let keys = request.spec.find_keys(&request.args).unwrap_or_default();
+    let slow = |at: &usize| session.lane(&routes.table, request.args.get(*at)) == Lane::Slow;
+    if keys.is_empty() { session.lane(&routes.table, None) } else { lane_of(keys.iter().any(slow)) }
+}
+
+fn lane_of(slow: bool) -> Lane {
+    if slow { Lane::Slow } else { Lane::Quick }
 }
 
 /// Answers the latest request, in its order.

@@ -11,7 +11,7 @@ use crate::downstream::request::Request;
 use crate::downstream::resp::{Step, lane};
 use crate::hot::serve::{is_plain_read, takes_copies};
 use crate::plan::{self, Plan, Retry};
-use crate::reads::{self, ReadRule};
+use crate::reads;
 use crate::scatter::gather;
 use crate::upstream::pending::{Dest, Lane};
 
@@ -25,6 +25,8 @@ struct Target<'a> {
     place: Option<usize>,
     slot: Option<Slot>,
     keys: Vec<&'a [u8]>,
+    /// The key whose policy holds for it; empty: there is none.
+    key: &'a [u8],
 }
 
 /// `PROXY EXPLAIN command [argument …]`
@@ -36,14 +38,15 @@ pub(super) fn answer(call: &mut Call<'_>) -> Step {
     };
     let request = Request::of(command, args);
     let table = &call.routes.table;
-    let plan = plan::of(&request, table, call.client.id());
+    let plan = plan::of(&request, table, call.session, call.client.id());
     let targets = targets(call, &request, &plan);
-    let key = request.spec.find_keys(&args).ok().and_then(|keys| args.get(*keys.first()?));
+    let key = Some(plan::policy_key(&request, table, call.session)).filter(|key| !key.is_empty());
     let rule = key.and_then(|key| table.rule(key));
     let (ack, level) = call.session.levels(rule);
     let lane = lane(call.session, call.routes, &request);
-    let read = plan_reads(call, command, &plan, key);
-    let parts: Vec<Vec<Field>> = targets.iter().map(|target| part(call, target, lane, read)).collect();
+    let elsewhere = may_go_elsewhere(call, command, &plan);
+    let read = key.filter(|_| elsewhere).and_then(|key| reads::rule(call.session, table, key));
+    let parts: Vec<Vec<Field>> = targets.iter().map(|target| part(call, target, lane, elsewhere)).collect();
     let mut fields: Vec<Field> = vec![
         ("command", Shown::Text(request.spec.name.to_owned())),
         ("route", Shown::Text(request.spec.route.name().to_owned())),
@@ -115,7 +118,7 @@ fn targets<'a>(call: &Call<'_>, request: &Request<'a>, plan: &Plan<'a>) -> Vec<T
                 let place = routes.place(Dest::Slot(slot));
                 match targets.iter_mut().find(|target| target.place == place) {
                     Some(target) => target.keys.push(key),
-                    None => targets.push(Target { place, slot: Some(slot), keys: vec![key] }),
+                    None => targets.push(Target { place, slot: Some(slot), keys: vec![key], key: b"" }),
                 }
             }
             targets
@@ -125,10 +128,11 @@ fn targets<'a>(call: &Call<'_>, request: &Request<'a>, plan: &Plan<'a>) -> Vec<T
                 Dest::Slot(slot) => Some(slot),
                 Dest::Shard(_) => None,
             };
-            vec![Target { place: routes.place(keyed.dest), slot, keys: keys() }]
+            vec![Target { place: routes.place(keyed.dest), slot, keys: keys(), key: keyed.key }]
         }
         Plan::Transaction(Some(slot)) => {
-            vec![Target { place: routes.place(Dest::Slot(*slot)), slot: Some(*slot), keys: keys() }]
+            let place = routes.place(Dest::Slot(*slot));
+            vec![Target { place, slot: Some(*slot), keys: keys(), key: b"" }]
         }
         Plan::Split(parts) => {
             let all = keys();
@@ -137,30 +141,35 @@ fn targets<'a>(call: &Call<'_>, request: &Request<'a>, plan: &Plan<'a>) -> Vec<T
                 with_parts.filter(|(_, of)| usize::from(**of) == part).map(|(key, _)| *key).collect()
             };
             let each = parts.parts.iter().enumerate();
-            each.map(|(part, to)| Target { place: to.place, slot: Some(to.slot), keys: mine(part) }).collect()
+            each.map(|(part, to)| Target {
+                place: to.place,
+                slot: Some(to.slot),
+                keys: mine(part),
+                key: to.key,
+            })
+            .collect()
         }
         Plan::AllShards => (0..routes.shards()).map(at).collect(),
         Plan::AnyShard(place) | Plan::Cursor { place, .. } => vec![at(*place)],
     }
 }
 
-/// Which members may answer; `None`: the primary alone.
-fn plan_reads(call: &Call<'_>, command: Command, plan: &Plan<'_>, key: Option<&[u8]>) -> Option<ReadRule> {
+/// Whether members other than the primary may answer, where a policy says so.
+fn may_go_elsewhere(call: &Call<'_>, command: Command, plan: &Plan<'_>) -> bool {
     let one_shot = matches!(plan, Plan::Keyed(keyed) if keyed.wait_ms.is_none());
-    if call.session.transaction.is_some() || !(one_shot || matches!(plan, Plan::Split(_))) {
-        return None;
-    }
-    let key = key.filter(|key| !key.is_empty() && reads::can_be_read_elsewhere(command))?;
-    reads::rule(call.session, &call.routes.table, key)
+    call.session.transaction.is_none()
+        && (one_shot || matches!(plan, Plan::Split(_)))
+        && reads::can_be_read_elsewhere(command)
 }
 
-fn part(call: &Call<'_>, target: &Target<'_>, lane: Lane, read: Option<ReadRule>) -> Vec<Field> {
+fn part(call: &Call<'_>, target: &Target<'_>, lane: Lane, elsewhere: bool) -> Vec<Field> {
     let routes = call.routes;
     let shard = target.place.map(|place| routes.shard_id(place));
     // Each part of a command that is split has a policy of its own.
-    let own = |_: ReadRule| reads::rule(call.session, &routes.table, target.keys.first()?);
+    let rule = reads::rule(call.session, &routes.table, target.key);
+    let rule = rule.filter(|_| elsewhere && !target.key.is_empty());
     let members = target.place.and_then(|place| routes.members(place));
-    let choice = read.and_then(own).map(|rule| reads::member(call.worker, call.client, members, rule));
+    let choice = rule.map(|rule| reads::member(call.worker, call.client, members, rule));
     let replica = choice.as_ref().and_then(|choice| choice.link.as_ref());
     let primary = target.place.and_then(|place| routes.table.shards.get(place)?.primary.as_ref());
     let (member, link, lane) = match replica {
@@ -209,8 +218,16 @@ fn decision(request: &Request<'_>, plan: &Plan<'_>, parts: usize) -> String {
             "sent to one shard as it is: all keys are there".into()
         }
         Plan::Keyed(_) => "sent to one shard as it is".into(),
-        Plan::Split(_) => {
-            format!("split over {parts} shards; each part is retried by itself, so it is not atomic")
+        Plan::Split(split) => {
+            let mut shards: Vec<_> = split.parts.iter().map(|part| part.place).collect();
+            shards.sort_unstable();
+            shards.dedup();
+            let policies = match shards.len() == parts {
+                true => String::new(),
+                false => format!(" and by their policies into {parts} parts"),
+            };
+            let shards = shards.len();
+            format!("split over {shards} shards{policies}; each part is retried by itself, so it is not atomic")
         }
         Plan::Everywhere if gather::is_gathered(request.command) => {
             "each shard gives the values of its keys, and one node runs the command on all of them; not atomic".into()

@@ -24,6 +24,7 @@ use super::quest::{Kind, Part, Quest};
 use crate::call::Call;
 use crate::dispatch::render_of;
 use crate::downstream::resp::Step;
+use crate::plan::policy_key;
 use crate::text;
 use crate::upstream::body::write_prefix;
 
@@ -142,7 +143,8 @@ pub(super) fn start(call: &mut Call<'_>, keys: &[usize]) -> Step {
         .collect();
     let first = keys.first().map_or(&[][..], |at| request.arg(*at));
     let write = request.is_write();
-    let context = call.session.context_for(&call.routes.table, write, first);
+    let key = policy_key(request, &call.routes.table, call.session);
+    let context = call.session.context_for(&call.routes.table, write, key);
     let prefix = |context: Context<'_>| {
         let mut bytes = Vec::new();
         write_prefix(&context, &mut bytes);

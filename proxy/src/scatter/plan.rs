@@ -14,6 +14,7 @@ use crate::call::Call;
 use crate::dispatch::{MAX_WAIT_MS, render_of};
 use crate::downstream::request::Request;
 use crate::downstream::resp::Step;
+use crate::plan::policy_key;
 use crate::text;
 use crate::upstream::body::write_prefix;
 use crate::upstream::pending::NEVER;
@@ -117,7 +118,7 @@ fn start(call: &mut Call<'_>, shape: Shape, keys: &[usize]) -> Step {
     let now_ns = call.worker.clock.now_ns();
     let after = |ms: u32| now_ns.saturating_add(u64::from(ms) * 1_000_000);
     let write = request.is_write();
-    let key = request.arg(keys.first().copied().unwrap_or(0));
+    let key = policy_key(request, &call.routes.table, call.session);
     let prefix = |context: Context<'_>| {
         let mut bytes = Vec::new();
         write_prefix(&context, &mut bytes);

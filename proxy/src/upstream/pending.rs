@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use torc_cluster::ShardId;
-use torc_protocol::command::Command;
+use torc_protocol::command::{Command, InternalCommand};
 use torc_protocol::slot::Slot;
 
 use super::ids::Ticket;
@@ -128,6 +128,11 @@ impl Pending {
     /// Whether it is a step of a command that was answered meanwhile.
     pub fn is_called_off(&self) -> bool {
         self.quest.as_ref().is_some_and(|quest| quest.is_over())
+    }
+
+    /// Whether it is a memcached request that changes nothing.
+    pub fn is_item_read(&self) -> bool {
+        !self.write && self.command == Command::Internal(InternalCommand::Mc)
     }
 
     /// Milliseconds left, as a context carries them: 0 is "no deadline".

@@ -23,6 +23,9 @@ impl Worker {
             link.leave_alone(self, STALE_PAUSE_NS);
         } else if is(error::REPLICA_BEHIND) {
             self.metrics.replica_behind.add(1);
+        } else if is(error::REPLICA_CANNOT) {
+            // It could answer other reads.
+            self.metrics.replica_returned.add(1);
         } else {
             self.metrics.replica_returned.add(1);
             link.leave_alone(self, STALE_PAUSE_NS);

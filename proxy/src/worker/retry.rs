@@ -168,7 +168,7 @@ impl Worker {
 pub(super) fn timeout_text(pending: &Pending, sent: bool) -> &'static str {
     match sent || pending.doubtful {
         false => text::NO_PRIMARY,
-        true if pending.command.spec().is_readonly() => text::READ_TIMEOUT,
+        true if pending.command.spec().is_readonly() || pending.is_item_read() => text::READ_TIMEOUT,
         true => text::WRITE_TIMEOUT,
     }
 }

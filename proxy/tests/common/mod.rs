@@ -65,6 +65,25 @@ pub fn map(epoch: u64, primaries: &[Option<u16>]) -> ClusterMap {
     map
 }
 
+/// A map in which each shard has a primary and a replica.
+pub fn with_replicas(epoch: u64, nodes: &[[FakeNode; 2]]) -> ClusterMap {
+    let ports: Vec<Option<u16>> = nodes.iter().map(|[primary, _]| Some(primary.port)).collect();
+    let mut map = map(epoch, &ports);
+    for (shard, [_, replica]) in map.shards.values_mut().zip(nodes) {
+        let id = NodeId(u64::from(replica.port));
+        shard.in_sync.insert(Member::new(id, Incarnation(1)));
+        let info = NodeInfo {
+            id,
+            incarnation: Incarnation(1),
+            host: "127.0.0.1".into(),
+            port: replica.port,
+            ..NodeInfo::default()
+        };
+        map.nodes.insert(id, info);
+    }
+    map
+}
+
 /// The shard of a key in a map of [`map`].
 pub fn shard_of(key: &str, shards: usize) -> usize {
     usize::from(key_slot(key.as_bytes())) / usize::from(SLOTS).div_ceil(shards)

@@ -457,7 +457,7 @@ fn mc(store: &mut HashMap<Vec<u8>, Vec<u8>>, args: &[Vec<u8>], reply: &mut Reply
                 text.extend_from_slice(b"STORED\r\n");
             }
         }
-        "get" => {
+        "get" | "gets" => {
             for key in &words[1..] {
                 if let Some(value) = store.get(key.as_bytes()) {
                     text.extend_from_slice(format!("VALUE {key} 0 {}\r\n", value.len()).as_bytes());

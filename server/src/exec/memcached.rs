@@ -194,6 +194,9 @@ impl<'n> Batch<'n, '_> {
             }
             if let Err(error) = result {
                 cx.out.truncate(at);
+                if error == CommandError::from(torc_protocol::error::REPLICA_CANNOT) {
+                    return Err(error);
+                }
                 memcached::write_error(&error, cx.out);
             }
             if request.noreply {

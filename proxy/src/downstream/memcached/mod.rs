@@ -22,15 +22,19 @@ use super::resp::Step;
 use super::session::Session;
 use super::task::{Stop, Taker};
 use crate::buffer::InBuffer;
+use crate::call::send;
 use crate::dispatch::has_room;
 use crate::hot::copies::Form;
 use crate::hot::flights::Share;
 use crate::hot::stamps::Keys;
 use crate::info::TORC_VERSION;
 use crate::join::{How, Join};
+use crate::policy::{ReadWay, strictest};
+use crate::reads;
+use crate::table::RouteTable;
 use crate::text;
 use crate::upstream::body::Body;
-use crate::upstream::pending::{Dest, Pending};
+use crate::upstream::pending::{Dest, Lane, Pending};
 use crate::worker::{Routes, Worker};
 
 /// All requests of memcached clients are this command to the nodes.
@@ -160,7 +164,7 @@ impl Door<'_> {
             self.authenticate(request);
             return Step::Done;
         }
-        if !self.client.take_lane(self.session.lane(&self.routes.table, request.keys().next())) {
+        if !self.client.take_lane(lane(self.session, &self.routes.table, request)) {
             return Step::NotYet;
         }
         let step = match request.verb {
@@ -238,7 +242,7 @@ impl Door<'_> {
             let key = request.key();
             let count = encode(&line, None, scratch);
             let slot = key_slot(key);
-            self.submit((slot, key), Some(Keys::one(slot)), Render::Silent, count, scratch);
+            self.submit((slot, key), (Some(Keys::one(slot)), false), Render::Silent, (count, scratch));
         }
         let render = if rejection.noreply { Render::Silent } else { Render::Memcached };
         answer(self.worker, self.client, render, &rejection.error.to_string());
@@ -247,6 +251,9 @@ impl Door<'_> {
 
     fn pending(&self, seq: u64, part: usize, dest: Dest, write: Option<Keys>) -> Pending {
         let now_ns = self.worker.clock.now_ns();
+        if write.is_some() {
+            self.client.wrote_in(seq);
+        }
         Pending {
             client: Some(Rc::clone(self.client)),
             seq,
@@ -258,20 +265,23 @@ impl Door<'_> {
         }
     }
 
-    /// `write`: the keys that it may write.
+    /// `write`: the keys that it may write; `elsewhere`: whether other members than the primary can answer it.
     fn submit(
         &mut self,
         (slot, key): (Slot, &[u8]),
-        write: Option<Keys>,
+        (write, elsewhere): (Option<Keys>, bool),
         render: Render,
-        count: usize,
-        args: &[u8],
+        (count, args): (usize, &[u8]),
     ) {
         let seq = self.client.outbox.borrow_mut().open(render);
-        let prefix_write = write.is_some();
         let pending = self.pending(seq, 0, Dest::Slot(slot), write);
-        let prefix = self.session.prefix(&self.routes.table, prefix_write, key);
-        self.worker.submit(self.routes, pending, Body::One { count, prefix, args });
+        self.send(pending, key, (count, args), elsewhere);
+    }
+
+    /// Sends arguments (how many, and as bulk strings): to the primary, or where the policy of `key` has reads go that other
+    /// members can answer (`elsewhere`).
+    fn send(&mut self, pending: Pending, key: &[u8], args: (usize, &[u8]), elsewhere: bool) {
+        send(self.worker, self.client, self.session, self.routes, pending, key, args, || elsewhere);
     }
 
     fn has_room(&self, slot: Slot) -> bool {
@@ -303,7 +313,13 @@ impl Door<'_> {
         }
         let one = request.key_count() == 1;
         let keys = request.is_write().then(|| if one { Keys::one(slot) } else { Keys::All });
-        self.submit((slot, key), keys, render, count, scratch);
+        let (table, session) = (&self.routes.table, &*self.session);
+        let policy = match one || table.rules.is_empty() {
+            true => key,
+            false => strictest(session, table, request.is_write(), request.keys()).unwrap_or(key),
+        };
+        let elsewhere = reads::items_can_be_read_elsewhere(request);
+        self.submit((slot, policy), (keys, elsewhere), render, (count, scratch));
         Step::Done
     }
 
@@ -319,7 +335,11 @@ impl Door<'_> {
         if hot {
             worker.keep_copies(self.routes, self.session, &form, (count, key), dest);
         }
-        let share = worker.share(&self.routes.table, client, (&form, key), render);
+        let share = match reads::rule(self.session, &self.routes.table, key) {
+            None => worker.share(&self.routes.table, client, (&form, key), render),
+            // What a replica may answer depends on what each client has written.
+            Some(_) => Share::No,
+        };
         if matches!(share, Share::Joined) {
             return Step::Done;
         }
@@ -328,61 +348,65 @@ impl Door<'_> {
         if let Share::First(flight) = share {
             pending.flight = Some(flight);
         }
-        let prefix = self.session.prefix(&self.routes.table, false, key);
-        worker.submit(self.routes, pending, Body::One { count, prefix, args });
+        self.send(pending, key, (count, args), true);
         Step::Done
     }
 
-    /// Any number of keys, on any number of shards.
+    /// Any number of keys, on any number of shards; as [`crate::plan::by_keys`] splits RESP's.
     fn retrieve(&mut self, request: &Request<'_>, scratch: &mut Vec<u8>) -> Step {
         if request.key_count() == 0 {
             return self.answer(request, words::END);
         }
-        let table = &self.routes.table;
-        let slots: SmallVec<[Slot; 16]> = request.keys().map(key_slot).collect();
-        let mut groups: SmallVec<[(Option<usize>, Slot); 8]> = SmallVec::new();
-        let mut order: SmallVec<[u16; 16]> = SmallVec::with_capacity(slots.len());
-        for slot in &slots {
-            let place = table.shard_of(*slot);
-            let group = groups.iter().position(|(known, _)| *known == place).unwrap_or_else(|| {
-                groups.push((place, *slot));
+        let (table, session) = (&self.routes.table, &*self.session);
+        let (write, elsewhere) = (request.is_write(), reads::items_can_be_read_elsewhere(request));
+        let way = |key| match table.rules.is_empty() || write {
+            true => ReadWay::default(),
+            false => ReadWay::of(session, table, key, elsewhere),
+        };
+        let mut groups: SmallVec<[(Option<usize>, ReadWay, Slot); 8]> = SmallVec::new();
+        let mut order: SmallVec<[u16; 16]> = SmallVec::with_capacity(request.key_count());
+        for key in request.keys() {
+            let slot = key_slot(key);
+            let (place, way) = (table.shard_of(slot), way(key));
+            let known = groups.iter().position(|(known, read, _)| (*known, *read) == (place, way));
+            let group = known.unwrap_or_else(|| {
+                groups.push((place, way, slot));
                 groups.len() - 1
             });
             order.push(u16::try_from(group).unwrap_or(u16::MAX));
         }
         let single = groups.len() == 1;
-        let more = slots.len() - usize::from(single);
+        let more = order.len() - usize::from(single);
         if single && more == 0 {
             return self.one(request, Render::MemcachedEnd, scratch);
         }
-        if !groups.iter().all(|(_, slot)| self.has_room(*slot)) {
+        if !groups.iter().all(|(.., slot)| self.has_room(*slot)) {
             return Step::NotYet;
         }
-        self.worker.saw_more(self.session.db, more, request.is_write(), |one| {
-            request.keys().nth(slots.len() - more + one % more)
-        });
+        let keys = order.len();
+        self.worker
+            .saw_more(self.session.db, more, write, |one| request.keys().nth(keys - more + one % more));
         if single {
             return self.one(request, Render::MemcachedEnd, scratch);
         }
         let keys = request.keys().zip(&order).map(|(key, group)| (*group, Box::from(key))).collect();
         let join = Join::new(How::Values(keys), groups.len());
         let seq = self.client.outbox.borrow_mut().open_join(Render::Memcached, join);
-        let write = request.is_write();
-        for (part, (_, slot)) in groups.iter().enumerate() {
+        for (part, (.., slot)) in groups.iter().enumerate() {
             let mut line = request.verb.as_str().as_bytes().to_vec();
             if write {
                 line.extend_from_slice(format!(" {}", request.exptime).as_bytes());
             }
-            for (key, group) in request.keys().zip(&order) {
-                if usize::from(*group) == part {
-                    line.push(b' ');
-                    line.extend_from_slice(key);
-                }
-            }
+            let in_part = |(_, group): &(&[u8], &u16)| usize::from(**group) == part;
+            let own = || request.keys().zip(&order).filter(in_part).map(|(key, _)| key);
+            own().for_each(|key| {
+                line.push(b' ');
+                line.extend_from_slice(key);
+            });
             let count = encode(&line, None, scratch);
             let pending = self.pending(seq, part, Dest::Slot(*slot), write.then_some(Keys::All));
-            let prefix = self.session.prefix(&self.routes.table, write, request.key());
-            self.worker.submit(self.routes, pending, Body::One { count, prefix, args: scratch });
+            let key = strictest(self.session, &self.routes.table, write, own()).unwrap_or_default();
+            self.send(pending, key, (count, scratch), elsewhere);
         }
         Step::Done
     }
@@ -407,6 +431,15 @@ impl Door<'_> {
         }
         Step::Done
     }
+}
+
+/// The lane of a request: the slow one where the policy of any key asks for it.
+fn lane(session: &Session, table: &RouteTable, request: &Request<'_>) -> Lane {
+    if !table.has_slow_rules {
+        return session.lane(table, None);
+    }
+    let slow = |key| session.lane(table, Some(key)) == Lane::Slow;
+    if request.keys().any(slow) { Lane::Slow } else { Lane::Quick }
 }
 
 fn render(request: &Request<'_>) -> Render {

@@ -1,10 +1,12 @@
 //! `mg`: reading, leases, touching.
 
+use torc_protocol::error::REPLICA_CANNOT;
 use torc_protocol::memcached::Request;
 
 use super::{Seen, echo, end_if, key_word, number, peek, ttl_word, until, word};
 use crate::exec::{CommandError, CommandResult, Cx};
 use crate::notify::Class;
+use crate::shard::Role;
 use crate::store::{Key, Marks, ValueRef};
 
 /// `mg`
@@ -119,9 +121,12 @@ fn changing(cx: &mut Cx<'_, '_>, request: &Request<'_>, out: &mut Vec<u8>, key: 
     let lease_over = before.marks.lease_ms().is_some_and(|at| at <= now_ms);
     change.sent = before.marks.is_sent() && !lease_over;
     let (expire_ms, is_over) = apply_flags(request, before.expire_ms, &mut change, now_ms);
-    // A token is the primary's to give: a replica says that somebody else has it, and so does a primary that would
-    // refuse the new value (this request may have come as a read).
+    // A token is the primary's to give; it says that somebody else has it where it would refuse the new value (this request
+    // may have come as a read).
     if before.marks.is_stale() && !change.sent {
+        if cx.node.shard.role() == Role::Replica {
+            return Err(REPLICA_CANNOT.into());
+        }
         change.won |= cx.may_change();
         change.sent = !change.won;
     }
