@@ -133,9 +133,7 @@ fn memory(shared: &Shared, text: &mut String) {
     let resident = process::resident_bytes();
     let _ = write!(
         text,
-        "used_memory:{resident}\r\nused_memory_human:{:.2}M\r\nused_memory_rss:{resident}\r\n\
-         proxy_buffer_bytes:{}\r\nmaxmemory:0\r\nmaxmemory_human:0B\r\nmaxmemory_policy:noeviction\r\n",
-        resident as f64 / (1024.0 * 1024.0),
+        "proxy_resident_bytes:{resident}\r\nproxy_buffer_bytes:{}\r\n",
         sum(shared, |w| &w.buffered),
     );
 }
@@ -246,12 +244,111 @@ fn latencies(shared: &Shared, text: &mut String) {
     });
 }
 
+/// Sections to which the nodes have something to add.
+const OF_NODES: [&str; 3] = ["memory", "stats", "keyspace"];
+/// What is added up over the primaries, by section.
+const MEMORY_SUMS: [&str; 12] = [
+    "used_memory",
+    "used_memory_rss",
+    "used_memory_peak",
+    "used_memory_overhead",
+    "used_memory_startup",
+    "used_memory_dataset",
+    "allocator_allocated",
+    "allocator_active",
+    "allocator_resident",
+    "mem_clients_normal",
+    "lazyfree_pending_objects",
+    "lazyfreed_objects",
+];
+const STATS_SUMS: [&str; 6] = [
+    "expired_keys",
+    "expired_subkeys",
+    "evicted_keys",
+    "keyspace_hits",
+    "keyspace_misses",
+    "instantaneous_ops_per_sec",
+];
+
+/// What the nodes are asked for, to answer these sections.
+pub fn asked(sections: &Sections) -> Vec<&'static str> {
+    OF_NODES.into_iter().filter(|section| sections.has(section)).collect()
+}
+
+/// The proxy's text with what the nodes say, added up; a node that says nothing (an error) is left out.
+pub fn with_nodes(own: &str, parts: &[&[u8]]) -> String {
+    let texts: Vec<String> =
+        parts.iter().filter_map(|part| Some(String::from_utf8_lossy(text_of(part)?).into_owned())).collect();
+    let mut text = String::new();
+    for section in own.split("\r\n\r\n") {
+        if !text.is_empty() {
+            text.push_str("\r\n");
+        }
+        text.push_str(section.trim_end());
+        text.push_str("\r\n");
+        match section.lines().next() {
+            Some("# Memory") => memory_of_nodes(&texts, &mut text),
+            Some("# Stats") => {
+                for name in STATS_SUMS {
+                    let _ = write!(text, "{name}:{}\r\n", numbers(&texts, name).sum::<u64>());
+                }
+            }
+            Some("# Keyspace") => keyspace(&texts, &mut text),
+            _ => {}
+        }
+    }
+    text
+}
+
+fn memory_of_nodes(texts: &[String], text: &mut String) {
+    for name in MEMORY_SUMS {
+        let sum: u64 = numbers(texts, name).sum();
+        let _ = write!(text, "{name}:{sum}\r\n");
+        if matches!(name, "used_memory" | "used_memory_rss" | "used_memory_peak") {
+            let _ = write!(text, "{name}_human:{}\r\n", human(sum));
+        }
+    }
+    // One without a limit leaves all without one.
+    let limited = !texts.is_empty() && numbers(texts, "maxmemory").all(|limit| limit > 0);
+    let limit = if limited { numbers(texts, "maxmemory").sum() } else { 0 };
+    let policy = texts.iter().find_map(|text| field(text, "maxmemory_policy")).unwrap_or("noeviction");
+    let _ = write!(
+        text,
+        "maxmemory:{limit}\r\nmaxmemory_human:{}\r\nmaxmemory_policy:{policy}\r\n",
+        human(limit)
+    );
+    let (used, resident) =
+        (numbers(texts, "used_memory").sum::<u64>(), numbers(texts, "used_memory_rss").sum::<u64>());
+    let _ = write!(text, "mem_fragmentation_ratio:{:.2}\r\n", resident as f64 / used.max(1) as f64);
+}
+
+/// Bytes as Redis writes them for people.
+fn human(bytes: u64) -> String {
+    let (kilo, bytes) = (1024.0, bytes as f64);
+    match bytes {
+        few if few < kilo => format!("{few}B"),
+        some if some < kilo * kilo => format!("{:.2}K", some / kilo),
+        many if many < kilo * kilo * kilo => format!("{:.2}M", many / kilo / kilo),
+        most => format!("{:.2}G", most / kilo / kilo / kilo),
+    }
+}
+
+/// The value of a line.
+fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines()
+        .find_map(|line| line.split_once(':').filter(|(known, _)| *known == name))
+        .map(|(_, value)| value)
+}
+
+/// The numbers of the nodes under a name.
+fn numbers(texts: &[String], name: &str) -> impl Iterator<Item = u64> {
+    texts.iter().filter_map(move |text| field(text, name)?.parse().ok())
+}
+
 /// Adds the shards' `dbN:keys=…,expires=…,avg_ttl=…` lines up and appends them.
-pub fn keyspace(parts: &[&[u8]], text: &mut String) {
+fn keyspace(texts: &[String], text: &mut String) {
     let mut dbs: std::collections::BTreeMap<u32, (u64, u64, u64)> = std::collections::BTreeMap::new();
-    for part in parts {
-        let body =
-            String::from_utf8_lossy(bulk_text(part).or(verbatim_text(part)).unwrap_or_default()).into_owned();
+    for body in texts {
         for line in body.lines() {
             let Some((db, fields)) = line.strip_prefix("db").and_then(|rest| rest.split_once(':')) else {
                 continue;
@@ -278,6 +375,11 @@ pub fn keyspace(parts: &[&[u8]], text: &mut String) {
     }
 }
 
+/// The text inside a reply that is one, bulk or verbatim.
+pub fn text_of(frame: &[u8]) -> Option<&[u8]> {
+    bulk_text(frame).or_else(|| verbatim_text(frame))
+}
+
 /// The text inside a verbatim string frame.
 fn verbatim_text(frame: &[u8]) -> Option<&[u8]> {
     /// `txt:`
@@ -296,11 +398,43 @@ mod tests {
         let two = "# Keyspace\r\ndb0:keys=2,expires=3,avg_ttl=200\r\ndb4:keys=1,expires=0,avg_ttl=0\r\n";
         let parts = [format!("={}\r\ntxt:{one}\r\n", one.len() + 4), format!("${}\r\n{two}\r\n", two.len())];
         let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
-        let mut text = String::from("# Keyspace\r\n");
-        keyspace(&parts, &mut text);
         assert_eq!(
-            text,
+            with_nodes("# Keyspace\r\n", &parts),
             "# Keyspace\r\ndb0:keys=5,expires=4,avg_ttl=175\r\ndb4:keys=1,expires=0,avg_ttl=0\r\n"
+        );
+    }
+
+    #[test]
+    fn memory_and_hits_are_those_of_all_nodes() {
+        let node = |used: u64, limit: u64, hits: u64| {
+            let text = format!(
+                "# Memory\r\nused_memory:{used}\r\nused_memory_rss:{}\r\nmaxmemory:{limit}\r\n\
+                 maxmemory_policy:allkeys-lru\r\n\r\n# Stats\r\nkeyspace_hits:{hits}\r\n",
+                used * 2
+            );
+            format!("${}\r\n{text}\r\n", text.len()).into_bytes()
+        };
+        let own = "# Memory\r\nproxy_resident_bytes:7\r\n\r\n# Stats\r\ntotal_net_input_bytes:1\r\n";
+        let with = |parts: &[Vec<u8>]| {
+            let parts: Vec<&[u8]> = parts.iter().map(|part| &part[..]).collect();
+            with_nodes(own, &parts)
+        };
+        let text = with(&[node(2048, 4096, 5), b"-CLUSTERDOWN x\r\n".to_vec(), node(1024, 4096, 6)]);
+        for line in [
+            "proxy_resident_bytes:7",
+            "used_memory:3072",
+            "used_memory_human:3.00K",
+            "maxmemory:8192",
+            "maxmemory_policy:allkeys-lru",
+            "mem_fragmentation_ratio:2.00",
+            "total_net_input_bytes:1",
+            "keyspace_hits:11",
+        ] {
+            assert!(text.lines().any(|known| known == line), "{line} in {text}");
+        }
+        assert!(text.contains("\r\n\r\n# Stats\r\n"), "{text}");
+        assert!(
+            with(&[node(1, 0, 0), node(1, 4096, 0)]).contains("\r\nmaxmemory:0\r\nmaxmemory_human:0B\r\n")
         );
     }
 }

@@ -3,6 +3,7 @@
 //! Parts are kept as they came until the last one is there; only then are they looked into.
 
 mod memcached;
+mod reports;
 
 use torc_protocol::command::Merge;
 use torc_protocol::resp::{ReplyScanner, ReplyWriter, Value, Version, parse_i64};
@@ -42,8 +43,18 @@ pub enum How {
     Scan(ScanStep),
     /// A node's CONFIG GET, in which these options have these values.
     Overlay(Vec<(&'static str, String)>),
-    /// The text of INFO, with the keyspace of all shards at its end.
-    Keyspace(String),
+    /// The proxy's text of INFO, to which what the nodes say is added.
+    Info(String),
+    /// LATENCY LATEST.
+    Latest,
+    /// LATENCY HISTORY.
+    History,
+    /// LATENCY HISTOGRAM.
+    Histogram,
+    /// MEMORY STATS.
+    MemoryStats,
+    /// Texts about the primaries of these shards, one behind the other.
+    Texts(Box<[u16]>),
     /// memcached's retrieval: for each key which part answers it.
     Values(Box<[(u16, Box<[u8]>)]>),
     /// memcached's statistics: counters are added up.
@@ -119,6 +130,11 @@ impl Join {
             (How::AnyOk, _) => {
                 let best = parts.iter().find(|part| !is_error(part)).or(first_error);
                 best.map(|part| frame.extend_from_slice(part))
+            }
+            // What one node has not said the others' is given without.
+            (how @ How::Info(_), _) => join(how, &parts, &mut frame),
+            (how @ How::Texts(_), _) if !parts.iter().all(|part| is_error(part)) => {
+                join(how, &parts, &mut frame)
             }
             (_, Some(error)) => {
                 frame.extend_from_slice(error);
@@ -219,11 +235,12 @@ fn join(how: &How, parts: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
         How::LogicalAnd => logical_and(parts, &mut reply)?,
         How::Scan(step) => step.rewrite(parts.first()?, &mut reply)?,
         How::Overlay(own) => overlay(own, parts.first()?, &mut reply)?,
-        How::Keyspace(info) => {
-            let mut info = info.clone();
-            crate::info::keyspace(parts, &mut info);
-            reply.verbatim(b"txt", info.as_bytes());
-        }
+        How::Info(own) => reply.verbatim(b"txt", crate::info::with_nodes(own, parts).as_bytes()),
+        How::Latest => reports::latest(parts, &mut reply)?,
+        How::History => reports::history(parts, &mut reply)?,
+        How::Histogram => reports::histogram(parts, &mut reply)?,
+        How::MemoryStats => reports::memory(parts, &mut reply)?,
+        How::Texts(shards) => reports::texts(shards, parts, &mut reply)?,
         How::Values(_) | How::Statistics(_) | How::Dump => return None,
     }
     Some(())

@@ -20,6 +20,19 @@ use crate::upstream::pending::Dest;
 pub(super) fn answer(call: &mut Call<'_>, command: ServerCommand) -> Step {
     match command {
         ServerCommand::Info => about(call),
+        ServerCommand::LatencyLatest => dispatch::all(call, How::Latest, 0),
+        ServerCommand::LatencyHistory => dispatch::all(call, How::History, 0),
+        ServerCommand::LatencyHistogram => dispatch::all(call, How::Histogram, 0),
+        ServerCommand::MemoryStats => dispatch::all(call, How::MemoryStats, 0),
+        ServerCommand::LatencyDoctor
+        | ServerCommand::LatencyGraph
+        | ServerCommand::MemoryDoctor
+        | ServerCommand::MemoryMallocStats => {
+            let shards = (0..call.routes.shards()).map(|place| call.routes.shard_id(place).0).collect();
+            dispatch::all(call, How::Texts(shards), 0)
+        }
+        // All is saved that was before the first of them.
+        ServerCommand::Lastsave => dispatch::all(call, How::Min, 0),
         ServerCommand::Time => {
             let now = wall_time();
             call.reply(|reply| {
@@ -102,10 +115,10 @@ fn sleep(call: &mut Call<'_>) -> Step {
     let seconds = std::str::from_utf8(call.request.arg(2)).ok().and_then(|text| text.parse::<f64>().ok());
     let wait_ms = (seconds.unwrap_or(0.0) * 1000.0).clamp(0.0, f64::from(MAX_WAIT_MS)) as u64;
     let Some(place) = call.any_place() else { return call.refuse(text::NO_MAP) };
-    dispatch::alone(call, Dest::Shard(call.routes.shard_id(place)), wait_ms)
+    dispatch::alone(call, Dest::Shard(call.routes.shard_id(place)), b"", wait_ms)
 }
 
-/// INFO: the proxy's own sections, and the keyspace of all shards.
+/// INFO: the proxy's own sections, with memory, keys and hits of all primaries.
 fn about(call: &mut Call<'_>) -> Step {
     let wanted: Vec<String> = call
         .request
@@ -116,12 +129,12 @@ fn about(call: &mut Call<'_>) -> Step {
         .collect();
     let sections = info::Sections::new(&wanted);
     let text = info::render(&call.worker.shared, &call.routes.table, &sections);
-    if !sections.has("keyspace") || call.routes.shards() == 0 {
+    let asked = info::asked(&sections);
+    if asked.is_empty() || call.routes.shards() == 0 {
         return call.reply(|reply| reply.verbatim(b"txt", text.as_bytes()));
     }
     let mut args = Vec::new();
     request_arg(&mut args, b"INFO");
-    request_arg(&mut args, b"keyspace");
-    let how = How::Keyspace(text);
-    dispatch::all_of(call, how, 0, (2, &args))
+    asked.iter().for_each(|section| request_arg(&mut args, section.as_bytes()));
+    dispatch::all_of(call, How::Info(text), 0, (1 + asked.len(), &args))
 }

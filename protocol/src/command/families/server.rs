@@ -130,21 +130,26 @@ family! {
     Info = row("info", -1).flags(ALWAYS).acl(Acl::DANGEROUS).since("1.0.0").usage("[section ...]")
         .tips(&["nondeterministic_output"]).summary("Describes the server and its statistics.");
     Lastsave = row("lastsave", 1).flags(ALWAYS.or(Flags::FAST)).acl(Acl::ADMIN.or(Acl::DANGEROUS))
-        .route(Route::AnyShard).since("1.0.0").tips(&["nondeterministic_output"])
+        .route(Route::AllShards).merge(Merge::Custom).since("1.0.0").tips(&["nondeterministic_output"])
         .summary("Says when data were saved: the time of the start.");
     Latency = row("latency", -2).flags(Flags::CONTAINER).since("2.8.13").complexity("Depends on the subcommand.")
         .usage("subcommand [argument ...]").summary("A container for commands about latency.");
-    LatencyDoctor = row("latency|doctor", 2).flags(LATENCY).route(Route::AnyShard).since("2.8.13")
+    LatencyDoctor = row("latency|doctor", 2).flags(LATENCY)
+        .route(Route::AllShards).merge(Merge::Custom).since("2.8.13")
         .tips(&["nondeterministic_output"]).summary("Judges the measurements of all events.");
-    LatencyGraph = row("latency|graph", 3).flags(LATENCY).route(Route::AnyShard).since("2.8.13").usage("event")
+    LatencyGraph = row("latency|graph", 3).flags(LATENCY)
+        .route(Route::AllShards).merge(Merge::Custom).since("2.8.13").usage("event")
         .tips(&["nondeterministic_output"]).summary("Draws the latest measurements of an event.");
     LatencyHelp = row("latency|help", 2).flags(ALWAYS).since("2.8.13").summary("Explains the subcommands.");
-    LatencyHistogram = row("latency|histogram", -2).flags(LATENCY).route(Route::AnyShard).since("7.0.0")
+    LatencyHistogram = row("latency|histogram", -2).flags(LATENCY)
+        .route(Route::AllShards).merge(Merge::Custom).since("7.0.0")
         .complexity("O(N) with N the number of commands").usage("[command ...]").tips(&["nondeterministic_output"])
         .summary("Gives how often commands took how long.");
-    LatencyHistory = row("latency|history", 3).flags(LATENCY).route(Route::AnyShard).since("2.8.13").usage("event")
+    LatencyHistory = row("latency|history", 3).flags(LATENCY)
+        .route(Route::AllShards).merge(Merge::Custom).since("2.8.13").usage("event")
         .tips(&["nondeterministic_output"]).summary("Gives the latest measurements of an event.");
-    LatencyLatest = row("latency|latest", 2).flags(LATENCY).route(Route::AnyShard).since("2.8.13")
+    LatencyLatest = row("latency|latest", 2).flags(LATENCY)
+        .route(Route::AllShards).merge(Merge::Custom).since("2.8.13")
         .tips(&["nondeterministic_output"]).summary("Gives the latest measurement of each event.");
     LatencyReset = row("latency|reset", -2).flags(LATENCY).route(Route::AllShards).merge(Merge::Sum).since("2.8.13")
         .usage("[event ...]").summary("Forgets measurements.");
@@ -152,14 +157,16 @@ family! {
         .summary("Shows a small picture and the version.");
     Memory = row("memory", -2).flags(Flags::CONTAINER).since("4.0.0").complexity("Depends on the subcommand.")
         .usage("subcommand [argument ...]").summary("A container for commands about memory.");
-    MemoryDoctor = row("memory|doctor", 2).route(Route::AnyShard).since("4.0.0").tips(&["nondeterministic_output"])
+    MemoryDoctor = row("memory|doctor", 2).route(Route::AllShards).merge(Merge::Custom).since("4.0.0")
+        .tips(&["nondeterministic_output"])
         .summary("Judges the use of memory.");
     MemoryHelp = row("memory|help", 2).flags(ALWAYS).since("4.0.0").summary("Explains the subcommands.");
-    MemoryMallocStats = row("memory|malloc-stats", 2).route(Route::AnyShard).since("4.0.0")
+    MemoryMallocStats = row("memory|malloc-stats", 2).route(Route::AllShards).merge(Merge::Custom).since("4.0.0")
         .tips(&["nondeterministic_output"]).summary("Gives what the allocator says of itself.");
     MemoryPurge = row("memory|purge", 2).route(Route::AllShards).merge(Merge::AllOk).since("4.0.0")
         .summary("Does nothing: the allocator gives memory back by itself.");
-    MemoryStats = row("memory|stats", 2).route(Route::AnyShard).since("4.0.0").tips(&["nondeterministic_output"])
+    MemoryStats = row("memory|stats", 2).route(Route::AllShards).merge(Merge::Custom).since("4.0.0")
+        .tips(&["nondeterministic_output"])
         .summary("Gives figures about the use of memory.");
     MemoryUsage = row("memory|usage", -3).flags(READ).keys(one(2)).route(Route::Key).since("4.0.0")
         .complexity("O(N) with N the number of samples").usage("key [SAMPLES count]")
