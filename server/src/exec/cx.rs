@@ -21,7 +21,7 @@ use crate::script::Engine;
 use crate::settings::EvictionClock;
 use crate::shard::Role;
 use crate::stats::WorkerStats;
-use crate::store::value::HashValue;
+use crate::store::value::{ADOPT_BYTES, Adopted, HashValue};
 use crate::store::{
     Access, Collection, Entry, EntryMut, Env, Key, LooseEntry, Marks, Meta, SLOTS_PER_STRIPE, STRIPES,
     Stripe, Value, ValueRef,
@@ -368,7 +368,13 @@ impl Cx<'_, '_> {
         {
             meta.access = clock.touched(old.access());
         }
-        let old = self.access.stripe(key.slot).set_string(self.db, key, value, &meta);
+        let received = if value.len() < ADOPT_BYTES { None } else { self.session.received.as_ref() };
+        let adopted = received.and_then(|buffer| Adopted::of(buffer, value));
+        let stripe = self.access.stripe(key.slot);
+        let old = match adopted {
+            Some(adopted) => stripe.insert(self.db, key, LooseEntry::object(Value::Adopted(adopted), &meta)),
+            None => stripe.set_string(self.db, key, value, &meta),
+        };
         self.node.drop_later(old);
         self.commit_put(key);
         if new {

@@ -106,6 +106,8 @@ pub struct Session {
     pub last_write: u64,
     /// It stands for that of a request which waits, and is run again.
     pub again: bool,
+    /// The buffer that the request under way was received in, while a long value of it may stay there.
+    pub received: Option<Arc<Vec<u8>>>,
     /// The name of the latest request in logs, when a part of Torc sent it.
     pub trace: Trace,
 }
@@ -133,6 +135,7 @@ impl Session {
             pushed: false,
             last_write: 0,
             again: false,
+            received: None,
             trace: Trace::default(),
         }
     }

@@ -129,7 +129,7 @@ pub fn read_value(bytes: &[u8], env: &Env) -> Result<Value, DecodeError> {
         other => return Err(DecodeError::Unknown(other)),
     };
     let empty = match &value {
-        Value::Bytes(_) | Value::Stream(_) => false,
+        Value::Bytes(_) | Value::Adopted(_) | Value::Stream(_) => false,
         Value::Hash(hash) => hash.is_empty(),
         Value::List(list) => list.is_empty(),
         Value::Set(set) => set.is_empty(),

@@ -230,7 +230,7 @@ impl LooseEntry {
 
     /// Changes a string while it is in no table, as [`EntryMut::patch`] does; answers its length.
     pub fn patch(&mut self, offset: usize, bytes: &[u8]) -> usize {
-        let Value::Bytes(value) = &mut self.value else { return 0 };
+        let Some(value) = self.value.as_bytes_mut() else { return 0 };
         let end = offset + bytes.len();
         value.resize(end.max(value.len()), 0);
         value[offset..end].copy_from_slice(bytes);
@@ -623,9 +623,9 @@ impl EntryMut<'_> {
     /// value is not a string.
     pub fn modify_string(&mut self, change: impl FnOnce(&mut Vec<u8>)) -> bool {
         self.clear_marks();
-        match self.object_mut() {
-            Some(Value::Bytes(bytes)) => change(bytes),
-            Some(_) => return false,
+        match self.object_mut().map(Value::as_bytes_mut) {
+            Some(Some(bytes)) => change(bytes),
+            Some(None) => return false,
             None => {
                 let mut value = self.as_string().unwrap_or_default().to_vec();
                 change(&mut value);
@@ -644,10 +644,7 @@ impl EntryMut<'_> {
         self.clear_marks();
         self.mark_modified();
         if object_number(self.record.get().bytes).is_some() {
-            return match self.object_mut() {
-                Some(Value::Bytes(bytes)) => Some(bytes),
-                _ => None,
-            };
+            return self.object_mut()?.as_bytes_mut().map(Vec::as_mut_slice);
         }
         let bytes = self.record.bytes_mut();
         let at = layout(bytes).value;

@@ -1,5 +1,6 @@
 //! Requests are parsed and executed, a batch at a time.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::blocked::Depends;
 use crate::clients::Client;
 use crate::exec::{Batch, Done, Flow, ReplyKind};
 use crate::node::Node;
+use crate::store::value::ADOPT_BYTES;
 
 /// Requests of one connection in one batch: they share one write.
 const TURN_REQUESTS: usize = 128;
@@ -22,6 +24,9 @@ const TURN_REPLY_BYTES: usize = 64 * 1024;
 
 /// Room that is made at once for an announced argument; beyond it the buffer grows as bytes arrive.
 const RESERVE_BYTES: usize = 4 << 20;
+
+/// So many times what has come is the room that a longer argument gets at most.
+const BELIEVED: usize = 16;
 
 impl Connection {
     /// Parses what has come and says which keys it will look up.
@@ -72,15 +77,22 @@ impl Connection {
         while served < most && self.output.bytes.len() < reply_limit {
             let pause = node.clients.paused(now.unix_ms);
             let start = self.output.bytes.len();
-            let rest = &self.input[self.at..];
+            // A long value may stay where it is.
+            let received = (self.input.len() - self.at >= ADOPT_BYTES).then(|| self.lend());
+            let rest = &received.as_deref().unwrap_or(&self.input)[self.at..];
             let kind = pause.map(|(kind, _)| kind);
             let out = &mut self.output.bytes;
-            match self.dialect.step(batch, ahead, &mut self.session, kind, rest, out) {
+            let step = self.dialect.step(batch, ahead, &mut self.session, kind, rest, out);
+            if let Step::Nothing { consumed } | Step::Done { consumed, .. } = step {
+                self.at += consumed;
+                served += 1;
+            }
+            if let Some(received) = received {
+                self.take_back(received);
+            }
+            match step {
                 Step::More { hint } => {
-                    let spare = self.input.capacity() - self.input.len();
-                    if hint > spare {
-                        self.input.reserve(hint.min(RESERVE_BYTES.max(self.input.len())));
-                    }
+                    self.reserve(hint);
                     more = false;
                     break;
                 }
@@ -98,13 +110,8 @@ impl Connection {
                     more = false;
                     break;
                 }
-                Step::Nothing { consumed } => {
-                    self.at += consumed;
-                    served += 1;
-                }
-                Step::Done { consumed, done } => {
-                    self.at += consumed;
-                    served += 1;
+                Step::Nothing { .. } => {}
+                Step::Done { done, .. } => {
                     if let Some(term) = batch.lease_term() {
                         let Done { kind, barrier, deadline_ms, .. } = done;
                         let depends = Depends { kind, term, barrier, deadline_ms };
@@ -142,6 +149,37 @@ impl Connection {
         self.client.input_bytes.store(self.input.len() - self.at, Ordering::Relaxed);
         self.drop_consumed();
         served
+    }
+
+    /// Makes room for what an argument is known to lack. A long one is not believed before a part of it has come: then it
+    /// gets all its room at once, so that little is moved, and nothing is left over when the value stays where it is.
+    fn reserve(&mut self, hint: usize) {
+        let (len, spare) = (self.input.len(), self.input.capacity() - self.input.len());
+        if hint > spare {
+            let room = if hint <= RESERVE_BYTES.max(len * BELIEVED) { hint } else { RESERVE_BYTES.max(len) };
+            self.input.reserve_exact(room);
+        }
+    }
+
+    /// The input, for values that stay in it.
+    #[cold]
+    fn lend(&mut self) -> Arc<Vec<u8>> {
+        let received = Arc::new(std::mem::take(&mut self.input));
+        self.session.received = Some(received.clone());
+        received
+    }
+
+    /// What has become of the input; where it is a value now, the rest.
+    #[cold]
+    fn take_back(&mut self, received: Arc<Vec<u8>>) {
+        self.session.received = None;
+        match Arc::try_unwrap(received) {
+            Ok(input) => self.input = input,
+            Err(received) => {
+                self.input = received[self.at..].to_vec();
+                self.at = 0;
+            }
+        }
     }
 
     /// Drops the bytes of executed requests.

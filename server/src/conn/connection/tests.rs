@@ -114,3 +114,43 @@ async fn a_password_lifts_the_bounds_for_what_follows_it() {
     let said = heard(None, locked(), "127.0.0.1:5000", &format!("AUTH no\r\n{big}")).await;
     assert!(said.ends_with("-ERR Protocol error: unauthenticated bulk length\r\n"), "{said}");
 }
+
+#[tokio::test]
+async fn long_values_stay_where_they_came() {
+    let set = |key: &str, byte: &str, len: usize| {
+        format!("*3\r\n$3\r\nSET\r\n$1\r\n{key}\r\n${len}\r\n{}\r\n", byte.repeat(len))
+    };
+    const LONG: usize = 3 << 20;
+    // A long one alone, two in a row, a change of one, a copy, and one again in the place of another.
+    let request = [
+        &set("a", "a", LONG),
+        "PING\r\n",
+        &set("b", "b", LONG),
+        &set("c", "c", 2 * LONG),
+        "APPEND b tail\r\nSETRANGE a 1 xy\r\nCOPY c d\r\n",
+        &set("c", "e", LONG),
+        "GETRANGE a 0 4\r\nGETRANGE b -6 -1\r\nSTRLEN c\r\nGETRANGE c -1 -1\r\nSTRLEN d\r\nGETRANGE d 0 1\r\n",
+        "OBJECT ENCODING c\r\n",
+    ];
+    let said = heard(None, Settings::default(), "127.0.0.1:5000", &request.concat()).await;
+    let ok = "+OK\r\n";
+    let strlens = [LONG + 4, LONG].map(|len| format!(":{len}\r\n"));
+    let replies = [
+        ok,
+        "+PONG\r\n",
+        ok,
+        ok,
+        &strlens[0],
+        &strlens[1],
+        ":1\r\n",
+        ok,
+        "$5\r\naxyaa\r\n",
+        "$6\r\nbbtail\r\n",
+        &strlens[1],
+        "$1\r\ne\r\n",
+        &format!(":{}\r\n", 2 * LONG),
+        "$2\r\ncc\r\n",
+        "$3\r\nraw\r\n",
+    ];
+    assert_eq!(said, replies.concat());
+}

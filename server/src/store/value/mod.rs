@@ -4,6 +4,7 @@
 //! each change), how to say what was done to it in a few bytes, and how to do the same on a replica
 //! ([`Collection::replay`]). How it is written whole is the business of [`crate::rdb`].
 
+mod adopted;
 mod field_times;
 mod hash;
 mod list;
@@ -12,6 +13,7 @@ mod set;
 mod sorted_set;
 pub mod stream;
 
+pub use adopted::{ADOPT_BYTES, Adopted};
 pub use field_times::MAX_MS as MAX_FIELD_TIME_MS;
 pub use hash::{HashChange, HashValue};
 pub use list::{End, Fill, ListChange, ListValue, Node as ListNode, Sought};
@@ -159,6 +161,8 @@ pub trait Collection: Default + Clone + std::fmt::Debug {
 pub enum Value {
     /// A long string.
     Bytes(Vec<u8>),
+    /// A long string in the buffer that it was received in.
+    Adopted(Adopted),
     /// A hash.
     Hash(HashValue),
     /// A list.
@@ -172,10 +176,24 @@ pub enum Value {
 }
 
 impl Value {
+    /// The bytes of a long string, to be changed.
+    pub fn as_bytes_mut(&mut self) -> Option<&mut Vec<u8>> {
+        if let Value::Adopted(_) = self
+            && let Value::Adopted(adopted) = std::mem::replace(self, Value::Bytes(Vec::new()))
+        {
+            *self = Value::Bytes(adopted.into_vec());
+        }
+        match self {
+            Value::Bytes(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+
     /// The value, borrowed.
     pub fn view(&self) -> ValueRef<'_> {
         match self {
             Value::Bytes(bytes) => ValueRef::String(bytes),
+            Value::Adopted(adopted) => ValueRef::String(adopted.as_slice()),
             Value::Hash(hash) => ValueRef::Hash(hash),
             Value::List(list) => ValueRef::List(list),
             Value::Set(set) => ValueRef::Set(set),
@@ -189,6 +207,7 @@ impl Value {
     pub fn heap_bytes(&self) -> usize {
         match self {
             Value::Bytes(bytes) => super::entry::allocated(bytes.capacity()),
+            Value::Adopted(adopted) => adopted.heap_bytes(),
             Value::Hash(hash) => hash.heap_bytes(),
             Value::List(list) => boxed(&**list),
             Value::Set(set) => boxed(&**set),
