@@ -63,7 +63,8 @@ pub fn by_key(call: &mut Call<'_>) -> Step {
             Begun::Scattered(step) => step,
             Begun::OneShard(slot) => {
                 let wait_ms = plan::wait_ms(call.request);
-                let key = plan::policy_key(call.request, &call.routes.table, call.session);
+                let key =
+                    plan::policy_key(call.request, &call.routes.table, call.session, call.request.is_write());
                 keyed_one(call, Keyed { dest: Dest::Slot(slot), key, wait_ms })
             }
             Begun::No => call.refuse(text::CROSS_SLOT_ADVICE),
@@ -91,7 +92,10 @@ fn keyed_one(call: &mut Call<'_>, keyed: Keyed<'_>) -> Step {
 /// Sends the request as it is to one shard.
 #[inline]
 fn one(call: &mut Call<'_>, dest: Dest, key: &[u8]) -> Step {
-    let hot = !key.is_empty() && call.worker.saw_key(call.session.db, key, call.request.is_write());
+    // Of several keys the one that chooses the policy need not be the first; `split` sees the others.
+    let several = !call.routes.table.rules.is_empty() && !call.request.spec.keys.is_single();
+    let seen = if several { first_of(call.request).1 } else { key };
+    let hot = !seen.is_empty() && call.worker.saw_key(call.session.db, seen, call.request.is_write());
     if hot || call.worker.hot.coalesces.get() {
         return reads::send(call, dest, key, hot);
     }

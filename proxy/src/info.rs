@@ -287,10 +287,12 @@ pub fn with_nodes(own: &str, parts: &[&[u8]]) -> String {
         text.push_str(section.trim_end());
         text.push_str("\r\n");
         match section.lines().next() {
-            Some("# Memory") => memory_of_nodes(&texts, &mut text),
-            Some("# Stats") => {
+            Some("# Memory") if !texts.is_empty() => memory_of_nodes(&texts, &mut text),
+            Some("# Stats") if !texts.is_empty() => {
+                // Fewer than there are: what the others have counted is missing in the sums.
+                let _ = write!(text, "shards_asked:{}\r\nshards_answered:{}\r\n", parts.len(), texts.len());
                 for name in STATS_SUMS {
-                    let _ = write!(text, "{name}:{}\r\n", numbers(&texts, name).sum::<u64>());
+                    let _ = write!(text, "{name}:{}\r\n", total(&texts, name));
                 }
             }
             Some("# Keyspace") => keyspace(&texts, &mut text),
@@ -302,7 +304,7 @@ pub fn with_nodes(own: &str, parts: &[&[u8]]) -> String {
 
 fn memory_of_nodes(texts: &[String], text: &mut String) {
     for name in MEMORY_SUMS {
-        let sum: u64 = numbers(texts, name).sum();
+        let sum = total(texts, name);
         let _ = write!(text, "{name}:{sum}\r\n");
         if matches!(name, "used_memory" | "used_memory_rss" | "used_memory_peak") {
             let _ = write!(text, "{name}_human:{}\r\n", human(sum));
@@ -310,16 +312,20 @@ fn memory_of_nodes(texts: &[String], text: &mut String) {
     }
     // One without a limit leaves all without one.
     let limited = !texts.is_empty() && numbers(texts, "maxmemory").all(|limit| limit > 0);
-    let limit = if limited { numbers(texts, "maxmemory").sum() } else { 0 };
+    let limit = if limited { total(texts, "maxmemory") } else { 0 };
     let policy = texts.iter().find_map(|text| field(text, "maxmemory_policy")).unwrap_or("noeviction");
     let _ = write!(
         text,
         "maxmemory:{limit}\r\nmaxmemory_human:{}\r\nmaxmemory_policy:{policy}\r\n",
         human(limit)
     );
-    let (used, resident) =
-        (numbers(texts, "used_memory").sum::<u64>(), numbers(texts, "used_memory_rss").sum::<u64>());
+    let (used, resident) = (total(texts, "used_memory"), total(texts, "used_memory_rss"));
     let _ = write!(text, "mem_fragmentation_ratio:{:.2}\r\n", resident as f64 / used.max(1) as f64);
+}
+
+/// The sum of what the nodes say of one name.
+fn total(texts: &[String], name: &str) -> u64 {
+    numbers(texts, name).fold(0, u64::saturating_add)
 }
 
 /// Bytes as Redis writes them for people.

@@ -190,7 +190,7 @@ pub fn by_key<'a>(request: &Request<'a>, table: &RouteTable, session: &Session) 
         Err(text) => return Err(text),
     };
     if !table.rules.is_empty() && !request.spec.keys.is_single() {
-        key = policy_key(request, table, session);
+        key = policy_key(request, table, session, request.is_write());
     }
     let dest = Dest::Slot(slot.unwrap_or(KEYLESS_SLOT));
     Ok(Keyed { dest, key, wait_ms: wait_ms(request) })
@@ -198,10 +198,10 @@ pub fn by_key<'a>(request: &Request<'a>, table: &RouteTable, session: &Session) 
 
 /// The key that chooses the policy of a request with several; empty: it has none.
 #[cold]
-pub fn policy_key<'a>(request: &Request<'a>, table: &RouteTable, session: &Session) -> &'a [u8] {
+pub fn policy_key<'a>(request: &Request<'a>, table: &RouteTable, session: &Session, write: bool) -> &'a [u8] {
     let keys = request.spec.find_keys(&request.args).unwrap_or_default();
     let keys = keys.iter().map(|at| request.arg(*at));
-    strictest(session, table, request.is_write(), keys).unwrap_or_default()
+    strictest(session, table, write, keys).unwrap_or_default()
 }
 
 /// Milliseconds that it may wait at the node; `None`: it does not wait.

@@ -41,8 +41,10 @@ pub struct Transaction {
     pub lane: Lane,
     /// The slot of all keys so far.
     slot: Option<Slot>,
-    /// The key with the strictest policy so far, which holds for all.
-    key: Vec<u8>,
+    /// The key whose policy asks for the most of writes so far, which holds for all.
+    acked_as: Vec<u8>,
+    /// The same of reads.
+    read_as: Vec<u8>,
     /// For each command how many arguments it has and how many bytes of `args` they take.
     commands: Vec<(usize, usize)>,
     /// The arguments of all commands as bulk strings.
@@ -69,8 +71,7 @@ pub fn queue(call: &mut Call<'_>) -> Step {
     let bounds = (config.max_queued_commands, config.max_request_bytes);
     let admitted = transaction.admit(call.request, bounds, call.routes.is_one_shard());
     if admitted.is_ok() {
-        let key = policy_key(call.request, &call.routes.table, call.session);
-        transaction.go_by(key, call.session, &call.routes.table);
+        transaction.go_by(call.request, call.session, &call.routes.table);
         if lane == Lane::Slow {
             transaction.lane = lane;
         }
@@ -97,11 +98,17 @@ impl Transaction {
         self.changes
     }
 
-    /// The policy of `key` holds as well.
-    fn go_by(&mut self, key: &[u8], session: &Session, table: &RouteTable) {
-        if !key.is_empty() {
-            let keys = [self.key.as_slice(), key].into_iter().filter(|key| !key.is_empty());
-            self.key = strictest(session, table, self.write, keys).unwrap_or(key).to_vec();
+    /// The policies of the request's keys hold as well.
+    fn go_by(&mut self, request: &Request<'_>, session: &Session, table: &RouteTable) {
+        if table.rules.is_empty() {
+            return;
+        }
+        for (write, chosen) in [(true, &mut self.acked_as), (false, &mut self.read_as)] {
+            let key = policy_key(request, table, session, write);
+            let keys = [chosen.as_slice(), key].into_iter().filter(|key| !key.is_empty());
+            if strictest(session, table, write, keys).is_some_and(|strictest| std::ptr::eq(strictest, key)) {
+                *chosen = key.to_vec();
+            }
         }
     }
 
@@ -330,8 +337,9 @@ fn exec(call: &mut Call<'_>) -> Step {
 impl Transaction {
     /// MULTI, the commands, EXEC: each with the context; and the place of the request id in that of EXEC.
     fn frames(&self, session: &mut Session, routes: &Routes) -> (Vec<u8>, Option<usize>) {
-        let last = session.prefix(&routes.table, self.write, &self.key).to_vec();
-        let prefix = session.prefix(&routes.table, false, &self.key);
+        let (acked_as, read_as) = (self.acked_as.as_slice(), self.read_as.as_slice());
+        let last = session.prefix_of_two(&routes.table, self.write, acked_as, read_as).to_vec();
+        let prefix = session.prefix_of_two(&routes.table, false, acked_as, read_as);
         let mut frames =
             Vec::with_capacity(self.args.len() + (self.commands.len() + 2) * (prefix.len() + 24));
         request_header(&mut frames, CONTEXT_ARGS + 1);

@@ -115,6 +115,18 @@ async fn what_is_written_at_once_goes_by_the_strictest_policy() {
         assert_eq!(client.ask(&line).await, reply);
     }
     assert_eq!(ack("EXEC"), Some(Some(Ack::InSync)));
+    // What is read in a transaction that writes counts as well, whichever comes first.
+    let sure = "sure:{t}";
+    let lines = [format!("GET {lock}"), format!("GET {sure}"), format!("SET {fast} 1")];
+    for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
+        client.ask("MULTI").await;
+        for line in order {
+            assert_eq!(client.ask(&lines[line]).await, "+QUEUED\r\n");
+        }
+        assert!(client.ask("EXEC").await.starts_with("*3\r\n"));
+        let last = node.seen().into_iter().rev().find(|seen| seen.args[0] == "EXEC").expect("an EXEC");
+        assert_eq!((last.ack, last.read), (Some(Ack::InSync), Some(ReadLevel::Strong)), "{order:?}");
+    }
     // A read that cannot be split is answered by a replica only where all keys allow it.
     for node in [node, replica] {
         node.hook(|seen| if seen.args[0] == "SUNION" { Act::Reply("*0\r\n".into()) } else { Act::Usual });

@@ -143,6 +143,24 @@ impl Session {
         if write { &self.prefixes.write } else { &self.prefixes.read }
     }
 
+    /// The context of what goes by the policies of two keys: of one how it is acknowledged, of the other how it is read.
+    pub fn prefix_of_two(
+        &mut self,
+        table: &RouteTable,
+        write: bool,
+        acked_as: &[u8],
+        read_as: &[u8],
+    ) -> &[u8] {
+        if table.rules.is_empty() || acked_as == read_as {
+            return self.prefix(table, write, acked_as);
+        }
+        let read = self.levels(table.rule(read_as)).1;
+        let context = Context { read, ..self.context(table.epoch, write, table.rule(acked_as)) };
+        self.prefixes.scratch.clear();
+        write_prefix(&context, &mut self.prefixes.scratch);
+        &self.prefixes.scratch
+    }
+
     /// The context of a read on `key` that a replica may answer within `limits`.
     pub fn prefix_for_replica(&mut self, table: &RouteTable, key: &[u8], limits: ReplicaRead) -> &[u8] {
         let context = Context { replica: Some(limits), ..self.context(table.epoch, false, table.rule(key)) };

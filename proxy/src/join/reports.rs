@@ -72,12 +72,13 @@ pub(super) fn histogram(parts: &[&[u8]], reply: &mut ReplyWriter<'_>) -> Option<
             let (_, calls, buckets) = commands.get_mut(at)?;
             for (field, value) in fields.into_map()? {
                 match field.as_str()? {
-                    "calls" => *calls += value.as_int()?,
+                    "calls" => *calls = calls.checked_add(value.as_int()?)?,
                     _ => {
                         let mut before = 0;
                         for (micros, up_to) in value.into_map()? {
                             let up_to = up_to.as_int()?;
-                            *buckets.entry(micros.as_int()?).or_default() += up_to - before;
+                            let sum = buckets.entry(micros.as_int()?).or_default();
+                            *sum = sum.checked_add(up_to.checked_sub(before)?)?;
                             before = up_to;
                         }
                     }
@@ -93,9 +94,9 @@ pub(super) fn histogram(parts: &[&[u8]], reply: &mut ReplyWriter<'_>) -> Option<
         reply.integer(calls);
         reply.bulk(b"histogram_usec");
         reply.map(buckets.len());
-        let mut up_to = 0;
+        let mut up_to: i64 = 0;
         for (micros, calls) in buckets {
-            up_to += calls;
+            up_to = calls.saturating_add(up_to);
             reply.integer(micros);
             reply.integer(up_to);
         }
@@ -117,7 +118,8 @@ pub(super) fn memory(parts: &[&[u8]], reply: &mut ReplyWriter<'_>) -> Option<()>
         for (name, value) in fields {
             let name = name.as_str()?.to_owned();
             if let Some(sum) = value.as_int().filter(|_| !name.starts_with("db.")) {
-                *sums.entry(name.clone()).or_default() += sum;
+                let all = sums.entry(name.clone()).or_default();
+                *all = all.checked_add(sum)?;
             } else if name.starts_with("db.") {
                 databases.entry(name.clone()).or_insert(value.into_map()?);
             }

@@ -40,7 +40,8 @@ pub(super) fn answer(call: &mut Call<'_>) -> Step {
     let table = &call.routes.table;
     let plan = plan::of(&request, table, call.session, call.client.id());
     let targets = targets(call, &request, &plan);
-    let key = Some(plan::policy_key(&request, table, call.session)).filter(|key| !key.is_empty());
+    let key = Some(plan::policy_key(&request, table, call.session, request.is_write()))
+        .filter(|key| !key.is_empty());
     let rule = key.and_then(|key| table.rule(key));
     let (ack, level) = call.session.levels(rule);
     let lane = lane(call.session, call.routes, &request);

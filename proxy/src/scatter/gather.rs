@@ -143,7 +143,7 @@ pub(super) fn start(call: &mut Call<'_>, keys: &[usize]) -> Step {
         .collect();
     let first = keys.first().map_or(&[][..], |at| request.arg(*at));
     let write = request.is_write();
-    let key = policy_key(request, &call.routes.table, call.session);
+    let key = policy_key(request, &call.routes.table, call.session, request.is_write());
     let context = call.session.context_for(&call.routes.table, write, key);
     let prefix = |context: Context<'_>| {
         let mut bytes = Vec::new();

@@ -118,7 +118,7 @@ fn start(call: &mut Call<'_>, shape: Shape, keys: &[usize]) -> Step {
     let now_ns = call.worker.clock.now_ns();
     let after = |ms: u32| now_ns.saturating_add(u64::from(ms) * 1_000_000);
     let write = request.is_write();
-    let key = policy_key(request, &call.routes.table, call.session);
+    let key = policy_key(request, &call.routes.table, call.session, request.is_write());
     let prefix = |context: Context<'_>| {
         let mut bytes = Vec::new();
         write_prefix(&context, &mut bytes);

@@ -44,6 +44,7 @@ pub struct Seen {
     pub epoch: u64,
     pub deadline_ms: u32,
     pub ack: Option<torc_protocol::context::Ack>,
+    pub read: Option<torc_protocol::context::ReadLevel>,
     pub id: Option<RequestId>,
     pub repeated: bool,
     /// Its name in logs.
@@ -247,6 +248,7 @@ impl FakeNode {
                     epoch: context.epoch,
                     deadline_ms: context.deadline_ms,
                     ack: context.ack,
+                    read: context.read,
                     id: context.request_id.filter(|id| id.seq != 0),
                     repeated: context.repeated,
                     trace,

@@ -103,6 +103,14 @@ impl Dialect {
         }
     }
 
+    /// Bytes of the request at the front, once it was looked at; 0 when it is not known.
+    pub fn front_bytes(&self) -> usize {
+        match self {
+            Dialect::Resp(pipeline) => pipeline.front_bytes(),
+            Dialect::Memcached(lines) => lines.front_bytes(),
+        }
+    }
+
     /// Executes the first request of `buf` and appends its reply to `out`.
     #[inline]
     pub fn step(

@@ -85,6 +85,16 @@ impl Lines {
         Some(Seen { key, frame_bytes: frame.len, get_key_bytes: 0 })
     }
 
+    /// See [`Dialect::front_bytes`](super::dialect::Dialect::front_bytes). What is known of a request that began in an
+    /// earlier read is that it is long.
+    pub fn front_bytes(&self) -> usize {
+        if self.connection.is_partial() {
+            usize::MAX
+        } else {
+            self.seen.front().map_or(0, |seen| seen.frame_bytes)
+        }
+    }
+
     /// See [`Dialect::step`](super::dialect::Dialect::step).
     #[inline]
     pub fn step(

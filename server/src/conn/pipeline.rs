@@ -78,6 +78,11 @@ impl Pipeline {
         }
     }
 
+    /// See [`Dialect::front_bytes`](super::dialect::Dialect::front_bytes).
+    pub fn front_bytes(&self) -> usize {
+        self.queue.front().map_or(0, |next| next.frame.len)
+    }
+
     /// See [`Dialect::step`](super::dialect::Dialect::step).
     #[inline]
     pub fn step(

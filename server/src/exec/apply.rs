@@ -225,8 +225,11 @@ impl<'n> Batch<'n, '_> {
             // was there), and must not before they are safe.
             ReplyKind::Write if ack == Ack::InSync && offset == 0 => self.node.shard.last_offset(),
             ReplyKind::Write if ack == Ack::InSync => offset,
-            ReplyKind::Read if request.read == Some(ReadLevel::Strong) && self.role == Role::Primary => {
-                self.node.shard.last_offset()
+            ReplyKind::Read | ReplyKind::Write
+                if request.read == Some(ReadLevel::Strong) && self.role == Role::Primary =>
+            {
+                // What a write shows besides was there before its own effect, which nobody has asked to wait for.
+                if offset == 0 { self.node.shard.last_offset() } else { offset - 1 }
             }
             _ => 0,
         };

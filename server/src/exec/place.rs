@@ -129,6 +129,10 @@ impl Batch<'_, '_> {
             && !slots.is_empty()
             && request.read != Some(ReadLevel::Strong)
         {
+            // A flush_all that is due is carried out by the primary's next request: this one.
+            if self.node.memcached.is_due(self.now.unix_ms) {
+                return Err(self.elsewhere(text::REPLICA_CANNOT.into()));
+            }
             return self.check_fresh(limits);
         }
         // Who may read old data here is not shown a part of it: a full sync is under way, or was broken off.

@@ -11,6 +11,9 @@ use super::{EvictionPolicy, Settings, parse_memory};
 use crate::clients::MAX_CLIENTS_BOUND;
 use crate::notify::Class;
 
+/// The most that `proto-max-bulk-len` becomes: what longer strings are made of must fit four bytes.
+const MAX_BULK_BOUND: u64 = 2 << 30;
+
 /// Why an option cannot be set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SetError {
@@ -140,7 +143,7 @@ static OPTIONS: &[Opt] = &[
     opt(
         "proto-max-bulk-len",
         |s| s.proto_max_bulk_bytes.to_string(),
-        |s, v| put(&mut s.proto_max_bulk_bytes, memory_between(v, 1 << 20)?),
+        |s, v| put(&mut s.proto_max_bulk_bytes, memory_between(v, 1 << 20)?.min(MAX_BULK_BOUND)),
     ),
     opt("timeout", |s| s.timeout_s.to_string(), |s, v| put(&mut s.timeout_s, integer(v, 0, INT_MAX)? as u64)),
     opt(

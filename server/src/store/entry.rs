@@ -453,6 +453,12 @@ impl<'a> Entry<'a> {
         u32_at(self.record, 1)
     }
 
+    /// Whether the value is in the buffer that it was received in.
+    #[cfg(test)]
+    pub fn is_adopted(self) -> bool {
+        matches!(self.object(), Some(Value::Adopted(_)))
+    }
+
     /// A copy of the value with other meta data.
     pub fn copy(self, meta: &Meta) -> LooseEntry {
         let value = match self.object() {

@@ -77,8 +77,8 @@ impl Connection {
         while served < most && self.output.bytes.len() < reply_limit {
             let pause = node.clients.paused(now.unix_ms);
             let start = self.output.bytes.len();
-            // A long value may stay where it is.
-            let received = (self.input.len() - self.at >= ADOPT_BYTES).then(|| self.lend());
+            let rest_bytes = self.input.len() - self.at;
+            let received = if rest_bytes < ADOPT_BYTES { None } else { self.lend(ahead) };
             let rest = &received.as_deref().unwrap_or(&self.input)[self.at..];
             let kind = pause.map(|(kind, _)| kind);
             let out = &mut self.output.bytes;
@@ -156,17 +156,24 @@ impl Connection {
     fn reserve(&mut self, hint: usize) {
         let (len, spare) = (self.input.len(), self.input.capacity() - self.input.len());
         if hint > spare {
-            let room = if hint <= RESERVE_BYTES.max(len * BELIEVED) { hint } else { RESERVE_BYTES.max(len) };
+            // What stands behind it (the options of a SET) must not make the buffer grow again.
+            let all = hint + BUFFER_BYTES;
+            let room = if all <= RESERVE_BYTES.max(len * BELIEVED) { all } else { RESERVE_BYTES.max(len) };
             self.input.reserve_exact(room);
         }
     }
 
-    /// The input, for values that stay in it.
+    /// The input, when the request at its front may have a value that stays in it.
     #[cold]
-    fn lend(&mut self) -> Arc<Vec<u8>> {
+    fn lend(&mut self, ahead: &mut Ahead) -> Option<Arc<Vec<u8>>> {
+        let store = &self.worker.node.store;
+        self.dialect.look_ahead(store, ahead, &self.session, &self.input[self.at..]);
+        if self.dialect.front_bytes() < ADOPT_BYTES {
+            return None;
+        }
         let received = Arc::new(std::mem::take(&mut self.input));
         self.session.received = Some(received.clone());
-        received
+        Some(received)
     }
 
     /// What has become of the input; where it is a value now, the rest.

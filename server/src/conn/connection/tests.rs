@@ -16,6 +16,11 @@ use crate::store::KeyHasher;
 /// Everything that a client from `peer` hears when it says `request` and then no more.
 async fn heard(secret: Option<Secret>, settings: Settings, peer: &str, request: &str) -> String {
     let node = Node::new(settings, 1, false, KeyHasher::new(1), clock::unix_ms(), [0; 20], secret);
+    heard_of(node, Protocol::Resp, peer, request).await
+}
+
+/// The same, of a node that is looked at afterwards.
+async fn heard_of(node: Arc<Node>, protocol: Protocol, peer: &str, request: &str) -> String {
     let worker = Rc::new(Worker::new(node, 0, 1));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
     let address = listener.local_addr().expect("an address");
@@ -24,7 +29,7 @@ async fn heard(secret: Option<Secret>, settings: Settings, peer: &str, request: 
     let accepted = Accepted {
         stream: StdStream::Tcp(stream.into_std().expect("a socket")),
         peer: PeerAddr::Tcp(peer.parse().expect("an address")),
-        tag: Protocol::Resp,
+        tag: protocol,
         permit: ConnectionLimit::new(1).try_take().expect("a place"),
     };
     let hub = Hub::new(worker).expect("a hub");
@@ -115,26 +120,62 @@ async fn a_password_lifts_the_bounds_for_what_follows_it() {
     assert!(said.ends_with("-ERR Protocol error: unauthenticated bulk length\r\n"), "{said}");
 }
 
+const LONG: usize = 3 << 20;
+
+fn set_long(key: &str, byte: &str, len: usize) -> String {
+    format!("*3\r\n$3\r\nSET\r\n$1\r\n{key}\r\n${len}\r\n{}\r\n", byte.repeat(len))
+}
+
+fn plain_node() -> Arc<Node> {
+    Node::new(Settings::default(), 1, false, KeyHasher::new(1), clock::unix_ms(), [0; 20], None)
+}
+
+/// Whether the value of a key is in the buffer in which it came; the account is right in any case.
+fn is_adopted(node: &Node, key: &str) -> bool {
+    let key = node.store.key(key.as_bytes());
+    let stripe = node.store.stripe(crate::store::stripe_of(key.slot));
+    assert_eq!(stripe.used_bytes(), stripe.recount().0);
+    stripe.peek(0, &key).expect("a key").is_adopted()
+}
+
 #[tokio::test]
 async fn long_values_stay_where_they_came() {
-    let set = |key: &str, byte: &str, len: usize| {
-        format!("*3\r\n$3\r\nSET\r\n$1\r\n{key}\r\n${len}\r\n{}\r\n", byte.repeat(len))
+    let with_expiry = |options: &str| {
+        let value = "x".repeat(LONG);
+        format!("*5\r\n$3\r\nSET\r\n$1\r\nk\r\n${LONG}\r\n{value}\r\n{options}")
     };
-    const LONG: usize = 3 << 20;
+    let item = format!("set k 5 100 {LONG}\r\n{}\r\n", "x".repeat(LONG));
+    for (protocol, request, reply) in [
+        (Protocol::Resp, set_long("k", "x", LONG), "+OK\r\n"),
+        (Protocol::Resp, set_long("k", "x", LONG) + "PING\r\n", "+OK\r\n+PONG\r\n"),
+        (Protocol::Resp, with_expiry("$2\r\nEX\r\n$3\r\n100\r\n"), "+OK\r\n"),
+        (Protocol::Resp, "PING\r\n".to_owned() + &set_long("k", "x", LONG), "+PONG\r\n+OK\r\n"),
+        (Protocol::Memcached, item, "STORED\r\n"),
+    ] {
+        let settings = Settings { max_item_bytes: 8 << 20, ..Settings::default() };
+        let node = Node::new(settings, 1, false, KeyHasher::new(1), clock::unix_ms(), [0; 20], None);
+        assert_eq!(heard_of(node.clone(), protocol, "127.0.0.1:5000", &request).await, reply);
+        assert!(is_adopted(&node, "k"), "{protocol:?} {reply}");
+    }
+}
+
+#[tokio::test]
+async fn long_values_are_changed_and_replaced_as_others_are() {
     // A long one alone, two in a row, a change of one, a copy, and one again in the place of another.
     let request = [
-        &set("a", "a", LONG),
+        &set_long("a", "a", LONG),
         "PING\r\n",
-        &set("b", "b", LONG),
-        &set("c", "c", 2 * LONG),
-        "APPEND b tail\r\nSETRANGE a 1 xy\r\nCOPY c d\r\n",
-        &set("c", "e", LONG),
-        "GETRANGE a 0 4\r\nGETRANGE b -6 -1\r\nSTRLEN c\r\nGETRANGE c -1 -1\r\nSTRLEN d\r\nGETRANGE d 0 1\r\n",
+        &set_long("b", "b", LONG),
+        &set_long("c", "c", 2 * LONG),
+        "APPEND b tail\r\nSETRANGE a 1 xy\r\nCOPY c d\r\nRENAME d f\r\n",
+        &set_long("c", "e", LONG),
+        "GETRANGE a 0 4\r\nGETRANGE b -6 -1\r\nSTRLEN c\r\nGETRANGE c -1 -1\r\nSTRLEN f\r\nGETRANGE f 0 1\r\n",
         "OBJECT ENCODING c\r\n",
     ];
-    let said = heard(None, Settings::default(), "127.0.0.1:5000", &request.concat()).await;
+    let node = plain_node();
+    let said = heard_of(node.clone(), Protocol::Resp, "127.0.0.1:5000", &request.concat()).await;
     let ok = "+OK\r\n";
-    let strlens = [LONG + 4, LONG].map(|len| format!(":{len}\r\n"));
+    let strlens = [LONG + 4, LONG, 2 * LONG].map(|len| format!(":{len}\r\n"));
     let replies = [
         ok,
         "+PONG\r\n",
@@ -144,13 +185,18 @@ async fn long_values_stay_where_they_came() {
         &strlens[1],
         ":1\r\n",
         ok,
+        ok,
         "$5\r\naxyaa\r\n",
         "$6\r\nbbtail\r\n",
         &strlens[1],
         "$1\r\ne\r\n",
-        &format!(":{}\r\n", 2 * LONG),
+        &strlens[2],
         "$2\r\ncc\r\n",
         "$3\r\nraw\r\n",
     ];
     assert_eq!(said, replies.concat());
+    assert!(!is_adopted(&node, "a") && !is_adopted(&node, "b"));
+    for key in ["c", "f"] {
+        is_adopted(&node, key);
+    }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use torc_cluster::ids::{Epoch, Incarnation, Member, NodeId, ShardId, Term};
 use torc_cluster::map::{ClusterMap, NodeInfo, ShardState};
+use torc_protocol::context::{Context, ReplicaRead};
 use torc_protocol::slot::SLOTS;
 
 use crate::exec::testing::Harness;
@@ -149,5 +150,28 @@ fn a_replica_in_a_full_sync_shows_nothing() {
             ("PING", "+PONG\r\n"),
         ]);
         assert!(t.run("INFO replication").contains("role:slave"));
+    }
+}
+
+#[test]
+fn a_replica_leaves_a_flush_that_is_due_to_its_primary() {
+    let mut t = Harness::primary();
+    t.run("SET k v");
+    assert_eq!(t.memcached("flush_all 10\r\n"), "OK\r\n");
+    let closed = t.node.shard.gate.close();
+    t.node.shard.set_role(&closed, Role::Replica, Term(1));
+    drop(closed);
+    t.node.shard.set_whole(true);
+    t.session.trusted = true;
+    for (advance_ms, reply) in
+        [(5_000, "$1\r\nv\r\n"), (5_000, "-TRYAGAIN only the primary can answer this read")]
+    {
+        t.advance(advance_ms);
+        t.node.shard.fresh.proved(t.now.boottime_ns);
+        let replica = Some(ReplicaRead { max_staleness_ms: 50, after: None });
+        let mut context = Vec::new();
+        Context { replica, resp2: true, ..Context::default() }.encode(&mut context);
+        let said = t.run_args([&b"CTX"[..], &context, b"GET", b"k"]);
+        assert!(said.starts_with(reply.as_bytes()), "{:?}", String::from_utf8_lossy(&said));
     }
 }
