@@ -153,6 +153,8 @@ pub const ACL_GENPASS_BITS: &str = "ERR ACL GENPASS argument must be the number 
 pub const ACL_WRONG_ARGUMENTS: &str = "ERR wrong number of arguments for 'acl' command";
 
 pub const NOSCRIPT: &str = "NOSCRIPT No matching script. Please use EVAL.";
+pub const NO_FUNCTION: &str = "ERR Function not found";
+pub const NO_LIBRARY: &str = "ERR Library not found";
 pub const NO_FUNCTIONS: &str = "ERR functions are not served; use EVAL or SCRIPT LOAD";
 pub const NOTBUSY: &str = "NOTBUSY No scripts in execution right now.";
 pub const BUSY_SCRIPT: &str =

@@ -5,6 +5,7 @@
 mod bitmap;
 mod cluster;
 mod connection;
+mod functions;
 mod gather;
 mod generic;
 mod geo;

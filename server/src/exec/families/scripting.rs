@@ -28,16 +28,18 @@ pub fn run(cx: &mut Cx<'_, '_>, command: ScriptingCommand, args: &Args<'_>) -> C
         ScriptingCommand::EvalRo => script::eval(cx, args, false, true),
         ScriptingCommand::Evalsha => script::eval(cx, args, true, false),
         ScriptingCommand::EvalshaRo => script::eval(cx, args, true, true),
-        ScriptingCommand::Function | ScriptingCommand::FunctionHelp => {
-            torc_protocol::command::help(command.into(), &mut cx.reply());
-            Ok(())
-        }
-        ScriptingCommand::FunctionFlush => function_flush(cx, args),
-        ScriptingCommand::FunctionList => {
-            cx.reply().array(0);
-            Ok(())
-        }
-        ScriptingCommand::FunctionLoad => Err(text::NO_FUNCTIONS.into()),
+        ScriptingCommand::Fcall
+        | ScriptingCommand::FcallRo
+        | ScriptingCommand::Function
+        | ScriptingCommand::FunctionDelete
+        | ScriptingCommand::FunctionDump
+        | ScriptingCommand::FunctionFlush
+        | ScriptingCommand::FunctionHelp
+        | ScriptingCommand::FunctionKill
+        | ScriptingCommand::FunctionList
+        | ScriptingCommand::FunctionLoad
+        | ScriptingCommand::FunctionRestore
+        | ScriptingCommand::FunctionStats => super::functions::run(cx, command, args),
         ScriptingCommand::Script => Err(text::wrong_arity(Command::Scripting(command).spec().name).into()),
         ScriptingCommand::ScriptExists => exists(cx, args),
         ScriptingCommand::ScriptFlush => flush(cx, args),
@@ -54,18 +56,6 @@ fn exists(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
         let known = sha_from_hex(digest).is_some_and(|sha| cx.node.scripts.contains(&sha));
         cx.reply().integer(i64::from(known));
     }
-    Ok(())
-}
-
-/// `FUNCTION FLUSH [ASYNC | SYNC]`: there is nothing to forget.
-fn function_flush(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
-    let known = args
-        .get(2)
-        .is_none_or(|mode| mode.eq_ignore_ascii_case(b"SYNC") || mode.eq_ignore_ascii_case(b"ASYNC"));
-    if !known || args.len() > 3 {
-        return Err("ERR FUNCTION FLUSH only supports SYNC|ASYNC option".into());
-    }
-    cx.reply().ok();
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! HSETEX and HGETEX: fields and when they expire in one command.
 
+use ahash::AHashSet;
 use torc_protocol::error as text;
 use torc_protocol::resp::Args;
 
@@ -41,6 +42,10 @@ impl Options {
         while let Some(word) = args.get(found.fields_at) {
             let is = |name: &[u8]| word.eq_ignore_ascii_case(name);
             if is(b"FIELDS") {
+                // Their number, a field and its value.
+                if args.len() < found.fields_at + 4 {
+                    return Err(text::wrong_arity("hsetex").into());
+                }
                 break;
             } else if is(b"FNX") || is(b"FXX") {
                 if found.missing.is_some() {
@@ -82,6 +87,9 @@ impl Options {
             None if word.eq_ignore_ascii_case(b"PERSIST") => (Expiry::None, 3),
             None => (Expiry::Unsaid, 2),
         };
+        if args.len() == fields_at + 1 {
+            return Err(text::wrong_arity("hgetex").into());
+        }
         Ok(Options { missing: None, expiry, fields_at })
     }
 }
@@ -139,9 +147,14 @@ pub fn hgetex(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     cx.peek_as::<HashValue>(&key)?;
     let options = Options::of_get(args, cx.now_ms)?;
     let fields = fields(args, options.fields_at, BAD_COUNT)?;
+    let goes = matches!(options.expiry, Expiry::At(at_ms) if at_ms <= cx.now_ms);
     let found = cx.read_as::<HashValue>(&key)?;
-    let values: Vec<Option<Box<[u8]>>> =
-        fields.into_iter().map(|field| found.and_then(|hash| hash.get(field)).map(Box::from)).collect();
+    // A field that goes at once is given once, however often it is named.
+    let mut gone = AHashSet::new();
+    let values: Vec<Option<Box<[u8]>>> = fields
+        .into_iter()
+        .map(|field| found.filter(|_| !goes || gone.insert(field))?.get(field).map(Box::from))
+        .collect();
     let known = fields.into_iter().zip(&values).filter(|(_, value)| value.is_some());
     let known: Vec<&[u8]> = known.map(|(field, _)| field).collect();
     if !known.is_empty() {
