@@ -14,6 +14,10 @@ pub(super) enum Bug {
     FailedSyncForgotten,
     /// A leader that starts again goes on to lead without an election.
     LeadershipResumed,
+    /// A voter stands for election without asking whether anybody would vote for it.
+    StandsUnasked,
+    /// A leader that no majority answers goes on to keep others from voting.
+    LeaderNeverSilent,
 }
 
 #[cfg(test)]

@@ -69,6 +69,11 @@ impl ConsensusConfig {
         }
     }
 
+    /// No voter waits for longer before it stands.
+    pub(super) fn longest_election(&self) -> Duration {
+        Duration::from_millis(self.election_max_ms)
+    }
+
     /// How long a proposal waits.
     pub(super) fn propose_timeout(&self) -> Duration {
         Duration::from_millis(self.propose_timeout_ms)
@@ -105,6 +110,8 @@ impl ConsensusConfig {
             replication_lag_threshold: LAG_BEFORE_SNAPSHOT,
             snapshot_policy: SnapshotPolicy::LogsSinceLast(self.snapshot_entries),
             max_in_snapshot_log_to_keep: self.keep_entries,
+            // Until a majority would vote: `standing`.
+            enable_elect: false,
             ..openraft::Config::default()
         };
         config.validate().map(Arc::new).map_err(|cause| OpenError::Config(cause.to_string()))

@@ -2,7 +2,8 @@
 //!
 //! Must be opened inside a tokio runtime: openraft's tasks run there (in a node: on
 //! `torc-agent`). Clones share one voter. Two small tasks follow it: one turns openraft's
-//! metrics into [`ConsensusStatus`] and [`Leadership`], and both end with the voter.
+//! metrics into [`ConsensusStatus`] and [`Leadership`], the other says when to stand for election
+//! and when to be silent ([`super::standing`]); both end with the voter.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use openraft::error::{CheckIsLeaderError, ClientWriteError, ForwardToLeader, InitializeError, RaftError};
+use openraft::raft::AppendEntriesResponse;
 use openraft::{AsyncRuntime, BasicNode, ChangeMembers, Snapshot};
 use tokio::sync::watch;
 
@@ -19,6 +21,7 @@ use super::config::ConsensusConfig;
 use super::error::{ConfirmError, InitError, MembershipError, OpenError, ProposeError, RpcError};
 use super::network::PeerNetworks;
 use super::rpc::{Answer, Request, decode, encode};
+use super::standing::{self, Standing};
 use super::status::{ConsensusStatus, Leadership, Peer};
 use super::store::{CONTROL_FILE, Contents, Disk, LogStore, StateMachine, StoreError};
 use super::transport::RaftTransport;
@@ -40,14 +43,15 @@ impl<A: RaftApp> Clone for Consensus<A> {
     }
 }
 
-struct Inner<A: RaftApp> {
-    id: VoterId,
-    raft: Raft<A>,
-    config: ConsensusConfig,
+pub(super) struct Inner<A: RaftApp> {
+    pub(super) id: VoterId,
+    pub(super) raft: Raft<A>,
+    pub(super) config: ConsensusConfig,
     disk: Disk,
     state: watch::Receiver<Arc<A>>,
-    status: watch::Receiver<ConsensusStatus>,
+    pub(super) status: watch::Receiver<ConsensusStatus>,
     leadership: watch::Receiver<Leadership>,
+    pub(super) standing: Standing<<A::Runtime as AsyncRuntime>::Instant>,
 }
 
 impl<A: RaftApp> Consensus<A> {
@@ -79,12 +83,16 @@ impl<A: RaftApp> Consensus<A> {
         log.resign(id);
         let (published, state) = watch::channel(Arc::new(A::default()));
         let machine = StateMachine::new(disk.clone(), &contents, published).map_err(corrupt)?;
-        let networks = PeerNetworks { own_id: id, transport };
+        let standing = Standing::default();
+        let networks =
+            PeerNetworks { own_id: id, transport: Arc::clone(&transport), silent: standing.silent() };
         let raft = Raft::<A>::new(id, settings, networks, log, machine)
             .await
             .map_err(|fatal| OpenError::Start(fatal.to_string()))?;
         let (status, leadership) = follow(&raft, &disk);
-        Ok(Self { inner: Arc::new(Inner { id, raft, config, disk, state, status, leadership }) })
+        let inner = Arc::new(Inner { id, raft, config, disk, state, status, leadership, standing });
+        drop(A::Runtime::spawn(standing::run(Arc::downgrade(&inner), transport)));
+        Ok(Self { inner })
     }
 
     /// This voter's node id.
@@ -115,6 +123,9 @@ impl<A: RaftApp> Consensus<A> {
         if bytes > COMMAND_BYTES {
             return Err(ProposeError::TooLarge { bytes, limit_bytes: COMMAND_BYTES });
         }
+        if self.inner.standing.is_silent() {
+            return Err(ProposeError::NotLeader { leader: None });
+        }
         let waited_ms = self.inner.config.propose_timeout_ms;
         let write = self.inner.raft.client_write(command);
         match A::Runtime::timeout(self.inner.config.propose_timeout(), write).await {
@@ -138,6 +149,9 @@ impl<A: RaftApp> Consensus<A> {
     pub async fn confirm_leadership(&self) -> Result<(), ConfirmError> {
         if planted(Bug::ConfirmWithoutQuorum) && self.inner.leadership.borrow().is_self {
             return Ok(());
+        }
+        if self.inner.standing.is_silent() {
+            return Err(ConfirmError::NoQuorum("no majority of the voters answers".to_owned()));
         }
         let confirm = self.inner.raft.ensure_linearizable();
         match A::Runtime::timeout(self.inner.config.confirm_timeout(), confirm).await {
@@ -168,6 +182,12 @@ impl<A: RaftApp> Consensus<A> {
         self.inner.leadership.clone()
     }
 
+    /// Whether this voter leads by its own account and says nothing, because no majority answers it: nothing is proposed
+    /// or confirmed meanwhile.
+    pub fn is_silent(&self) -> bool {
+        self.inner.standing.is_silent()
+    }
+
     /// Everything about this voter; changes often.
     pub fn status(&self) -> watch::Receiver<ConsensusStatus> {
         self.inner.status.clone()
@@ -192,14 +212,28 @@ impl<A: RaftApp> Consensus<A> {
     pub async fn handle_rpc(&self, request: &[u8]) -> Result<Bytes, RpcError> {
         let raft = &self.inner.raft;
         let answer = match decode::<Request<A>>(request)? {
-            Request::Append(request) => Answer::Append(raft.append_entries(request).await),
+            Request::Append(request) => {
+                // Here already: a disk that is slow is no leader that is silent.
+                if request.vote.is_committed() && request.vote >= raft.metrics().borrow().vote {
+                    self.inner.standing.heard();
+                }
+                let appended = raft.append_entries(request).await;
+                if !matches!(appended, Err(_) | Ok(AppendEntriesResponse::HigherVote(_))) {
+                    self.inner.standing.heard();
+                }
+                Answer::Append(appended)
+            }
             Request::Vote(request) => Answer::Vote(raft.vote(request).await),
             Request::Snapshot(request) => {
                 let snapshot = Box::new(request.state.into_bytes());
                 let snapshot = Snapshot { meta: request.meta, snapshot };
                 let installed = raft.install_full_snapshot(request.vote, snapshot).await;
+                if installed.as_ref().is_ok_and(|installed| installed.vote == request.vote) {
+                    self.inner.standing.heard();
+                }
                 Answer::Snapshot(installed.map_err(RaftError::Fatal))
             }
+            Request::Standing(last) => Answer::Standing(self.inner.would_vote(last)),
         };
         encode(&answer)
     }
@@ -225,6 +259,9 @@ impl<A: RaftApp> Consensus<A> {
         &self,
         change: impl Future<Output = Result<T, RaftError<VoterId, ClientWriteError<VoterId, BasicNode>>>> + Send,
     ) -> Result<(), MembershipError> {
+        if self.inner.standing.is_silent() {
+            return Err(MembershipError::NotLeader { leader: None });
+        }
         match A::Runtime::timeout(MEMBERSHIP_TIME, change).await {
             Err(_) => Err(MembershipError::Timeout { waited_ms: MEMBERSHIP_TIME.as_millis() as u64 }),
             Ok(Ok(_)) => Ok(()),
@@ -236,6 +273,14 @@ impl<A: RaftApp> Consensus<A> {
             }
             Ok(Err(RaftError::Fatal(fatal))) => Err(MembershipError::Stopped(self.reason(&fatal))),
         }
+    }
+
+    /// The sets of voters of which each must agree by majority: two while they are being changed.
+    #[cfg(test)]
+    pub(super) fn voter_sets(&self) -> Vec<BTreeSet<VoterId>> {
+        let metrics = self.inner.raft.metrics();
+        let metrics = metrics.borrow();
+        metrics.membership_config.membership().get_joint_config().clone()
     }
 
     /// Takes a snapshot now.

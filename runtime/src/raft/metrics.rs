@@ -9,7 +9,7 @@ use super::types::RaftApp;
 use crate::metrics::{DEFAULT_BOUNDS_NS, FamilyBuilder, register};
 
 /// Names and helps of what [`Consensus::metric_families`] yields.
-pub const METRIC_FAMILIES: [(&str, &str); 8] = [
+pub const METRIC_FAMILIES: [(&str, &str); 9] = [
     ("torc_raft_term", "Term of consensus."),
     ("torc_raft_leader", "1 on the voter that believes it leads."),
     ("torc_raft_leader_id", "Node id of the leader; 0 when none is known."),
@@ -17,6 +17,10 @@ pub const METRIC_FAMILIES: [(&str, &str); 8] = [
     ("torc_raft_applied_index", "Index of the last applied entry."),
     ("torc_raft_snapshot_index", "Index up to which the last snapshot goes."),
     ("torc_raft_stopped", "1 once this voter has stopped, as after a storage error."),
+    (
+        "torc_raft_silent",
+        "1 on a leader that no majority of the voters answers: it says nothing, so that another can be elected.",
+    ),
     ("torc_raft_commit_seconds", "Time to make a batch of changes durable."),
 ];
 
@@ -43,12 +47,13 @@ impl<A: RaftApp> Consensus<A> {
             index(status.applied),
             index(status.snapshot),
             flag(status.role == Role::Stopped),
+            flag(self.is_silent()),
         ];
         let gauge = |((name, help), value): (&(&str, &str), f64)| {
             FamilyBuilder::gauge(name, help).sample(&[], value).build()
         };
         let mut families: Vec<_> = METRIC_FAMILIES.iter().zip(values).map(gauge).collect();
-        let (name, help) = METRIC_FAMILIES[7];
+        let (name, help) = METRIC_FAMILIES[8];
         let mut commits = FamilyBuilder::histogram(name, help);
         commits.add_histogram(&[], &self.commit_latency(), &DEFAULT_BOUNDS_NS);
         families.push(commits.build());

@@ -25,6 +25,7 @@ mod network;
 mod rpc;
 #[cfg(test)]
 mod sim;
+mod standing;
 mod status;
 mod store;
 #[cfg(test)]

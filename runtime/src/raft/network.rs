@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use openraft::error::{
@@ -15,7 +16,7 @@ use openraft::network::{Backoff, RPCOption, RPCTypes, RaftNetwork, RaftNetworkFa
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
 };
-use openraft::{BasicNode, OptionalSend, Snapshot};
+use openraft::{AsyncRuntime, BasicNode, OptionalSend, Snapshot};
 
 use super::error::RpcError;
 use super::rpc::{Answer, Request, SnapshotRequest, decode, encode};
@@ -30,14 +31,15 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 pub(super) struct PeerNetworks {
     pub own_id: VoterId,
     pub transport: Arc<dyn RaftTransport>,
+    pub silent: Arc<AtomicBool>,
 }
 
 impl<A: RaftApp> RaftNetworkFactory<Types<A>> for PeerNetworks {
     type Network = PeerNetwork;
 
     async fn new_client(&mut self, target: VoterId, node: &BasicNode) -> PeerNetwork {
-        let transport = Arc::clone(&self.transport);
-        PeerNetwork { own_id: self.own_id, target, address: node.addr.clone(), transport }
+        let (transport, silent) = (Arc::clone(&self.transport), Arc::clone(&self.silent));
+        PeerNetwork { own_id: self.own_id, target, address: node.addr.clone(), transport, silent }
     }
 }
 
@@ -47,6 +49,8 @@ pub(super) struct PeerNetwork {
     target: VoterId,
     address: String,
     transport: Arc<dyn RaftTransport>,
+    /// A leader that no majority answers says nothing ([`super::standing`]): to openraft, as if it were lost.
+    silent: Arc<AtomicBool>,
 }
 
 /// Why there is no answer, before it is dressed as the error that openraft wants.
@@ -63,6 +67,11 @@ struct WrongAnswer;
 
 impl PeerNetwork {
     async fn call<A: RaftApp>(&self, request: &Request<A>, timeout: Duration) -> Result<Answer, CallError> {
+        let says = !matches!(request, Request::Vote(_));
+        if says && self.silent.load(Ordering::Relaxed) {
+            A::Runtime::sleep(timeout).await;
+            return Err(CallError::Transport(TransportError::Timeout(timeout)));
+        }
         let bytes = encode(request).map_err(CallError::Codec)?;
         let call = self.transport.call(self.target, &self.address, bytes, timeout);
         let bytes = call.await.map_err(CallError::Transport)?;

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::error::RpcError;
-use super::types::{RaftApp, SnapshotMeta, Types, Vote, VoterId};
+use super::types::{LogId, RaftApp, SnapshotMeta, Types, Vote, VoterId};
 
 /// Bound of one request or answer as bytes: below the bus's bound for a frame.
 pub const MAX_RPC_BYTES: usize = 48 * 1024 * 1024;
@@ -21,6 +21,8 @@ pub(super) enum Request<A: RaftApp> {
     Append(AppendEntriesRequest<Types<A>>),
     Vote(VoteRequest<VoterId>),
     Snapshot(SnapshotRequest),
+    /// Whether a vote would be given to one whose log ends with this entry; changes nothing.
+    Standing(Option<LogId>),
 }
 
 /// A whole snapshot in one request.
@@ -38,6 +40,7 @@ pub(super) enum Answer {
     Append(Result<AppendEntriesResponse<VoterId>, RaftError<VoterId>>),
     Vote(Result<VoteResponse<VoterId>, RaftError<VoterId>>),
     Snapshot(Result<SnapshotResponse<VoterId>, RaftError<VoterId>>),
+    Standing(bool),
 }
 
 pub(super) fn encode<T: Serialize>(message: &T) -> Result<Bytes, RpcError> {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::VoterId;
+use super::hearing::Hearing;
 
 /// The checker of one run.
 #[derive(Default)]
@@ -20,6 +21,7 @@ pub(super) struct Check {
     /// The highest vote that each voter gave: openraft orders them by term and candidate, so there may be several
     /// in one term, each above the last.
     votes: BTreeMap<VoterId, (u64, VoterId)>,
+    pub(super) hearing: Hearing,
     pub(super) confirmed: u64,
     pub(super) refused: u64,
     pub(super) uncertain: u64,
@@ -54,6 +56,14 @@ impl Check {
         });
     }
 
+    /// A voter asks for votes, and knows these sets of voters.
+    pub(super) fn stands(&mut self, voter: VoterId, term: u64, configs: &[BTreeSet<VoterId>], now: u64) {
+        let may = self.hearing.stands(voter, term, configs, now);
+        self.demand(may, || {
+            format!("voter {voter} stands in term {term}, although too many of {configs:?} hear a leader")
+        });
+    }
+
     pub(super) fn leads(&mut self, voter: VoterId, term: u64) {
         self.leaders.insert((term, voter));
     }
@@ -75,6 +85,7 @@ impl Check {
     /// A voter starts with what its disk has, which may be less than it had applied.
     pub(super) fn restarted(&mut self, voter: VoterId) {
         self.seen.remove(&voter);
+        self.hearing.restarted(voter);
     }
 
     pub(super) fn acknowledged(&mut self, command: u64, place: u64) {

@@ -31,6 +31,8 @@ struct State {
     pending: Vec<Op>,
     /// Syncs fail from now on.
     failing: bool,
+    /// No sync takes long.
+    steady: bool,
     /// The file has its name: it is made under another one, and what was left of that goes at the next start.
     made: bool,
     /// Counts processes: one that is dead changes nothing any more.
@@ -64,11 +66,17 @@ impl SimDisk {
         let backend = Open { disk: self.clone(), life };
         let (file, contents) = ControlFile::open_backend(&PathBuf::from("simulated.redb"), node_id, backend)?;
         self.0.lock().made = true;
-        let pause = || {
-            let slow = chance(20);
+        let disk = self.clone();
+        let pause = move || {
+            let slow = chance(20) && !disk.0.lock().steady;
             sleep_ns(if slow { range(20 * MS, 400 * MS) } else { range(MS / 5, 5 * MS) })
         };
         Ok((Disk::start_as_task::<SimRuntime, _>(file, pause), contents))
+    }
+
+    /// No sync takes long from now on.
+    pub(super) fn be_steady(&self) {
+        self.0.lock().steady = true;
     }
 
     /// Every sync fails until the next start.

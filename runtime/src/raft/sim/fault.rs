@@ -55,7 +55,11 @@ impl World {
         match KINDS[kind] {
             "crash" => self.crash(any),
             "crash-leader" => self.crash(leader),
-            "pause" => self.executor.pause(victim, range(50 * MS, 1_500 * MS)),
+            "pause" => {
+                let for_ns = range(50 * MS, 1_500 * MS);
+                self.executor.pause(victim, for_ns);
+                self.shared.net.check.lock().hearing.slept(self.ids[&victim], now() + for_ns);
+            }
             name @ ("cut-one-way" | "cut-both-ways") => {
                 let (share, both) = (range(400, 1_001), name == "cut-both-ways");
                 let mut links = Vec::new();
@@ -87,7 +91,7 @@ impl World {
         *self.report.faults.entry(KINDS[kind]).or_default() += 1;
     }
 
-    fn leader(&self) -> Option<Host> {
+    pub(super) fn leader(&self) -> Option<Host> {
         let voters = self.shared.net.voters.lock();
         voters.iter().find(|(_, voter)| voter.leader().borrow().is_self).map(|(host, _)| *host)
     }

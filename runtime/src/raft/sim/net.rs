@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::super::rpc::{Answer, Request, decode};
 use super::super::{BoxFuture, Consensus, RaftTransport, TransportError, VoterId};
 use super::check::Check;
-use super::executor::{Host, MS, NET, chance, range, sleep_ns, spawn_on};
+use super::executor::{Host, MS, NET, chance, now, range, sleep_ns, spawn_on};
 use super::journal::Journal;
 use super::runtime::SimRuntime;
 
@@ -104,6 +104,9 @@ impl Net {
         spawn_on(to, async move {
             let Ok(reply) = voter.handle_rpc(&request).await else { return };
             net.votes(target, &request, &reply);
+            if taken(&request, &reply) {
+                net.check.lock().hearing.heard(target, now());
+            }
             let delay = net.links.lock().delay_ns(to, from);
             spawn_on(NET, async move {
                 match delay {
@@ -119,6 +122,19 @@ impl Net {
         });
     }
 
+    /// Tells the checker that a voter asks for votes.
+    fn stands(&self, host: Host, request: &Bytes) {
+        if !request.starts_with(b"{\"Vote\"") {
+            return;
+        }
+        if let (Some(voter), Ok(Request::Vote(asked))) =
+            (self.voter(host), decode::<Request<Journal>>(request))
+        {
+            let term = asked.vote.leader_id().term;
+            self.check.lock().stands(voter.id(), term, &voter.voter_sets(), now());
+        }
+    }
+
     /// Tells the checker of a vote.
     fn votes(&self, voter: VoterId, request: &Bytes, reply: &Bytes) {
         if !request.starts_with(b"{\"Vote\"") {
@@ -132,6 +148,13 @@ impl Net {
             self.check.lock().voted(voter, leader.term, leader.node_id);
         }
     }
+}
+
+/// Whether a voter took what its leader said.
+fn taken(request: &Bytes, reply: &Bytes) -> bool {
+    request.starts_with(b"{\"Append\"")
+        && reply.starts_with(b"{\"Append\":{\"Ok\"")
+        && !reply.windows(10).any(|window| window == b"HigherVote")
 }
 
 /// Keeps an answer's place open: who waits runs into its time-out.
@@ -159,6 +182,8 @@ impl RaftTransport for SimTransport {
             let Some(to) = to else { return Err(TransportError::Unreachable("no such host".to_owned())) };
             let (answer, wait) = oneshot::channel();
             let (net, from) = (self.net.clone(), self.host);
+            let (sent, asked) = (now(), request.clone());
+            net.stands(from, &request);
             let (delay, again, torn) = {
                 let mut links = net.links.lock();
                 let delay = links.delay_ns(from, to);
@@ -187,7 +212,15 @@ impl RaftTransport for SimTransport {
                 }
             });
             match SimRuntime::timeout(timeout, wait).await {
-                Ok(Ok(bytes)) => Ok(bytes),
+                Ok(Ok(bytes)) => {
+                    if taken(&asked, &bytes)
+                        && let Some(leader) = self.net.voter(self.host)
+                    {
+                        let (id, configs) = (leader.id(), leader.voter_sets());
+                        self.net.check.lock().hearing.answered(id, target, sent, &configs, now());
+                    }
+                    Ok(bytes)
+                }
                 Ok(Err(_)) => Err(TransportError::Unreachable("the connection broke".to_owned())),
                 Err(_) => Err(TransportError::Timeout(timeout)),
             }

@@ -16,7 +16,7 @@ const SEEDS: u64 = 6;
 /// From so many seeds on every kind of fault must have been among them.
 const SEEDS_WITH_ALL_KINDS: u64 = 20;
 
-fn number(name: &str) -> Option<u64> {
+pub(super) fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
@@ -82,7 +82,7 @@ fn consensus_keeps_its_promises() {
     println!(
         "{count} seeds, {} simulated seconds; faults: {kinds:?}, {} torn writes; messages: {} sent, {} lost, \
          {} repeated, {} slow, {} torn; {} operations: {} acknowledged, {} confirmed, {} refused, {} uncertain; \
-         {} terms, {} changes of voters",
+         {} terms of {} candidacies, {} changes of voters",
         sum(|r| r.simulated_ms) / 1_000,
         sum(|r| r.torn_writes),
         sum(|r| r.sent),
@@ -96,6 +96,7 @@ fn consensus_keeps_its_promises() {
         sum(|r| r.refused),
         sum(|r| r.uncertain),
         sum(|r| r.terms),
+        sum(|r| r.stood),
         sum(|r| r.memberships),
     );
     // A run in which nothing happens proves nothing.
@@ -152,4 +153,9 @@ fn a_failed_sync_that_is_forgotten_is_found() {
 #[test]
 fn a_leadership_that_is_resumed_is_found() {
     found(Bug::LeadershipResumed, 4);
+}
+
+#[test]
+fn a_voter_that_stands_unasked_is_found() {
+    found(Bug::StandsUnasked, 1);
 }

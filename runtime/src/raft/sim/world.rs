@@ -37,6 +37,8 @@ pub(super) struct Report {
     pub(super) uncertain: u64,
     /// Leaders, each term's counted by itself.
     pub(super) terms: u64,
+    /// Voters that stood for election, each term's counted by itself.
+    pub(super) stood: u64,
     /// Changes of the voters that were agreed on.
     pub(super) memberships: u64,
     /// The same for the same seed.
@@ -75,6 +77,14 @@ pub(super) struct World {
     pub(super) uncut: Vec<(u64, Vec<(Host, Host)>)>,
     pub(super) report: Report,
     config: ConsensusConfig,
+}
+
+/// Voters know the network, and the network knows the voters.
+impl Drop for World {
+    fn drop(&mut self) {
+        let voters = std::mem::take(&mut *self.shared.net.voters.lock());
+        drop(voters);
+    }
 }
 
 impl World {
@@ -126,8 +136,8 @@ impl World {
         }
     }
 
-    /// Runs with faults for `millis`, heals, and waits until the voters have come together.
-    pub(super) fn run(mut self, millis: u64) -> Result<Report, String> {
+    /// Starts the voters as one group, and clients.
+    pub(super) fn begin(&mut self) {
         for host in self.ids.keys().copied().collect::<Vec<_>>() {
             self.start(host);
         }
@@ -136,6 +146,11 @@ impl World {
         for client in 0..CLIENTS {
             self.shared.client(client);
         }
+    }
+
+    /// Runs with faults for `millis`, heals, and waits until the voters have come together.
+    pub(super) fn run(mut self, millis: u64) -> Result<Report, String> {
+        self.begin();
         let mut next_fault = now() + 1_000 * MS;
         while now() < millis * MS {
             self.advance(20 * MS)?;
@@ -160,7 +175,7 @@ impl World {
         self.finish()
     }
 
-    fn advance(&mut self, ns: u64) -> Result<(), String> {
+    pub(super) fn advance(&mut self, ns: u64) -> Result<(), String> {
         self.executor.run_until(now() + ns);
         let failed = std::mem::take(&mut *self.shared.failed.lock());
         for host in failed {
@@ -217,6 +232,7 @@ impl World {
         report.refused = check.refused;
         report.uncertain = check.uncertain;
         report.terms = check.terms();
+        report.stood = check.hearing.candidacies();
         report.memberships = *self.shared.memberships.lock();
         for (_, state) in &states {
             state.iter().for_each(|number| mix(*number));
@@ -224,7 +240,6 @@ impl World {
         report.trace = self.executor.trace();
         let report = report.clone();
         drop((links, check));
-        self.shared.net.voters.lock().clear();
         Ok(report)
     }
 
