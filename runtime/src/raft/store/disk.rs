@@ -22,6 +22,9 @@ const QUEUE: usize = 256;
 /// Changes of one commit.
 const BATCH: usize = 64;
 
+/// A commit that takes longer than this is told of: elections and leases wait behind it.
+const SLOW_COMMIT_NS: u64 = 100_000_000;
+
 /// Told once the change is durable, or that it never will be.
 pub(super) type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
@@ -232,7 +235,15 @@ fn commit(
     changes.extend(committed.map(Change::Committed));
     let started = boottime_ns();
     let result = file.commit(&changes);
-    shared.commit_ns.record(boottime_ns().saturating_sub(started));
+    let took_ns = boottime_ns().saturating_sub(started);
+    shared.commit_ns.record(took_ns);
+    if took_ns >= SLOW_COMMIT_NS {
+        let ms = took_ns / 1_000_000;
+        tracing::warn!(
+            ms,
+            "the disk is slow: a commit of the control plane took this long, and leases wait behind it"
+        );
+    }
     if planted(Bug::FailedSyncForgotten) {
         return Ok(());
     }
