@@ -174,6 +174,10 @@ class Torc:
         nodes = self.status()["nodes"].values()
         return sum(node.get("dropped_records", 0) for node in nodes)
 
+    def reigns(self):
+        """How many leaders the control plane has had."""
+        return self.status()["map"]["reign"]
+
 
 class SentinelClient:
     """Asks the sentinels for the master whenever it lost it. `in-sync` is a write with WAIT 1."""
@@ -290,4 +294,7 @@ class Sentinel:
         return [self.servers[host]] + ([self.sentinels[host]] if self.with_sentinel else [])
 
     def reported(self):
+        return 0
+
+    def reigns(self):
         return 0
