@@ -184,6 +184,8 @@ fn a_primary_that_slept_shows_nothing_stale() {
         assert!(!reply.is_error(), "{reply:?}");
     };
     set("old");
+    let others = Writer::start(proxy(&cluster), "in-sync", &format!("{}o", cluster.tag(1)));
+    others.wait_more(SOME);
     let mut known = sleeper.connect();
     assert_eq!(known.call(&["GET", key]).expect("an answer").text().as_deref(), Some("old"));
 
@@ -205,8 +207,43 @@ fn a_primary_that_slept_shows_nothing_stale() {
     assert!(reply.starts_with(b"-"), "a write was taken: {}", String::from_utf8_lossy(&reply));
 
     wait_replica(&cluster, 0, &sleeper.name);
+    let others = others.finish();
+    nothing_lost(&cluster, "the other shard", &others);
+    assert!(others.errors.is_empty(), "the other shard: {:?}", others.errors);
     assert_eq!(cluster.named(&sleeper.name).pid, sleeper.pid, "it is the same process");
     assert_eq!(cluster.connect().call(&["GET", key]).expect("an answer").text().as_deref(), Some("new"));
+    cluster.stop(Signal::INT);
+}
+
+/// A script that has written cannot be killed and never ends: the process lives and renews its lease, but its worker
+/// serves nobody. After `worker_stall_ms` (10 s) that counts as a failure.
+#[test]
+fn a_primary_whose_worker_hangs_is_replaced() {
+    const HANGS: &str = "redis.call('set', KEYS[1], 'x') while true do end";
+    let mut cluster = Cluster::start(2);
+    let (mine, other) = (cluster.tag(0), cluster.tag(1));
+    let others = Writer::start(proxy(&cluster), "in-sync", &format!("{other}o"));
+    let set = cluster.connect().call(&["SET", &format!("{mine}k"), "1"]).expect("an answer");
+    assert!(!set.is_error(), "{set:?}");
+    let victim = cluster.primary(0);
+    let mut stuck = victim.connect();
+    stuck.send_command(&["EVAL", HANGS, "1", &format!("{mine}endless")]).expect("sent");
+
+    let heir = wait_other_primary(&cluster, 0, &victim);
+    println!("{} leads instead of {}", heir.name, victim.name);
+    let mut client = cluster.connect();
+    assert_eq!(client.call(&["GET", &format!("{mine}k")]).expect("an answer").text().as_deref(), Some("1"));
+    let set = client.call(&["SET", &format!("{mine}k"), "2"]).expect("an answer");
+    assert!(!set.is_error(), "{set:?}");
+    // Nothing of a script that has not ended is seen.
+    let seen = client.call(&["EXISTS", &format!("{mine}endless")]).expect("an answer");
+    assert_eq!(seen.text().as_deref(), Some("0"));
+    let others = others.finish();
+    nothing_lost(&cluster, "the other shard", &others);
+    assert!(others.errors.is_empty(), "the other shard: {:?}", others.errors);
+    // Nothing else ends it; torc up starts it anew.
+    victim.signal(Signal::KILL);
+    wait_replica(&cluster, 0, &victim.name);
     cluster.stop(Signal::INT);
 }
 

@@ -92,6 +92,10 @@ impl Bench {
     }
 
     fn beat(&mut self, id: u64, wants_lease: bool, handed_back: bool) -> HeartbeatReply {
+        self.beat_of(id, wants_lease, handed_back, true)
+    }
+
+    fn beat_of(&mut self, id: u64, wants_lease: bool, handed_back: bool, healthy: bool) -> HeartbeatReply {
         self.sent += 1;
         let term = self.map.shards[&S].term;
         let report =
@@ -100,7 +104,7 @@ impl Bench {
             from: member(id),
             sent_id: self.sent,
             epoch: self.map.epoch,
-            healthy: true,
+            healthy,
             leaving: false,
             shards: vec![report],
         }));
@@ -260,6 +264,26 @@ fn a_primary_that_asks_keeps_its_shard_while_the_quorum_is_slow() {
         bench.beat(2, false, false);
     }
     assert!(matches!(bench.commands[..], [MapCommand::AllocateTerm { .. }]), "{:?}", bench.commands);
+}
+
+/// Its agent goes on and asks, but a worker hangs: nobody would be served.
+#[test]
+fn a_primary_whose_worker_hangs_is_replaced_by_one_that_is_fit() {
+    let mut bench = Bench::started(3);
+    bench.wait(600);
+    bench.beat(1, true, false);
+    let lease_ms = bench.map.settings.lease_bound_ns() / MS + 1;
+    for _ in 0..lease_ms.div_ceil(100) {
+        bench.wait(100);
+        assert_eq!(bench.beat_of(1, true, false, false).grants, []);
+        bench.beat_of(2, false, false, false);
+        bench.beat(3, false, false);
+    }
+    let term = bench.map.shards[&S].pending_term.expect("its lease is over");
+    bench.seal(1, term, (1, 9));
+    bench.seal(2, term, (1, 9));
+    bench.seal(3, term, (1, 8));
+    assert_eq!(bench.map.shards[&S].primary, Some(member(3)), "the second hangs as well");
 }
 
 #[test]
