@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, ReadBuf};
+use torc_runtime::listen::StdStream;
 
 /// Bytes of a fresh input buffer.
 pub const CHUNK_BYTES: usize = 16 * 1024;
@@ -52,6 +53,19 @@ impl Pool {
             output.push(bytes);
         }
     }
+}
+
+/// What a read has found.
+#[derive(Debug)]
+pub enum Received {
+    /// So many bytes; `all`: there was room for more.
+    Bytes { count: usize, all: bool },
+    /// Nothing yet.
+    Nothing,
+    /// The peer has said all it will say.
+    End,
+    /// The socket failed.
+    Failed(io::Error),
 }
 
 /// What was read from a connection and not consumed yet. Holds no memory while that is nothing.
@@ -123,7 +137,26 @@ impl InBuffer {
         }
     }
 
-    /// Reads once; `Ok(0)` is the end. `wanted`: bytes that the parser knows to be missing, or 0.
+    /// Reads once, what is there. `wanted`: bytes that the parser knows to be missing, or 0.
+    pub fn recv(&mut self, stream: &StdStream, wanted: usize, pool: &Pool) -> Received {
+        self.make_room(wanted, pool);
+        let room = self.bytes.get_mut(self.end..).unwrap_or_default();
+        let bytes = room.len();
+        loop {
+            match stream.recv_over(room) {
+                Ok(0) => return Received::End,
+                Ok(count) => {
+                    self.end += count;
+                    return Received::Bytes { count, all: count < bytes };
+                }
+                Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+                Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => return Received::Nothing,
+                Err(cause) => return Received::Failed(cause),
+            }
+        }
+    }
+
+    /// The same from a stream that a runtime has; `Ok(0)` is the end.
     pub fn poll_read<S: AsyncRead + Unpin>(
         &mut self,
         stream: &mut S,

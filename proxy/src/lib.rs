@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!              acceptor (torc-control) ──▶ torc-worker-0 … N
-//!  clients ══▶ downstream: task per client ─▶ dispatch ─▶ upstream: connections ══▶ nodes
+//!  clients ══▶ downstream: turns of clients ─▶ dispatch ─▶ upstream: connections ══▶ nodes
 //!          ◀══ outbox, in the order of requests ◀── replies ◀──┘
 //! ```
 //! A worker owns its clients and has its own connections to the nodes: a request never changes threads. The

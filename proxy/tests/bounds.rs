@@ -238,6 +238,33 @@ async fn unfinished_requests_are_bounded_together() {
     world.end().await;
 }
 
+#[tokio::test]
+async fn more_clients_than_one_look_tells_of_are_served_at_once() {
+    let world = World::new(2, ProxyConfig::default()).await;
+    let mut clients = Vec::new();
+    for _ in 0..600 {
+        clients.push(world.client().await);
+    }
+    for round in 0..3 {
+        for (number, client) in clients.iter_mut().enumerate() {
+            client.send(&format!("SET k{number} {round}.{number}")).await;
+            client.send(&format!("GET k{number}")).await;
+        }
+        for (number, client) in clients.iter_mut().enumerate() {
+            assert_eq!(client.reply_bytes().await, "+OK\r\n");
+            assert_eq!(client.reply().await.as_str(), Some(&*format!("{round}.{number}")));
+        }
+        // Their places are free for the others' calls.
+        clients.truncate(clients.len() / 2);
+    }
+    let left = clients.len() + 1;
+    let mut other = world.client().await;
+    while other.ask("CLIENT LIST").await.matches(" addr=").count() > left {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    world.end().await;
+}
+
 /// A metric without labels.
 async fn gauge(world: &World, name: &str) -> f64 {
     let mut http = Client::connect(world.proxy.addresses().http_port).await;

@@ -1,9 +1,9 @@
 //! A connected client as its worker knows it, and what the other threads may see of it.
 //!
 //! ```text
-//! client's task ──── reads the socket, owns the session ──┐
-//! connections to nodes ── deliver replies ────────────────┼──▶ Client (outbox, socket)
-//! flusher ── writes what is ready ────────────────────────┘
+//! Served (its turn) ── reads the socket, owns the session ─┐
+//! connections to nodes ── deliver replies ─────────────────┼──▶ Client (outbox, socket)
+//! driver ── writes what is ready ──────────────────────────┘
 //! ```
 //! All of them run on the worker's thread. [`ClientInfo`] is what `CLIENT LIST` of another thread reads.
 
@@ -13,20 +13,21 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
-use std::task::{Context, Waker};
 
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use torc_cluster::ShardId;
 use torc_protocol::context::Position;
 use torc_runtime::listen::acceptor::Permit;
-use torc_runtime::listen::{PeerAddr, Stream};
+use torc_runtime::listen::{PeerAddr, StdStream};
 
 use super::outbox::Outbox;
+use crate::buffer::Pool;
 use crate::pubsub::Listens;
 use crate::scatter::Quest;
 use crate::upstream::connection::Connection;
 use crate::upstream::pending::Lane;
+use crate::worker::Call;
 
 /// Names and library versions as the client gave them. Locked only by CLIENT commands.
 #[derive(Debug, Default)]
@@ -109,7 +110,7 @@ impl Registry {
     }
 }
 
-/// In `resume_at`: the task does not wait for answers.
+/// In `resume_at`: it does not wait for answers.
 const NOT_WAITING: usize = usize::MAX;
 /// Shards whose last positions a client remembers without an allocation.
 type Positions = SmallVec<[(ShardId, u64, u64); 2]>;
@@ -119,17 +120,17 @@ type Positions = SmallVec<[(ShardId, u64, u64); 2]>;
 pub struct Client {
     /// What other threads see.
     pub info: Arc<ClientInfo>,
-    /// The socket. Borrowed only within one poll.
-    pub stream: RefCell<Stream>,
+    /// The socket.
+    pub stream: StdStream,
     /// The replies. Borrowed only within one call.
     pub outbox: RefCell<Outbox>,
     /// Whether it is gone: nothing may be delivered any more.
     pub closed: Cell<bool>,
     /// Whether it is in the worker's list of clients to flush.
     pub queued: Cell<bool>,
-    /// Whether the socket took no more bytes: the task waits until it does.
+    /// Whether the socket took no more bytes.
     pub blocked: Cell<bool>,
-    /// Whether the task waits for its output to leave.
+    /// Whether its requests wait for its output to leave.
     pub paused: Cell<bool>,
     /// Whether it waits at a node: what is pushed to it does not wait for that reply.
     pub waits: Cell<bool>,
@@ -162,19 +163,19 @@ pub struct Client {
     last_write: Cell<u64>,
     /// Connections of its own: for WATCH, or while it waits.
     pub dedicated: RefCell<SmallVec<[Rc<Connection>; 1]>>,
-    /// The task is woken when so many (or fewer) requests are pending.
+    /// It has a turn when so many (or fewer) requests are pending.
     resume_at: Cell<usize>,
-    waker: RefCell<Option<Waker>>,
+    call: Call,
     /// Its place under `max_clients`.
     _permit: Permit,
 }
 
 impl Client {
     /// A client that has just been accepted.
-    pub fn new(info: Arc<ClientInfo>, stream: Stream, permit: Permit) -> Rc<Client> {
+    pub fn new(info: Arc<ClientInfo>, stream: StdStream, permit: Permit, call: Call) -> Rc<Client> {
         Rc::new(Client {
             info,
-            stream: RefCell::new(stream),
+            stream,
             outbox: RefCell::default(),
             closed: Cell::new(false),
             queued: Cell::new(false),
@@ -196,7 +197,7 @@ impl Client {
             last_write: Cell::new(0),
             dedicated: RefCell::default(),
             resume_at: Cell::new(NOT_WAITING),
-            waker: RefCell::new(None),
+            call,
             _permit: permit,
         })
     }
@@ -207,33 +208,29 @@ impl Client {
         self.info.id
     }
 
-    /// Remembers the task.
-    pub fn set_waker(&self, context: &Context<'_>) {
-        let mut waker = self.waker.borrow_mut();
-        match &mut *waker {
-            Some(known) if known.will_wake(context.waker()) => {}
-            place => *place = Some(context.waker().clone()),
-        }
-    }
-
-    /// Lets the task run.
+    /// Asks for a turn.
     pub fn wake(&self) {
-        if let Some(waker) = &*self.waker.borrow() {
-            waker.wake_by_ref();
-        }
+        self.call.wake();
     }
 
-    /// The task waits until at most `pending` requests are unanswered.
+    /// Its turn has come.
+    #[inline]
+    pub fn begin_turn(&self) {
+        self.call.answered();
+    }
+
+    /// It waits until at most `pending` requests are unanswered.
     pub fn resume_at(&self, pending: usize) {
         self.resume_at.set(pending);
     }
 
-    /// The task waits for no answers.
+    /// It waits for no answers.
+    #[inline]
     pub fn resume_never(&self) {
         self.resume_at.set(NOT_WAITING);
     }
 
-    /// An answer has come: wakes the task if it waits for that.
+    /// An answer has come: asks for a turn if it waits for that.
     #[inline]
     pub fn answered(&self, pending: usize) {
         if pending == 0 && self.waits.replace(false) {
@@ -247,7 +244,7 @@ impl Client {
         }
     }
 
-    /// Moves to a lane. False: requests are under way on the other one; the task is woken when they are answered.
+    /// Moves to a lane. False: requests are under way on the other one; it has a turn when they are answered.
     #[inline]
     pub fn take_lane(&self, lane: Lane) -> bool {
         if self.lane.get() != lane {
@@ -300,23 +297,26 @@ impl Client {
         }
     }
 
-    /// Writes what the socket takes now. True when everything has left.
-    pub fn write_out(&self, pool: &crate::buffer::Pool) -> io::Result<(usize, bool)> {
-        let stream = self.stream.borrow();
+    /// Writes what the socket takes now. True when everything has left; else it is blocked.
+    pub fn write_out(&self, pool: &Pool) -> io::Result<(usize, bool)> {
         let mut outbox = self.outbox.borrow_mut();
         let mut written = 0;
         while outbox.unsent() > 0 {
-            match stream.try_write(outbox.to_send()) {
+            match self.stream.send(outbox.to_send()) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => {
                     written += count;
                     outbox.sent(count, pool);
                 }
-                Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => return Ok((written, false)),
+                Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {
+                    self.blocked.set(true);
+                    return Ok((written, false));
+                }
                 Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
                 Err(cause) => return Err(cause),
             }
         }
+        self.blocked.set(false);
         Ok((written, true))
     }
 }

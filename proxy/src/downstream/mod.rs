@@ -1,7 +1,7 @@
 //! The side of the clients.
 //!
-//! Each client has one task ([`task`]), which owns what was read and the session, and one [`client::Client`],
-//! which everybody on the worker's thread may give replies to.
+//! Of each client the worker's driver has a [`Served`], which owns what was read and the session, and everybody on the
+//! worker's thread may give replies to its [`client::Client`].
 
 pub mod client;
 pub mod memcached;
@@ -10,6 +10,6 @@ pub mod render;
 pub mod request;
 pub mod resp;
 pub mod session;
-mod task;
+mod turn;
 
-pub use task::welcome;
+pub use turn::{Served, Turn, welcome};

@@ -10,7 +10,7 @@ use torc_protocol::resp::{Frame, Limits, ReplyWriter, RequestParser, Version};
 use super::client::Client;
 use super::request::Request;
 use super::session::{ReplyMode, Session};
-use super::task::{Stop, Taker};
+use super::turn::{Stop, Taker};
 use crate::buffer::InBuffer;
 use crate::call::Call;
 use crate::config::ProxyConfig;
@@ -28,7 +28,7 @@ pub enum Step {
     Done,
     /// The same; nothing further is taken until it (and all before it) is answered.
     DoneAlone,
-    /// It cannot be taken yet; whoever stands in the way wakes the client's task.
+    /// It cannot be taken yet; whoever stands in the way asks for a turn of the client.
     NotYet,
     /// It was the last one.
     Close,

@@ -1,4 +1,4 @@
-//! What a client has chosen for its connection. Owned by the client's task.
+//! What a client has chosen for its connection. Owned by what the driver has of the client.
 
 use torc_protocol::context::{Ack, Context, ReadLevel, ReplicaRead, RequestId};
 use torc_protocol::resp::Version;

@@ -168,7 +168,7 @@ mod tests {
             flights.find(&Form { db: 1, ..form }).is_none()
                 && flights.find(&Form { resp2: false, ..form }).is_none()
         );
-        // Its request failed, or its client went, before the flusher's turn.
+        // Its request failed, or its client went, before it was written.
         drop(first);
         assert!(flights.find(&form).is_none());
         let second = flights.begin(&form);

@@ -1,31 +1,28 @@
 //! One connection to a node: requests go out in a row, replies come back in the same row.
 //!
-//! The connection's task opens it, does the handshake, reads, and waits for room when the socket is full;
-//! anybody on the worker's thread may append requests, which the flusher writes. The bytes of a request stay in
-//! the buffer until its reply has come, so that it can be sent again when that is safe.
+//! A task opens it and does the handshake; then the worker's driver has it, which reads, and writes what anybody on the
+//! worker's thread has appended. The bytes of a request stay in the buffer until its reply has come, so that it can be sent
+//! again when that is safe.
 
 mod replies;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
 
 use thiserror::Error;
-use tokio::io::AsyncWrite;
 use torc_protocol::resp::{ProtocolError, ReplyScanner};
 use torc_protocol::trace::Trace;
-use torc_runtime::listen::Stream;
+use torc_runtime::listen::{Readiness, StdStream};
 
 use super::body::Body;
 use super::handshake::{self, DialError, Dialled};
 use super::ids::Ticket;
 use super::link::Link;
 use super::pending::Pending;
-use crate::buffer::InBuffer;
-use crate::worker::Worker;
+use crate::buffer::{InBuffer, Received};
+use crate::worker::{Arrival, Call, Worker};
 
 /// Reads of one connection before the others get their turn.
 const READS_PER_TURN: usize = 8;
@@ -100,8 +97,14 @@ pub struct Connection {
     pub link: Rc<Link>,
     /// Whether it is in the worker's list of connections to flush.
     pub queued: Cell<bool>,
-    /// Whether the socket took no more bytes.
+    /// Whether the socket took no more bytes, or failed while it was written to.
     blocked: Cell<bool>,
+    /// There was room to write since then.
+    writable: Cell<bool>,
+    /// The socket may have more to read.
+    readable: Cell<bool>,
+    /// The node has sent its last byte: reads go on up to the end.
+    hung_up: Cell<bool>,
     /// Its name in logs; see [`torc_protocol::trace`].
     name: Cell<u64>,
     /// The node's number of it; 0: not known.
@@ -112,9 +115,10 @@ pub struct Connection {
     /// Set by whoever wants it to end.
     end: Cell<Option<EndWish>>,
     state: RefCell<State>,
-    stream: RefCell<Option<Stream>>,
+    stream: RefCell<Option<StdStream>>,
     input: RefCell<Input>,
-    waker: RefCell<Option<Waker>>,
+    /// Asks for a turn; `None`: the driver does not have it yet.
+    call: RefCell<Option<Call>>,
 }
 
 /// When a connection that is not wanted any more ends.
@@ -143,6 +147,9 @@ impl Connection {
             link: Rc::clone(link),
             queued: Cell::new(false),
             blocked: Cell::new(false),
+            writable: Cell::new(false),
+            readable: Cell::new(true),
+            hung_up: Cell::new(false),
             end: Cell::new(None),
             state: RefCell::new(State {
                 phase: Phase::Opening,
@@ -157,9 +164,9 @@ impl Connection {
             spoilt: Cell::new(false),
             stream: RefCell::new(None),
             input: RefCell::default(),
-            waker: RefCell::new(None),
+            call: RefCell::new(None),
         });
-        tokio::task::spawn_local(run(Rc::clone(worker), Rc::clone(&connection)));
+        tokio::task::spawn_local(dial(Rc::clone(worker), Rc::clone(&connection)));
         connection
     }
 
@@ -246,8 +253,8 @@ impl Connection {
     }
 
     fn wake(&self) {
-        if let Some(waker) = &*self.waker.borrow() {
-            waker.wake_by_ref();
+        if let Some(call) = &*self.call.borrow() {
+            call.wake();
         }
     }
 
@@ -293,7 +300,22 @@ impl Connection {
         taken
     }
 
-    /// Writes what the socket takes now. `Err`: the connection is broken (its task ends it).
+    /// The driver has it from now on: `call` asks for its turns, and `watch` has its socket watched.
+    pub fn take_seat(&self, call: Call, watch: impl FnOnce(&StdStream) -> io::Result<()>) -> io::Result<()> {
+        self.call.replace(Some(call));
+        self.stream.borrow().as_ref().map_or(Ok(()), watch)
+    }
+
+    /// Something has happened to the socket; true when it is to have a turn.
+    #[inline]
+    pub fn is_ready(&self, ready: &Readiness) -> bool {
+        self.readable.set(self.readable.get() || ready.readable);
+        self.hung_up.set(self.hung_up.get() || ready.ended);
+        self.writable.set(self.writable.get() || ready.writable);
+        ready.readable || (ready.writable && self.blocked.get())
+    }
+
+    /// Writes what the socket takes now. What does not leave, or an error, is seen to in its turn.
     pub fn flush(&self) {
         let stream = self.stream.borrow();
         let Some(stream) = &*stream else { return };
@@ -301,84 +323,80 @@ impl Connection {
         if self.blocked.get() || state.phase != Phase::Open {
             return;
         }
-        while state.written < state.out.len() {
-            match stream.try_write(state.out.get(state.written..).unwrap_or_default()) {
-                Ok(count) if count > 0 => state.written += count,
-                Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
-                // The task waits for room, or meets the error itself.
-                Ok(_) | Err(_) => {
-                    self.blocked.set(true);
-                    drop(state);
-                    self.wake();
-                    return;
-                }
+        if let Err(cause) = self.write(stream, &mut state) {
+            self.blocked.set(true);
+            if cause.kind() != io::ErrorKind::WouldBlock {
+                self.writable.set(true);
+                drop(state);
+                self.wake();
             }
         }
     }
 
-    /// The task's step: writes when it has to wait for room, reads, delivers.
-    fn poll(&self, worker: &Rc<Worker>, context: &mut Context<'_>) -> Poll<Ended> {
-        {
-            let mut waker = self.waker.borrow_mut();
-            match &mut *waker {
-                Some(known) if known.will_wake(context.waker()) => {}
-                place => *place = Some(context.waker().clone()),
+    fn write(&self, stream: &StdStream, state: &mut State) -> io::Result<()> {
+        while state.written < state.out.len() {
+            match stream.send(state.out.get(state.written..).unwrap_or_default()) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => state.written += count,
+                Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+                Err(cause) => return Err(cause),
             }
+        }
+        Ok(())
+    }
+
+    /// Its turn: writes when it has waited for room, reads, delivers. True when there is more to do at once, after the
+    /// others.
+    pub fn turn(&self, worker: &Rc<Worker>) -> Result<bool, Ended> {
+        if let Some(call) = &*self.call.borrow() {
+            call.answered();
         }
         match self.end.get() {
-            Some(EndWish::Now) => return Poll::Ready(Ended::ByUs),
-            Some(EndWish::Stalled) => return Poll::Ready(Ended::Stalled),
-            Some(EndWish::WhenIdle) if self.state.borrow().fifo.is_empty() => {
-                return Poll::Ready(Ended::ByUs);
-            }
+            Some(EndWish::Now) => return Err(Ended::ByUs),
+            Some(EndWish::Stalled) => return Err(Ended::Stalled),
+            Some(EndWish::WhenIdle) if self.state.borrow().fifo.is_empty() => return Err(Ended::ByUs),
             _ => {}
         }
-        let mut input = self.input.borrow_mut();
-        if self.blocked.get() {
+        if self.blocked.get() && self.writable.replace(false) {
             worker.hot.flights.left();
-            if let Poll::Ready(Err(cause)) = self.poll_write(context) {
-                return Poll::Ready(Ended::Socket(cause));
-            }
+            self.write_on()?;
         }
+        let mut input = self.input.borrow_mut();
         for _ in 0..READS_PER_TURN {
-            let read = {
-                let mut stream = self.stream.borrow_mut();
-                let Some(stream) = &mut *stream else { return Poll::Ready(Ended::ByUs) };
-                let Input { buffer, scanner } = &mut *input;
-                buffer.poll_read(stream, scanner.need_hint(), &worker.pool, context)
-            };
-            match read {
-                Poll::Pending => {
-                    input.buffer.release(&worker.pool);
-                    return Poll::Pending;
-                }
-                Poll::Ready(Ok(0)) => return Poll::Ready(Ended::ByNode),
-                Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(cause)) => return Poll::Ready(Ended::Socket(cause)),
+            if !self.readable.get() {
+                input.buffer.release(&worker.pool);
+                return Ok(false);
             }
-            if let Err(ended) = self.deliver(worker, &mut input) {
-                return Poll::Ready(ended);
+            let received = {
+                let stream = self.stream.borrow();
+                let Some(stream) = &*stream else { return Err(Ended::ByUs) };
+                let Input { buffer, scanner } = &mut *input;
+                buffer.recv(stream, scanner.need_hint(), &worker.pool)
+            };
+            match received {
+                Received::Nothing => self.readable.set(false),
+                Received::End => return Err(Ended::ByNode),
+                Received::Failed(cause) => return Err(Ended::Socket(cause)),
+                Received::Bytes { all, .. } => {
+                    // What comes later is told anew, but for the end that was told already.
+                    self.readable.set(!all || self.hung_up.get());
+                    self.deliver(worker, &mut input)?;
+                }
             }
         }
-        context.waker().wake_by_ref();
-        Poll::Pending
+        Ok(true)
     }
 
-    fn poll_write(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut stream = self.stream.borrow_mut();
-        let Some(stream) = &mut *stream else { return Poll::Pending };
-        let mut state = self.state.borrow_mut();
-        while state.written < state.out.len() {
-            let bytes = state.out.get(state.written..).unwrap_or_default();
-            match Pin::new(&mut *stream).poll_write(context, bytes) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(count)) => state.written += count,
-                Poll::Ready(Err(cause)) => return Poll::Ready(Err(cause)),
-                Poll::Pending => return Poll::Pending,
-            }
+    /// There may be room again.
+    fn write_on(&self) -> Result<(), Ended> {
+        let stream = self.stream.borrow();
+        let Some(stream) = &*stream else { return Err(Ended::ByUs) };
+        match self.write(stream, &mut self.state.borrow_mut()) {
+            Ok(()) => self.blocked.set(false),
+            Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {}
+            Err(cause) => return Err(Ended::Socket(cause)),
         }
-        self.blocked.set(false);
-        Poll::Ready(Ok(()))
+        Ok(())
     }
 }
 
@@ -390,21 +408,23 @@ fn orphan(pending: &mut Pending, bytes: &[u8], sent: bool) -> Orphan {
     Orphan { pending: copy, bytes: bytes.to_vec(), sent }
 }
 
-async fn run(worker: Rc<Worker>, connection: Rc<Connection>) {
+/// Opens it, and hands it to the driver.
+async fn dial(worker: Rc<Worker>, connection: Rc<Connection>) {
     let dialled =
         handshake::dial(&worker, &connection.link.target.address, connection.link.is_doubted()).await;
-    let ended = match dialled {
-        Ok(Dialled { stream, name, node_id, answered }) => {
-            connection.node_id.set(node_id);
-            connection.stream.replace(Some(stream));
-            connection.name.set(name);
-            connection.state.borrow_mut().answered = answered;
-            connection.state.borrow_mut().phase = Phase::Open;
-            connection.link.opened();
-            worker.mark_connection(&connection);
-            std::future::poll_fn(|context| connection.poll(&worker, context)).await
-        }
-        Err(cause) => Ended::Dial(cause),
+    let dialled = dialled.and_then(|Dialled { stream, name, node_id, answered }| {
+        Ok((stream.into_std()?, name, node_id, answered))
+    });
+    let (stream, name, node_id, answered) = match dialled {
+        Ok(opened) => opened,
+        Err(cause) => return connection.close(&worker, &Ended::Dial(cause)),
     };
-    connection.close(&worker, &ended);
+    connection.node_id.set(node_id);
+    connection.stream.replace(Some(stream));
+    connection.name.set(name);
+    connection.state.borrow_mut().answered = answered;
+    connection.state.borrow_mut().phase = Phase::Open;
+    connection.link.opened();
+    worker.mark_connection(&connection);
+    worker.door.enter(Arrival::Node(connection));
 }

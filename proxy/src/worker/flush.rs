@@ -1,24 +1,19 @@
-//! The flusher: writes, once per round of the worker's tasks, everything that the round has produced.
+//! Who has something to send is noted, and written to once per round of the driver.
 
 use std::rc::Rc;
-use std::task::{Context, Poll};
 
 use super::Worker;
 use crate::downstream::client::Client;
 use crate::upstream::connection::Connection;
 
 impl Worker {
-    /// The connection has bytes to send.
+    /// One more request was put on the connection: it has bytes to send.
     #[inline]
     pub fn mark_connection(&self, connection: &Rc<Connection>) {
+        self.unwritten.set(self.unwritten.get() + 1);
         if !connection.queued.replace(true) {
-            let mut dirty = self.dirty_connections.borrow_mut();
-            let first = dirty.is_empty();
-            dirty.push(Rc::clone(connection));
-            if first {
-                drop(dirty);
-                self.wake_flusher();
-            }
+            self.dirty_connections.borrow_mut().push(Rc::clone(connection));
+            self.door.ring();
         }
     }
 
@@ -26,53 +21,46 @@ impl Worker {
     #[inline]
     pub fn mark_client(&self, client: &Rc<Client>) {
         if !client.queued.replace(true) {
-            let mut dirty = self.dirty_clients.borrow_mut();
-            let first = dirty.is_empty();
-            dirty.push(Rc::clone(client));
-            if first {
-                drop(dirty);
-                self.wake_flusher();
-            }
+            self.dirty_clients.borrow_mut().push(Rc::clone(client));
+            self.door.ring();
         }
     }
 
-    /// Lets the flusher run.
-    pub fn wake_flusher(&self) {
-        if let Some(waker) = &*self.flusher.borrow() {
-            waker.wake_by_ref();
-        }
+    /// Requests that were marked and not written to their nodes yet.
+    pub(super) fn unwritten_requests(&self) -> usize {
+        self.unwritten.get()
     }
 
-    /// The flusher's task.
-    pub(super) async fn flusher(self: Rc<Self>) {
-        std::future::poll_fn(|context| self.flush(context)).await;
-    }
-
-    fn flush(&self, context: &mut Context<'_>) -> Poll<()> {
-        {
-            let mut waker = self.flusher.borrow_mut();
-            if !waker.as_ref().is_some_and(|known| known.will_wake(context.waker())) {
-                *waker = Some(context.waker().clone());
-            }
+    /// Writes to the nodes what they are to get. True if there was anything.
+    pub(super) fn write_to_nodes(&self) -> bool {
+        if self.unwritten.replace(0) == 0 {
+            return false;
         }
         self.hot.flights.left();
-        // The nodes first: they work while the clients are written to.
         let mut connections = self.dirty_connections.take();
         for connection in connections.drain(..) {
             connection.queued.set(false);
             connection.flush();
         }
         keep_room(&self.dirty_connections, connections);
+        true
+    }
+
+    /// Writes to the clients what they are to get. True if there was anything.
+    pub(super) fn write_to_clients(&self) -> bool {
+        if self.dirty_clients.borrow().is_empty() {
+            return false;
+        }
         let mut clients = self.dirty_clients.take();
         for client in clients.drain(..) {
             client.queued.set(false);
             self.flush_client(&client);
         }
         keep_room(&self.dirty_clients, clients);
-        Poll::Pending
+        true
     }
 
-    /// Writes what the client's socket takes; the rest waits for its task.
+    /// Writes what the client's socket takes; the rest waits for room.
     fn flush_client(&self, client: &Rc<Client>) {
         if client.closed.get() || client.blocked.get() {
             self.check_output(client);
@@ -82,8 +70,6 @@ impl Worker {
             Ok((count, whole)) => {
                 self.metrics.bytes_out.add(count as u64);
                 if !whole {
-                    client.blocked.set(true);
-                    client.wake();
                     self.check_output(client);
                 } else if client.paused.replace(false) {
                     client.wake();

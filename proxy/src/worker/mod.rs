@@ -1,9 +1,12 @@
 //! One worker: a thread with its clients, its connections to the nodes, and everything between them.
 //!
-//! Everything here belongs to the worker's thread. Tasks on it: one per client, one per connection to a node, the
-//! flusher, the ticker, the retrier, and the one that takes accepted clients and new maps.
+//! Everything here belongs to the worker's thread. Tasks on it: the driver of all sockets of clients and of open connections
+//! to nodes, the ticker, the retrier, the one that takes accepted clients and new maps, and one for each connection that is
+//! being opened.
 
 mod clock;
+mod door;
+mod driver;
 mod flush;
 mod pause;
 mod replica;
@@ -17,9 +20,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Waker;
 
 pub use clock::WorkerClock;
+pub use door::{Arrival, Call, Door};
 pub use routes::{Members, Routes};
 pub use run::{Accepted, MAX_ORDERS, Order, Protocol, spawn};
 
@@ -75,7 +78,10 @@ pub struct Worker {
     clients: RefCell<HashMap<u64, Rc<Client>, ahash::RandomState>>,
     dirty_clients: RefCell<Vec<Rc<Client>>>,
     dirty_connections: RefCell<Vec<Rc<Connection>>>,
-    flusher: RefCell<Option<Waker>>,
+    /// Requests on `dirty_connections` since they were last written to.
+    unwritten: Cell<usize>,
+    /// The way to the driver.
+    pub door: Rc<Door>,
     /// Names for what it sends.
     numbers: Rc<Numbers>,
     random: Cell<u64>,
@@ -115,7 +121,8 @@ impl Worker {
             clients: RefCell::default(),
             dirty_clients: RefCell::default(),
             dirty_connections: RefCell::default(),
-            flusher: RefCell::new(None),
+            unwritten: Cell::new(0),
+            door: Rc::default(),
             numbers,
             random: Cell::new(seed),
             crowded: Cell::new(false),

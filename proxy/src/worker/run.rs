@@ -6,14 +6,13 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::task::LocalSet;
 use torc_runtime::current_thread;
 use torc_runtime::datadir::random_bytes;
 use torc_runtime::listen::acceptor;
 use torc_runtime::shutdown::Shutdown;
 
-use super::Worker;
-use crate::downstream;
+use super::driver::Driver;
+use super::{Arrival, Worker};
 use crate::shared::Shared;
 
 /// What a listener's connections speak.
@@ -27,6 +26,9 @@ pub enum Protocol {
 
 /// A connection on its way to a worker.
 pub type Accepted = acceptor::Accepted<Protocol>;
+
+/// Polls of tasks between two looks at what they wait for beside the sockets of the driver, which it looks at itself.
+const POLLS_PER_LOOK: u32 = 8;
 
 /// Orders that may wait for a worker.
 pub const MAX_ORDERS: usize = 65_536;
@@ -49,28 +51,48 @@ pub fn spawn(
     orders: mpsc::Receiver<Order>,
     shutdown: Shutdown,
 ) -> std::io::Result<thread::JoinHandle<()>> {
-    let runtime = current_thread::new()?;
-    thread::Builder::new().name(format!("torc-worker-{index}")).spawn(move || {
-        let local = LocalSet::new();
-        current_thread::block_on(runtime, local.run_until(serve(shared, index, accepted, orders, shutdown)));
-    })
+    // The runtime cannot leave its thread, but its failure can.
+    let (tell, told) = std::sync::mpsc::sync_channel(1);
+    let thread = thread::Builder::new().name(format!("torc-worker-{index}")).spawn(move || {
+        let runtime = match current_thread::local(POLLS_PER_LOOK) {
+            Ok(runtime) => runtime,
+            Err(error) => return drop(tell.send(error)),
+        };
+        current_thread::block_on_local(runtime, async move {
+            let worker = new_worker(shared, index);
+            match Driver::new(&worker) {
+                Ok(driver) => {
+                    drop(tell);
+                    serve(worker, driver, accepted, orders, shutdown).await;
+                }
+                Err(error) => drop(tell.send(error)),
+            }
+        });
+    })?;
+    match told.recv() {
+        Ok(error) => Err(error),
+        Err(_) => Ok(thread),
+    }
 }
 
-async fn serve(
-    shared: Arc<Shared>,
-    index: usize,
-    mut accepted: mpsc::Receiver<Accepted>,
-    mut orders: mpsc::Receiver<Order>,
-    shutdown: Shutdown,
-) {
+fn new_worker(shared: Arc<Shared>, index: usize) -> Rc<Worker> {
     let metrics = shared.workers.get(index).cloned().unwrap_or_default();
-    let mut tables = shared.tables.clone();
     let mut seed = [0; 8];
     if let Err(cause) = random_bytes(&mut seed) {
         tracing::warn!(%cause, "no randomness from the system: pauses are not spread");
     }
-    let worker = Worker::new(shared, index, metrics, u64::from_le_bytes(seed));
-    tokio::task::spawn_local(Rc::clone(&worker).flusher());
+    Worker::new(shared, index, metrics, u64::from_le_bytes(seed))
+}
+
+async fn serve(
+    worker: Rc<Worker>,
+    driver: Driver,
+    mut accepted: mpsc::Receiver<Accepted>,
+    mut orders: mpsc::Receiver<Order>,
+    shutdown: Shutdown,
+) {
+    let mut tables = worker.shared.tables.clone();
+    let mut driver = tokio::task::spawn_local(driver.run());
     tokio::task::spawn_local(Rc::clone(&worker).ticker());
     tokio::task::spawn_local(Rc::clone(&worker).retrier());
     let table = Arc::clone(&tables.borrow_and_update());
@@ -79,7 +101,7 @@ async fn serve(
     loop {
         tokio::select! {
             connection = accepted.recv() => match connection {
-                Some(connection) => downstream::welcome(&worker, connection),
+                Some(connection) => worker.door.enter(Arrival::Client(connection)),
                 None => break,
             },
             Some(order) = orders.recv() => match order {
@@ -91,6 +113,10 @@ async fn serve(
                 let table = Arc::clone(&tables.borrow_and_update());
                 worker.clock.refresh();
                 worker.set_table(table);
+            }
+            ended = &mut driver => {
+                tracing::error!(?ended, worker = worker.index, "the worker serves connections no longer");
+                return;
             }
             () = shutdown.wait() => break,
         }

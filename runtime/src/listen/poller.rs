@@ -63,6 +63,8 @@ impl From<&Event> for Readiness {
 pub struct Poller {
     set: AsyncFd<OwnedFd>,
     events: Vec<Event>,
+    /// The latest look has found as much as it takes: there may be more.
+    full: bool,
 }
 
 impl Poller {
@@ -73,7 +75,7 @@ impl Poller {
         // SAFETY: the descriptor is open as long as the `AsyncFd` owns it, and nothing else gets at it: an `OwnedFd`
         // always answers the same `as_fd`, and it is neither taken out nor replaced here.
         let set = unsafe { AsyncFd::register_with_interest(set, Interest::READABLE) }?;
-        Ok(Poller { set, events: Vec::with_capacity(EVENTS) })
+        Ok(Poller { set, events: Vec::with_capacity(EVENTS), full: false })
     }
 
     /// From now on what happens to `socket` is told under `token`.
@@ -92,13 +94,19 @@ impl Poller {
         self.events.clear();
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
         match epoll::wait(self.set.get_ref(), spare_capacity(&mut self.events), Some(&at_once)) {
-            Ok(_) | Err(Errno::INTR) => Ok(self.events.iter().map(Readiness::from)),
-            Err(error) => Err(error.into()),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
+        self.full = self.events.len() == self.events.capacity();
+        Ok(self.events.iter().map(Readiness::from))
     }
 
     /// Ready when something may have happened since it last was: look then. May be ready for nothing.
     pub fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // What was left over makes the set ready no second time.
+        if self.full {
+            return Poll::Ready(Ok(()));
+        }
         let mut guard = ready!(self.set.poll_read_ready(cx))?;
         // Cleared in front of the look: what happens behind it makes the set ready again.
         guard.clear_ready();
@@ -150,6 +158,21 @@ mod tests {
         let mut all = String::new();
         near.read_to_string(&mut all).expect("read");
         assert_eq!(all, "onetwo");
+    }
+
+    #[tokio::test]
+    async fn what_one_look_does_not_take_is_found_by_the_next() {
+        let mut poller = Poller::new().expect("a set");
+        let pairs: Vec<_> = (0..EVENTS as u64 + 1).map(|_| pair()).collect();
+        for (token, (near, _)) in pairs.iter().enumerate() {
+            poller.add(near, token as u64).expect("added");
+        }
+        let mut told = 0;
+        while told <= EVENTS {
+            poll_fn(|cx| poller.poll_ready(cx)).await.expect("ready");
+            told += look(&mut poller).len();
+        }
+        assert_eq!(told, EVENTS + 1);
     }
 
     #[tokio::test]

@@ -78,6 +78,12 @@ impl StdStream {
         Ok(rustix::net::recv(self, spare_capacity(into), RecvFlags::empty())?.1)
     }
 
+    /// As [`Self::recv`], over the bytes of `into`, which must not be empty.
+    #[inline]
+    pub fn recv_over(&self, into: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::net::recv(self, into, RecvFlags::empty())?.0)
+    }
+
     /// Writes what the socket takes now; `WouldBlock` when it takes nothing.
     #[inline]
     pub fn send(&self, bytes: &[u8]) -> io::Result<usize> {
@@ -128,6 +134,14 @@ macro_rules! each {
 }
 
 impl Stream {
+    /// Takes the socket from its runtime.
+    pub fn into_std(self) -> io::Result<StdStream> {
+        Ok(match self {
+            Self::Tcp(stream) => StdStream::Tcp(stream.into_std()?),
+            Self::Unix(stream) => StdStream::Unix(stream.into_std()?),
+        })
+    }
+
     /// Waits until there is something to read (or the end, or an error). Cancel-safe.
     pub async fn readable(&self) -> io::Result<()> {
         each!(self, stream => stream.readable().await)

@@ -20,7 +20,7 @@ use super::client::Client;
 use super::render::Render;
 use super::resp::Step;
 use super::session::Session;
-use super::task::{Stop, Taker};
+use super::turn::{Stop, Taker};
 use crate::buffer::InBuffer;
 use crate::call::send;
 use crate::dispatch::has_room;

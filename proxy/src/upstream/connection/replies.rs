@@ -135,7 +135,7 @@ impl Connection {
     }
 
     /// Ends it: gives what was under way to the worker, which sends it again or answers.
-    pub(super) fn close(&self, worker: &Rc<Worker>, ended: &Ended) {
+    pub fn close(&self, worker: &Rc<Worker>, ended: &Ended) {
         self.stream.borrow_mut().take();
         let mut state = self.state.borrow_mut();
         let opened = state.phase == Phase::Open;
@@ -162,6 +162,5 @@ impl Connection {
             at = end;
         }
         self.link.let_go(0, worker);
-        worker.wake_flusher();
     }
 }

@@ -1,19 +1,18 @@
-//! A client's task: reads, has the requests taken, waits when it must, and says goodbye.
+//! A client's turn: reads, has the requests taken, stops where it must wait, and says goodbye.
 
-use std::pin::Pin;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
 
-use tokio::io::AsyncWrite;
 use torc_runtime::clock::unix_ms;
+use torc_runtime::listen::{Readiness, StdStream};
 
 use super::client::{Client, ClientInfo, address_text};
 use super::memcached::MemcachedSession;
 use super::resp::RespSession;
-use crate::buffer::InBuffer;
-use crate::worker::{Accepted, Protocol, Worker};
+use crate::buffer::{InBuffer, Received};
+use crate::worker::{Accepted, Call, Protocol, Worker};
 
 /// Reads of one client before the others get their turn.
 const READS_PER_TURN: usize = 4;
@@ -25,7 +24,7 @@ const READ_AHEAD_BYTES: usize = 64 * 1024;
 pub enum Stop {
     /// No whole request is there; so many bytes of it are known to be missing.
     Input(usize),
-    /// Requests are there, but may not be taken now; whoever stands in the way wakes the task.
+    /// Requests are there, but may not be taken now; whoever stands in the way asks for a turn of the client.
     Wait,
     /// No further request will be taken: the connection ends when all are answered.
     Close,
@@ -37,23 +36,26 @@ pub trait Taker {
     fn take(&mut self, worker: &Rc<Worker>, client: &Rc<Client>, input: &mut InBuffer) -> Stop;
 }
 
-/// Begins to serve an accepted connection.
-pub fn welcome(worker: &Rc<Worker>, accepted: Accepted) {
-    let local = accepted.stream.local_label(&accepted.peer);
-    let stream = match accepted.stream.into_async() {
-        Ok(stream) => stream,
-        Err(cause) => {
-            tracing::warn!(%cause, "cannot use an accepted connection");
-            return;
-        }
-    };
+/// What a turn has led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// It waits for its socket, or was promised a call.
+    Rests,
+    /// There is more to do at once, after the others.
+    GoesOn,
+    /// The connection is over.
+    Ended,
+}
+
+/// Begins to serve an accepted connection; `call` asks for its turns.
+pub fn welcome(worker: &Rc<Worker>, accepted: Accepted, call: Call) -> Served {
     let memcached = accepted.tag == Protocol::Memcached;
     let now_ms = unix_ms();
     let info = Arc::new(ClientInfo {
         id: worker.shared.clients.next_id(),
         worker: worker.index,
         address: address_text(&accepted.peer),
-        local,
+        local: accepted.stream.local_label(&accepted.peer),
         memcached,
         since_ms: now_ms,
         active_ms: now_ms.into(),
@@ -70,72 +72,99 @@ pub fn welcome(worker: &Rc<Worker>, accepted: Accepted) {
         labels: Default::default(),
     });
     worker.shared.clients.insert(&info);
-    let client = Client::new(info, stream, accepted.permit);
+    let client = Client::new(info, accepted.stream, accepted.permit, call);
     worker.adopt(&client);
-    let worker = Rc::clone(worker);
-    if memcached {
-        let session = MemcachedSession::new(&worker);
-        tokio::task::spawn_local(Serve { worker, client, session, reader: Reader::default() });
+    let session = if memcached {
+        Session::Memcached(MemcachedSession::new(worker))
     } else {
-        let session = RespSession::new(&worker);
-        tokio::task::spawn_local(Serve { worker, client, session, reader: Reader::default() });
+        Session::Resp(RespSession::new(worker))
+    };
+    Served {
+        client,
+        session,
+        input: InBuffer::default(),
+        wanted: 0,
+        readable: true,
+        hung_up: false,
+        writable: true,
+        ended: false,
+        closing: false,
     }
 }
 
-/// A client's task. Written by hand: a compiled one keeps its arguments beside what they were moved to, and there are as
-/// many of these as clients.
-struct Serve<S> {
-    worker: Rc<Worker>,
+/// What the driver has of a client.
+pub struct Served {
     client: Rc<Client>,
-    session: S,
-    reader: Reader,
-}
-
-impl<S: Taker + Unpin> Future for Serve<S> {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let Serve { worker, client, session, reader } = self.get_mut();
-        let poll = reader.poll(worker, client, session, context);
-        worker.count_input(client, reader.input.capacity());
-        if poll.is_ready() {
-            worker.part(client);
-        }
-        poll
-    }
-}
-
-/// What the task has read, and whether it still reads.
-#[derive(Debug, Default)]
-struct Reader {
+    session: Session,
     input: InBuffer,
     /// Bytes that the request that has begun is known to lack.
     wanted: usize,
-    /// Whether the client has said all it will say.
+    /// The socket may have more to read.
+    readable: bool,
+    /// The peer has sent its last byte: reads go on up to the end.
+    hung_up: bool,
+    /// There was room to write since the socket was full.
+    writable: bool,
+    /// Whether the end was read: the client has said all it will say.
     ended: bool,
     closing: bool,
 }
 
-impl Reader {
-    fn poll(
-        &mut self,
-        worker: &Rc<Worker>,
-        client: &Rc<Client>,
-        session: &mut impl Taker,
-        context: &mut Context<'_>,
-    ) -> Poll<()> {
-        client.set_waker(context);
+enum Session {
+    Resp(RespSession),
+    Memcached(MemcachedSession),
+}
+
+impl Served {
+    /// The socket, for whom watches it.
+    pub fn stream(&self) -> &StdStream {
+        &self.client.stream
+    }
+
+    /// Orders it closed.
+    pub fn kill(&self) {
+        self.client.kill();
+    }
+
+    /// Something has happened to the socket; true when it is to have a turn.
+    #[inline]
+    pub fn is_ready(&mut self, ready: &Readiness) -> bool {
+        self.readable |= ready.readable;
+        self.hung_up |= ready.ended;
+        self.writable |= ready.writable;
+        ready.readable || (ready.writable && self.client.blocked.get())
+    }
+
+    /// Its turn.
+    pub fn turn(&mut self, worker: &Rc<Worker>) -> Turn {
+        self.client.begin_turn();
+        let turn = self.read(worker);
+        worker.count_input(&self.client, self.input.capacity());
+        turn
+    }
+
+    /// The connection is over.
+    pub fn part(self, worker: &Worker) {
+        worker.part(&self.client);
+    }
+
+    fn read(&mut self, worker: &Rc<Worker>) -> Turn {
+        let client = &self.client;
         for _ in 0..READS_PER_TURN {
             if client.killed.get() {
-                return Poll::Ready(());
+                return Turn::Ended;
             }
-            if client.blocked.get() && self.write(worker, client, context).is_err() {
-                return Poll::Ready(());
+            if client.blocked.get() && std::mem::take(&mut self.writable) && self.write(worker).is_err() {
+                return Turn::Ended;
             }
             client.resume_never();
             let mut waits = false;
             if !self.closing && self.input.len() > 0 {
-                match session.take(worker, client, &mut self.input) {
+                let stop = match &mut self.session {
+                    Session::Resp(session) => session.take(worker, client, &mut self.input),
+                    Session::Memcached(session) => session.take(worker, client, &mut self.input),
+                };
+                match stop {
                     Stop::Input(wanted) => self.wanted = wanted,
                     Stop::Wait => waits = true,
                     Stop::Close => self.closing = true,
@@ -145,24 +174,24 @@ impl Reader {
                 self.closing = true;
             }
             if self.closing {
-                return Self::farewell(worker, client);
+                return self.farewell(worker);
             }
             if self.ended || (waits && self.input.len() >= READ_AHEAD_BYTES) {
-                return Poll::Pending;
+                return Turn::Rests;
             }
             worker.count_input(client, self.input.capacity());
             if worker.is_crowded() && self.input.len() >= READ_AHEAD_BYTES {
                 // The ticker makes room, and wakes everybody when there is some.
-                return Poll::Pending;
+                return Turn::Rests;
+            }
+            if !self.readable {
+                self.input.release(&worker.pool);
+                return Turn::Rests;
             }
             let wanted = if waits { 0 } else { self.wanted };
-            let read = self.input.poll_read(&mut *client.stream.borrow_mut(), wanted, &worker.pool, context);
-            match read {
-                Poll::Pending => {
-                    self.input.release(&worker.pool);
-                    return Poll::Pending;
-                }
-                Poll::Ready(Ok(0)) => {
+            match self.input.recv(&client.stream, wanted, &worker.pool) {
+                Received::Nothing => self.readable = false,
+                Received::End => {
                     self.ended = true;
                     // Nobody waits for a command that waits.
                     worker.give_back(client);
@@ -171,58 +200,42 @@ impl Reader {
                         quest.abandon(worker);
                     }
                 }
-                Poll::Ready(Ok(count)) => {
+                Received::Bytes { count, all } => {
+                    // What comes later is told anew, but for the end that was told already.
+                    self.readable = !all || self.hung_up;
                     worker.metrics.bytes_in.add(count as u64);
-                    worker.clock.refresh();
                     client.info.active_ms.store(worker.clock.unix_ms(), Ordering::Relaxed);
                 }
-                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Received::Failed(_) => return Turn::Ended,
             }
         }
-        context.waker().wake_by_ref();
-        Poll::Pending
+        Turn::GoesOn
     }
 
     /// Waits for answers and for their way out; then the connection ends.
-    fn farewell(worker: &Rc<Worker>, client: &Rc<Client>) -> Poll<()> {
-        let outbox = client.outbox.borrow();
-        if outbox.pending() == 0 && outbox.unsent() == 0 {
-            return Poll::Ready(());
+    fn farewell(&self, worker: &Rc<Worker>) -> Turn {
+        let client = &self.client;
+        let (pending, unsent) = {
+            let outbox = client.outbox.borrow();
+            (outbox.pending(), outbox.unsent())
+        };
+        if pending == 0 && unsent == 0 {
+            return Turn::Ended;
         }
-        let (pending, unsent) = (outbox.pending(), outbox.unsent());
-        drop(outbox);
         client.resume_at(0);
-        if pending == 0 && unsent > 0 && !client.blocked.get() {
+        if pending == 0 && !client.blocked.get() {
+            // What the socket does not take now it will when there is room.
             if let Ok((_, true)) | Err(_) = client.write_out(&worker.pool) {
-                return Poll::Ready(());
+                return Turn::Ended;
             }
-            client.blocked.set(true);
-            client.wake();
         }
-        Poll::Pending
+        Turn::Rests
     }
 
-    /// Writes what the socket takes, and waits for room for the rest.
-    fn write(
-        &self,
-        worker: &Rc<Worker>,
-        client: &Rc<Client>,
-        context: &mut Context<'_>,
-    ) -> std::io::Result<()> {
-        let mut stream = client.stream.borrow_mut();
-        let mut outbox = client.outbox.borrow_mut();
-        while outbox.unsent() > 0 {
-            match Pin::new(&mut *stream).poll_write(context, outbox.to_send()) {
-                Poll::Ready(Ok(0)) => return Err(std::io::ErrorKind::WriteZero.into()),
-                Poll::Ready(Ok(count)) => {
-                    worker.metrics.bytes_out.add(count as u64);
-                    outbox.sent(count, &worker.pool);
-                }
-                Poll::Ready(Err(cause)) => return Err(cause),
-                Poll::Pending => return Ok(()),
-            }
-        }
-        client.blocked.set(false);
+    /// Writes what the socket takes.
+    fn write(&self, worker: &Rc<Worker>) -> io::Result<()> {
+        let (count, _) = self.client.write_out(&worker.pool)?;
+        worker.metrics.bytes_out.add(count as u64);
         Ok(())
     }
 }
@@ -271,11 +284,10 @@ mod tests {
 
     #[test]
     fn an_idle_client_takes_little() {
-        let (task, client, info) =
-            (size_of::<Serve<RespSession>>(), size_of::<Client>(), size_of::<ClientInfo>());
+        let (served, client, info) = (size_of::<Served>(), size_of::<Client>(), size_of::<ClientInfo>());
         assert!(
-            task <= 1_024 && client <= 512 && info <= 512,
-            "task {task}, client {client}, info {info} bytes"
+            served <= 1_024 && client <= 512 && info <= 512,
+            "served {served}, client {client}, info {info} bytes"
         );
     }
 }
