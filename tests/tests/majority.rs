@@ -154,8 +154,8 @@ fn a_voter_that_was_cut_off_deposes_no_leader() {
         let (leader, before) = (fleet.leader(), reigns(&fleet));
         let map = fleet.status().expect("a status")["map"].clone();
         let votes = |id: &u64| map["nodes"][id.to_string()]["control_voter"] == true;
-        let ids = fleet.nodes().iter().map(|node| node.id).filter(votes);
-        let victim = ids.filter(|id| (*id == leader) == leads).next_back().expect("a voter");
+        let mut ids = fleet.nodes().iter().map(|node| node.id).filter(votes);
+        let victim = ids.rfind(|id| (*id == leader) == leads).expect("a voter");
         let members = |shard: u16| numbers(&map["shards"][shard.to_string()]["members"]);
         let other = (0..PLAN.shards).find(|shard| !members(*shard).contains(&victim)).expect("another shard");
         let writer = Writer::start(fleet.proxy(), "in-sync", &format!("{}{leases}:", fleet.tag(other)));
