@@ -12,7 +12,7 @@ pub(super) const FRAME: usize = 7;
 #[derive(Clone, Debug, Default)]
 pub struct Node {
     room: Box<[u8]>,
-    /// Where the entries stand. There are no elements as long as 4 GiB: no frame is.
+    /// Where the entries stand. There are no elements as long as 4 GiB: `proto-max-bulk-len` is 2 GiB at most.
     start: u32,
     end: u32,
     count: u32,
