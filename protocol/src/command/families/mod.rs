@@ -18,12 +18,12 @@ macro_rules! family {
             /// Every command of the family, in the order of the table.
             pub const ALL: &'static [$family] = &[$($family::$variant,)*];
 
-            const ROWS: &'static [CommandSpec] = &[$($row.in_family($group, $categories),)*];
-
             /// The command's row.
             #[inline]
             pub const fn spec(self) -> &'static CommandSpec {
-                &Self::ROWS[self as usize]
+                // Not a constant, of which every unit of code that is compiled by itself would hold a copy.
+                static ROWS: [CommandSpec; $family::ALL.len()] = [$($row.in_family($group, $categories),)*];
+                &ROWS[self as usize]
             }
         }
     };
