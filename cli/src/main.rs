@@ -1,5 +1,6 @@
 //! torc: one binary for the whole cluster.
 
+mod allocator;
 mod bench;
 mod commands;
 
@@ -7,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// The allocator of the whole process; its number of arenas is bounded in `.cargo/config.toml`.
+/// The allocator of the whole process; [`allocator`] says which thread has which of its arenas.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
@@ -47,6 +48,7 @@ enum Command {
 
 fn main() -> ExitCode {
     commands::up::follow_parent();
+    torc_runtime::threads::at_worker_start(allocator::begin_worker);
     let result = match Cli::parse().command {
         Command::Up(args) => commands::up::run(*args),
         Command::Proxy(args) => commands::proxy::run(*args),

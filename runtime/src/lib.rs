@@ -16,6 +16,7 @@
 //! | [`random`] | seeded random numbers |
 //! | [`process`] | what the system knows of this process and machine |
 //! | [`datadir`], [`lockfile`] | the data folder: mode, atomic writes, secret, node id, lock |
+//! | [`threads`] | what happens when a worker begins |
 //! | [`bus`] | connections between nodes: handshake, frames, calls |
 //! | [`raft`] | consensus over `openraft`: storage, transport, the handle |
 
@@ -34,6 +35,7 @@ pub mod process;
 pub mod raft;
 pub mod random;
 pub mod shutdown;
+pub mod threads;
 
 use std::future::Future;
 use std::pin::Pin;

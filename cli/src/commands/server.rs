@@ -9,9 +9,9 @@ use serde::Serialize;
 use torc_runtime::listen::PortChoice;
 use torc_runtime::shutdown;
 use torc_server::ServerConfig;
-use torc_server::node::AllocatorStats;
 
 use super::options::{ConfigArgs, ListenArgs, LogArgs, LogOptions, check_join, given};
+use crate::allocator;
 
 /// Options of `torc server`: flags, then the environment, then the file, then defaults.
 #[derive(Args, Debug)]
@@ -116,7 +116,7 @@ pub fn run(args: ServerArgs) -> Result<(), Box<dyn Error>> {
     let shutdown = shutdown::on_signals()?;
     let running = torc_server::run(&options.server, shutdown)?;
     // Only the first to set it counts, and nobody else does.
-    let _ = running.node.allocator.set(allocator_stats);
+    let _ = running.node.allocator.set(allocator::stats);
     let at = &running.addresses;
     tracing::info!(
         pid = at.pid,
@@ -129,19 +129,6 @@ pub fn run(args: ServerArgs) -> Result<(), Box<dyn Error>> {
     running.wait();
     tracing::info!("stopped");
     Ok(())
-}
-
-/// Asks jemalloc.
-fn allocator_stats() -> AllocatorStats {
-    use tikv_jemalloc_ctl::{epoch, stats};
-    // The figures are those of the last epoch: begin a new one. An allocator that cannot be asked says 0.
-    let _ = epoch::advance();
-    let bytes = |read: Result<usize, tikv_jemalloc_ctl::Error>| read.unwrap_or(0) as u64;
-    AllocatorStats {
-        allocated: bytes(stats::allocated::read()),
-        active: bytes(stats::active::read()),
-        resident: bytes(stats::resident::read()),
-    }
 }
 
 /// Puts the sources of options together.

@@ -10,6 +10,7 @@ use torc_runtime::current_thread;
 use torc_runtime::datadir::random_bytes;
 use torc_runtime::listen::acceptor;
 use torc_runtime::shutdown::Shutdown;
+use torc_runtime::threads;
 
 use super::driver::Driver;
 use super::{Arrival, Worker};
@@ -54,6 +55,7 @@ pub fn spawn(
     // The runtime cannot leave its thread, but its failure can.
     let (tell, told) = std::sync::mpsc::sync_channel(1);
     let thread = thread::Builder::new().name(format!("torc-worker-{index}")).spawn(move || {
+        threads::worker_begins(index);
         let runtime = match current_thread::local(POLLS_PER_LOOK) {
             Ok(runtime) => runtime,
             Err(error) => return drop(tell.send(error)),

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, mpsc};
 use torc_runtime::clock;
 use torc_runtime::listen::acceptor::Accepted;
 use torc_runtime::shutdown::Shutdown;
+use torc_runtime::threads;
 
 use super::Protocol;
 use super::ahead::Ahead;
@@ -130,6 +131,7 @@ pub fn start(
     // The runtime cannot leave its thread, but its failure can.
     let (tell, told) = std::sync::mpsc::sync_channel(1);
     let thread = std::thread::Builder::new().name(format!("torc-worker-{index}")).spawn(move || {
+        threads::worker_begins(index);
         let told = node.clone();
         let mut builder = Builder::new_current_thread();
         builder.enable_all().event_interval(POLLS_PER_LOOK);
