@@ -83,6 +83,8 @@ pub struct Hub {
     worker: Rc<Worker>,
     door: Rc<Door>,
     poller: Poller,
+    /// A look at the sockets is likely to find some, though the runtime has told of none.
+    again: bool,
     seats: Vec<Seat>,
     free: Vec<u32>,
     /// Seats whose connections have something to do, each once.
@@ -133,6 +135,7 @@ impl Hub {
             worker,
             door: Rc::default(),
             poller: Poller::new()?,
+            again: false,
             seats: Vec::new(),
             free: Vec::new(),
             busy: VecDeque::new(),
@@ -190,26 +193,32 @@ impl Hub {
     fn poll_busy(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         self.door.calls.set_hub(cx.waker());
         let closed = self.door.closed.get();
-        self.look()?;
-        while self.busy.is_empty() {
+        loop {
+            // Told once for all that happened before the look, the runtime tells again of what happens behind it: no look
+            // need find nothing.
+            let told = self.poller.poll_ready(cx)?.is_ready();
+            if told || self.again || !self.busy.is_empty() {
+                // Where several were ready at once others will be by the end of the turn, without having to wake us.
+                self.again = self.look_at_sockets()? > usize::from(told);
+            }
+            self.look_at_others();
+            if !self.busy.is_empty() {
+                return Poll::Ready(Ok(self.busy.len().div_ceil(GROUP)));
+            }
             if closed && self.all_sent() {
                 return Poll::Ready(Ok(0));
             }
-            if self.door.calls.are_waiting() || !self.door.arrivals.borrow().is_empty() {
-                self.look()?;
-                continue;
-            }
-            if self.poller.poll_ready(cx)?.is_pending() {
+            if !told && !self.again {
                 return Poll::Pending;
             }
-            self.look()?;
         }
-        Poll::Ready(Ok(self.busy.len().div_ceil(GROUP)))
     }
 
-    /// Notes who has something to do.
-    fn look(&mut self) -> io::Result<()> {
+    /// Notes whose sockets are ready; answers how many, up to a bound: after many there may be more.
+    fn look_at_sockets(&mut self) -> io::Result<usize> {
+        let mut count = 0;
         for ready in self.poller.look()? {
+            count += 1;
             let seat = ready.token as u32;
             let Some(place) = self.seats.get_mut(seat as usize) else { continue };
             if ready.token != token(seat, place.left) {
@@ -223,6 +232,11 @@ impl Hub {
                 self.busy.push_back(seat);
             }
         }
+        Ok(count)
+    }
+
+    /// Notes who was called, and lets in who has arrived.
+    fn look_at_others(&mut self) {
         if self.door.calls.are_waiting() {
             let mut called = std::mem::take(&mut self.called);
             self.door.calls.take(&mut called);
@@ -235,7 +249,7 @@ impl Hub {
             let arrival = self.door.arrivals.borrow_mut().pop_front();
             match arrival {
                 Some(arrival) => self.seat(arrival),
-                None => return Ok(()),
+                None => return,
             }
         }
     }

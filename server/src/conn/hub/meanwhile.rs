@@ -17,10 +17,15 @@ impl Hub {
     #[cold]
     pub(super) fn serve_meanwhile(&mut self) {
         self.let_in();
-        if let Err(error) = self.look() {
-            tracing::warn!(%error, "nobody can be served while a script is running");
-            return;
+        // What this look finds the runtime may have been about to tell: where there is more, the next look is due.
+        match self.look_at_sockets() {
+            Ok(count) => self.again |= count > 0,
+            Err(error) => {
+                tracing::warn!(%error, "nobody can be served while a script is running");
+                return;
+            }
         }
+        self.look_at_others();
         // The group under way has read already and waits for the script to end.
         let count = self.busy.len().min(MAX_SERVED);
         let mut seats = self.group.clone();

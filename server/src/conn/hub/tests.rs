@@ -162,7 +162,8 @@ async fn many_are_served_side_by_side_up_to_their_last_request() {
 async fn a_seat_is_taken_again_and_calls_for_who_left_wake_nobody() {
     let (hub, mut clients) = connected(2).await;
     let hub = RefCell::new(hub);
-    hub.borrow_mut().look().expect("looked");
+    hub.borrow_mut().look_at_others();
+    assert!(hub.borrow_mut().look_at_sockets().expect("looked") > 0);
     Hub::turn(&hub);
     let mut hub = hub.into_inner();
     let old = token(0, hub.seats[0].left);
@@ -170,7 +171,8 @@ async fn a_seat_is_taken_again_and_calls_for_who_left_wake_nobody() {
     hub.end(0, End::Quiet);
     assert!(hub.seats[0].connection.is_none());
     hub.stir(old);
-    hub.look().expect("looked");
+    hub.look_at_sockets().expect("looked");
+    hub.look_at_others();
     assert!(hub.busy.is_empty(), "nobody sits there");
     let worker = hub.worker.clone();
     assert_eq!(worker.node.clients.len(), 1);
