@@ -35,7 +35,7 @@ pub async fn follow_maps(agent: Arc<Agent>, shutdown: Shutdown) {
             () = shutdown.wait() => return,
         }
         let map = maps.borrow_and_update().clone();
-        let view = View { map: map.clone(), me: agent.me, shard: shard_of(&map, agent.me) };
+        let view = View::new(map.clone(), agent.me, shard_of(&map, agent.me));
         let (worker, shard) = (agent.clone(), view.shard);
         let taken = tokio::task::spawn_blocking(move || {
             worker.node.shard.set_view(view);

@@ -29,6 +29,14 @@ pub struct Mark {
     pub deadline_ns: u64,
 }
 
+/// As [`Mark`], of a reply that waits for nothing but the lease: most of them.
+#[derive(Clone, Copy, Debug)]
+struct Lease {
+    start: u32,
+    end: u32,
+    kind: ReplyKind,
+}
+
 /// The node's state at a flush, freshly read.
 #[derive(Clone, Copy, Debug)]
 pub struct Check {
@@ -74,13 +82,23 @@ pub struct Output {
     pub bytes: Vec<u8>,
     sent: usize,
     marks: VecDeque<Mark>,
+    /// Replies behind those of `marks` that depend on the lease of one term, `leases_term`, and on nothing else.
+    leases: Vec<Lease>,
+    leases_term: u64,
     form: ErrorForm,
 }
 
 impl Output {
     /// An empty output without a buffer.
     pub fn new(form: ErrorForm) -> Output {
-        Output { bytes: Vec::new(), sent: 0, marks: VecDeque::new(), form }
+        Output {
+            bytes: Vec::new(),
+            sent: 0,
+            marks: VecDeque::new(),
+            leases: Vec::new(),
+            leases_term: 0,
+            form,
+        }
     }
 
     /// Bytes that were not sent yet.
@@ -90,14 +108,39 @@ impl Output {
     }
 
     /// Adds what the last reply depends on.
+    #[inline]
     pub fn mark(&mut self, mark: Mark) {
-        self.marks.push_back(mark);
+        let (start, end) = (u32::try_from(mark.range.start), u32::try_from(mark.range.end));
+        if let (0, Ok(start), Ok(end)) = (mark.barrier, start, end) {
+            if mark.term != self.leases_term {
+                if !self.leases.is_empty() {
+                    self.spread();
+                }
+                self.leases_term = mark.term;
+            }
+            self.leases.push(Lease { start, end, kind: mark.kind });
+        } else {
+            if !self.leases.is_empty() {
+                self.spread();
+            }
+            self.marks.push_back(mark);
+        }
+    }
+
+    /// Gives each reply a mark of its own: their order among those with a barrier shows, or some of them leave alone.
+    #[cold]
+    fn spread(&mut self) {
+        let term = self.leases_term;
+        self.marks.extend(self.leases.drain(..).map(|Lease { start, end, kind }| {
+            let range = start as usize..end as usize;
+            Mark { range, kind, term, barrier: 0, deadline_ns: 0 }
+        }));
     }
 
     /// Whether any reply depends on something.
     #[inline]
     pub fn is_marked(&self) -> bool {
-        !self.marks.is_empty()
+        !self.leases.is_empty() || !self.marks.is_empty()
     }
 
     /// The first barrier that the reply at the head of what is unsent waits for.
@@ -116,6 +159,9 @@ impl Output {
     /// Decides about all replies up to the first that must wait: those that may not leave any more are
     /// replaced. Answers the bytes that may be sent now.
     pub fn settle(&mut self, check: &Check) -> (&[u8], Replaced) {
+        if !self.leases.is_empty() && check.term != Some(self.leases_term) {
+            self.spread();
+        }
         let mut replaced = Replaced::default();
         let mut end = self.bytes.len();
         let mut index = 0;
@@ -146,6 +192,8 @@ impl Output {
 
     /// Puts an error in the place of a reply (an empty one stays empty: nobody waits for it).
     fn replace(&mut self, index: usize, error: &str) {
+        // Those behind it move as well.
+        self.spread();
         let Some(mark) = self.marks.remove(index) else { return };
         if mark.range.is_empty() {
             return;
@@ -167,9 +215,11 @@ impl Output {
         if self.sent == self.bytes.len() {
             self.bytes.clear();
             self.marks.clear();
+            self.leases.clear();
             self.sent = 0;
             return;
         }
+        self.spread();
         while self.marks.front().is_some_and(|mark| mark.range.start < self.sent) {
             self.marks.pop_front();
         }
@@ -251,6 +301,32 @@ mod tests {
         // The first has begun to leave; the second has not.
         assert_eq!(text(ready), format!("AA\r\n-{}\r\n", text::CLUSTERDOWN_LEASE));
         assert_eq!(replaced.refused, 1);
+    }
+
+    #[test]
+    fn replies_without_a_barrier_keep_their_order_among_others() {
+        let kinds = [("r1", Read, 0), ("w1", Write, 0), ("w2", Write, 7), ("r2", Read, 0), ("w3", Write, 0)];
+        let mut out = output(&kinds);
+        assert_eq!((out.marks.len(), out.leases.len()), (3, 2));
+        assert_eq!(out.settle(&check(0, Some(3), 6)).0, b"r1w1");
+        out.advance(4);
+        assert_eq!(out.settle(&check(0, Some(3), 7)).0, b"w2r2w3");
+        // One byte more than the first of them has left: the second of the leases is replaced, the first is not.
+        out.advance(3);
+        let (ready, replaced) = out.settle(&check(0, None, 9));
+        assert_eq!(text(ready), format!("2-{}\r\n", text::UNCERTAIN_LEASE));
+        assert_eq!(replaced, Replaced { uncertain: 1, refused: 0 });
+        // Those of two terms: each by its own.
+        let mut out = output(&[("r1", Read, 0)]);
+        out.bytes.extend_from_slice(b"r2");
+        out.mark(Mark { range: 2..4, kind: Read, term: 4, barrier: 0, deadline_ns: 0 });
+        assert_eq!(text(out.settle(&check(0, Some(4), 0)).0), format!("-{}\r\nr2", text::CLUSTERDOWN_LEASE));
+        let (ready, _) = out.settle(&check(0, None, 0));
+        assert_eq!(text(ready), format!("-{}\r\n", text::CLUSTERDOWN_LEASE).repeat(2));
+        let mut out = output(&[("r1", Read, 0), ("w1", Write, 0)]);
+        let (ready, replaced) = out.settle(&check(0, Some(4), 0));
+        assert_eq!(text(ready), format!("-{}\r\n-{}\r\n", text::CLUSTERDOWN_LEASE, text::UNCERTAIN_LEASE));
+        assert_eq!(replaced, Replaced { uncertain: 1, refused: 1 });
     }
 
     #[test]

@@ -101,9 +101,8 @@ impl Batch<'_, '_> {
             return Err(self.elsewhere(text::CLUSTERDOWN.into()));
         };
         let mut other = None;
-        for &slot in slots {
+        for slot in slots.iter().copied().filter(|slot| !view.owns(*slot)) {
             match view.map.slots.owner(slot) {
-                Some(owner) if Some(owner) == view.shard => {}
                 Some(owner) => other = Some((slot, owner)),
                 None => return Err(self.elsewhere(text::CLUSTERDOWN_SLOT.into())),
             }

@@ -96,7 +96,7 @@ impl Harness {
             map.slots.set(slot, ShardId(1));
         }
         let shard = &t.node.shard;
-        shard.set_view(View { map: Arc::new(map), me, shard: Some(ShardId(1)) });
+        shard.set_view(View::new(Arc::new(map), me, Some(ShardId(1))));
         let closed = shard.gate.close();
         shard.set_role(&closed, Role::Primary, Term(1));
         drop(closed);

@@ -11,6 +11,7 @@
 mod bell;
 mod fresh;
 pub mod gate;
+mod view;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -19,13 +20,13 @@ use arc_swap::ArcSwap;
 use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
-use torc_cluster::ids::{Member, ShardId, Term};
-use torc_cluster::map::ClusterMap;
+use torc_cluster::ids::Term;
 
 use crate::replication::Summary;
 use bell::Bell;
 pub use fresh::{Fresh, NotFresh};
 pub use gate::Gate;
+pub use view::View;
 
 /// Bytes of records that may wait for their place in the history, in outboxes and behind records that are missing.
 /// While there are more a primary refuses writes.
@@ -67,17 +68,6 @@ impl Role {
             _ => Role::Joining,
         }
     }
-}
-
-/// The map with this node's place in it.
-#[derive(Clone, Debug)]
-pub struct View {
-    /// The cluster's map.
-    pub map: Arc<ClusterMap>,
-    /// This process.
-    pub me: Member,
-    /// The shard that this node belongs to.
-    pub shard: Option<ShardId>,
 }
 
 /// Batches, from one with records on, after which a worker announces them in the middle of a turn.

@@ -46,7 +46,7 @@ fn cluster() -> Harness {
     for slot in 0..SLOTS {
         map.slots.set(slot, if slot < 16_000 { ShardId(1) } else { ShardId(2) });
     }
-    t.node.shard.set_view(View { map: Arc::new(map), me: member(1), shard: Some(ShardId(1)) });
+    t.node.shard.set_view(View::new(Arc::new(map), member(1), Some(ShardId(1))));
     t
 }
 
