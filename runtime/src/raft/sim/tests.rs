@@ -132,12 +132,12 @@ fn found(bug: Bug, hint: u64) {
 
 #[test]
 fn a_confirmation_without_a_quorum_is_found() {
-    found(Bug::ConfirmWithoutQuorum, 2);
+    found(Bug::ConfirmWithoutQuorum, 13);
 }
 
 #[test]
 fn a_vote_that_is_not_durable_is_found() {
-    found(Bug::VoteNotDurable, 31);
+    found(Bug::VoteNotDurable, 2);
 }
 
 #[test]
@@ -147,12 +147,12 @@ fn entries_that_are_not_durable_are_found() {
 
 #[test]
 fn a_failed_sync_that_is_forgotten_is_found() {
-    found(Bug::FailedSyncForgotten, 1);
+    found(Bug::FailedSyncForgotten, 9);
 }
 
 #[test]
 fn a_leadership_that_is_resumed_is_found() {
-    found(Bug::LeadershipResumed, 4);
+    found(Bug::LeadershipResumed, 7);
 }
 
 #[test]
