@@ -60,6 +60,10 @@ pub enum Bug {
     LocksOpenAfterFailover,
     /// In a full sync records are applied to a part that came with them.
     SyncedTwice,
+    /// In a resync by slots one that differs is taken for the same.
+    DifferenceKept,
+    /// In a resync by slots the content of one goes before the records that it holds.
+    ContentAheadOfRecords,
 }
 
 #[cfg(any(test, feature = "sim"))]

@@ -61,6 +61,14 @@ impl History {
         Position { term: self.terms.last().map_or(Term::NONE, |(term, _)| *term), offset: self.last }
     }
 
+    /// The history as it was after `offset`.
+    pub fn until(&self, offset: Offset) -> History {
+        let mut history = self.clone();
+        history.terms.retain(|(_, first)| *first <= offset);
+        history.last = history.last.min(offset);
+        history
+    }
+
     /// Notes one more record.
     pub fn append(&mut self, record: Position) -> Result<(), OutOfOrder> {
         let last = self.last();
@@ -172,6 +180,15 @@ mod tests {
         assert_eq!(one.last(), Position::new(Term(2), Offset(2)));
         assert_eq!(one.extend(Term(2), Offset(9)), Ok(()));
         assert_eq!(one.last(), Position::new(Term(2), Offset(9)));
+    }
+
+    #[test]
+    fn an_earlier_state_of_a_history_is_one() {
+        let whole = history(&[1, 1, 2, 2, 5]);
+        for last in 0..=5 {
+            assert_eq!(whole.until(Offset(last as u64)), history(&[1, 1, 2, 2, 5][..last]));
+        }
+        assert_eq!(whole.until(Offset(9)), whole);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //!   Idle ───────────────► Primary ───────────────────────────────┐
 //!    │  Follow                                                    ▼
 //!    └──────────► Replica: Apart ─hello─► Greeted ─Continue─► Streaming
-//!                            ▲              │ Resync              ▲
+//!                            ▲              │ Resync, Compare     ▲
 //!                            └──── Wait ────┴───► Syncing ─done───┘
 //! ```
 //!
@@ -42,6 +42,9 @@ pub enum Next {
     Stream { after: Offset, clear: bool },
     /// Discard every slot touched after `common` and take it anew, then call [`ShardMember::sync_done`].
     Sync { common: Offset },
+    /// Compare what is held with the primary's, take records after `after` and what differs, then call
+    /// [`ShardMember::sync_done`].
+    Compare { common: Offset, after: Offset },
     /// Say hello again in a moment.
     Retry,
     /// Not from the primary that is followed.
@@ -331,7 +334,7 @@ impl ShardMember {
                 if !hello.history.is_sound() {
                     return HelloReply::Wait;
                 }
-                set.hello(hello.from, stream, &hello.history, &self.history, backlog_after, now_ns)
+                set.hello(hello, stream, &self.history, backlog_after, now_ns)
             }
             _ => HelloReply::NotPrimary { term: self.sealed },
         }
@@ -424,7 +427,9 @@ impl ShardMember {
         } else {
             History::default()
         };
-        Some((*primary, ReplicaHello { from: self.me, shard: self.shard, term: *term, history }))
+        // Whoever has the store knows what it holds.
+        let holds_data = false;
+        Some((*primary, ReplicaHello { from: self.me, shard: self.shard, term: *term, history, holds_data }))
     }
 
     /// The answer to the last hello, from the primary of `from_term`.
@@ -455,6 +460,12 @@ impl ShardMember {
                 let common = if self.whole { *common } else { Offset(0) };
                 self.whole = false;
                 Next::Sync { common }
+            }
+            HelloReply::Compare { common, after } => {
+                *link = Link::Syncing;
+                let common = if self.whole { *common } else { Offset(0) };
+                self.whole = false;
+                Next::Compare { common, after: *after }
             }
             HelloReply::Wait => {
                 *link = Link::Apart;

@@ -139,6 +139,32 @@ fn a_promoted_replica_keeps_what_it_has() {
 }
 
 #[test]
+fn who_compares_what_it_holds_is_no_candidate_meanwhile() {
+    let map = map();
+    let (mut primary, mut replica) = pair(&map);
+    connect(&mut primary, &mut replica);
+    replica.on_record(Term(1), Position::new(Term(1), Offset(1))).expect("fits");
+    primary.wrote(Offset(5)).expect("fits");
+    replica.disconnected();
+    let (_, mut hello) = replica.hello().expect("a primary is known");
+    hello.holds_data = true;
+    // The backlog has records after 3 only.
+    let reply = primary.on_hello(&hello, StreamId(1), Offset(3), 0);
+    assert_eq!(reply, HelloReply::Compare { common: Offset(1), after: Offset(5) });
+    let next = replica.on_hello_reply(Term(1), &reply);
+    assert_eq!(next, Next::Compare { common: Offset(1), after: Offset(5) });
+    assert!(!replica.is_whole() && !replica.is_streaming());
+    assert_eq!(
+        replica.hello().map(|(_, hello)| hello.history),
+        Some(History::default()),
+        "cut off: no history"
+    );
+    assert_eq!(replica.on_seal(seal(2)).map(|reply| reply.last), Some(Position::ZERO), "not whole");
+    assert!(!replica.sync_done(Term(1), primary.history().clone(), Offset(5)), "sealed away meanwhile");
+    assert!(!replica.is_whole());
+}
+
+#[test]
 fn half_a_sync_counts_as_nothing() {
     let map = map();
     let (mut primary, mut replica) = pair(&map);

@@ -98,6 +98,9 @@ pub struct ReplicaHello {
     pub term: Term,
     /// What it holds; empty when that is not whole (a sync was cut off).
     pub history: History,
+    /// It has data, whole or not, of which what is as the primary's need not be sent again.
+    #[serde(default)]
+    pub holds_data: bool,
 }
 
 /// The primary's answer.
@@ -108,6 +111,9 @@ pub enum HelloReply {
     /// Discard every slot that either side touched after `common` (everything, when it is 0 or not known),
     /// then take them anew.
     Resync { common: Offset },
+    /// Keep what is held, whatever it is, until it was compared with the primary's: what differs is taken anew. The
+    /// records after `after` follow, to which both sides' histories agree, or at which the primary is.
+    Compare { common: Offset, after: Offset },
     /// Ask again in a moment: the in-sync set must change first.
     Wait,
     /// Not (or not any more) the primary of that term.

@@ -11,7 +11,7 @@ use crate::bugs::{Bug, planted};
 use crate::history::{History, Lineage};
 use crate::ids::{Member, NodeId, Offset, SetVersion, ShardId, StreamId, Term};
 use crate::map::{ClusterMap, MapCommand, MapReply, Refusal, ShardState};
-use crate::message::HelloReply;
+use crate::message::{HelloReply, ReplicaHello};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Proposals whose outcome is not known; while so many are out no further one is made.
@@ -217,13 +217,13 @@ impl ReplicaSet {
     /// history, `backlog_after` the offset after which the backlog still has every record.
     pub fn hello(
         &mut self,
-        member: Member,
+        hello: &ReplicaHello,
         stream: StreamId,
-        theirs: &History,
         mine: &History,
         backlog_after: Offset,
         now_ns: u64,
     ) -> HelloReply {
+        let (member, theirs) = (hello.from, &hello.history);
         if self.deposed || member == self.me {
             return HelloReply::NotPrimary { term: self.term };
         }
@@ -262,7 +262,14 @@ impl ReplicaSet {
                     replica.acked = Offset(0);
                     replica.caught_up_ns = 0;
                 }
-                HelloReply::Resync { common }
+                if !hello.holds_data {
+                    return HelloReply::Resync { common };
+                }
+                // What neither side touched after the last common point is equal, and what the primary touched since
+                // becomes so by its records, as far as it has them.
+                let diverged = matches!(lineage, Lineage::Diverged { .. });
+                let after = if diverged && common >= backlog_after { common } else { self.last };
+                HelloReply::Compare { common, after }
             }
         }
     }

@@ -45,6 +45,10 @@ fn map() -> ClusterMap {
     map
 }
 
+fn greeting(from: Member, theirs: &History) -> ReplicaHello {
+    ReplicaHello { from, shard: S, term: Term(1), history: theirs.clone(), holds_data: false }
+}
+
 struct Bench {
     map: ClusterMap,
     set: ReplicaSet,
@@ -64,7 +68,7 @@ impl Bench {
     }
 
     fn hello(&mut self, id: u64, theirs: &History, now: u64) -> HelloReply {
-        self.set.hello(member(id), ONE, theirs, &self.mine, Offset(0), now)
+        self.set.hello(&greeting(member(id), theirs), ONE, &self.mine, Offset(0), now)
     }
 
     /// Commits what is wanted, without the primary knowing it.
@@ -177,13 +181,43 @@ fn who_must_discard_leaves_the_sets_first() {
 }
 
 #[test]
+fn who_holds_data_compares_it() {
+    let mut bench = Bench::new();
+    bench.write(5);
+    let mut tail = history(1, 3);
+    tail.append(Position::new(Term(7), Offset(4))).expect("fits");
+    let (behind, broken_off) = (history(1, 2), History::default());
+    let mut ask = |theirs: &History, backlog_after, holds_data| {
+        let hello = ReplicaHello { holds_data, ..greeting(member(2), theirs) };
+        let reply = bench.set.hello(&hello, ONE, &bench.mine, Offset(backlog_after), 0);
+        bench.set.acked(member(2), ONE, Offset(5), 0);
+        if !matches!(reply, HelloReply::Continue { .. }) {
+            assert_eq!(bench.set.acked_by(member(2)), None, "as little in sync as in a full sync");
+        }
+        reply
+    };
+    // Behind what both have from the last common record on, if the backlog has it; else from where the primary is.
+    let compare = |common, after| HelloReply::Compare { common: Offset(common), after: Offset(after) };
+    assert_eq!(ask(&tail, 0, true), compare(3, 3));
+    assert_eq!(ask(&tail, 3, true), compare(3, 3));
+    assert_eq!(ask(&tail, 4, true), compare(3, 5));
+    assert_eq!(ask(&behind, 3, true), compare(2, 5));
+    assert_eq!(ask(&behind, 2, true), HelloReply::Continue { after: Offset(2) });
+    assert_eq!(ask(&broken_off, 1, true), compare(0, 5));
+    // It has nothing to compare.
+    assert_eq!(ask(&tail, 0, false), HelloReply::Resync { common: Offset(3) });
+    assert_eq!(ask(&broken_off, 1, false), HelloReply::Resync { common: Offset(0) });
+}
+
+#[test]
 fn the_end_of_a_connection_that_was_replaced_changes_nothing() {
     let mut bench = Bench::new();
     bench.joined(0);
     bench.write(3);
     // Its host is cut off; it comes back on another connection before the first one is known to be broken.
     let two = StreamId(2);
-    let again = bench.set.hello(member(2), two, &bench.mine.clone(), &bench.mine, Offset(0), MS);
+    let hello = greeting(member(2), &bench.mine);
+    let again = bench.set.hello(&hello, two, &bench.mine, Offset(0), MS);
     assert_eq!(again, HelloReply::Continue { after: Offset(3) });
     bench.set.disconnected(member(2), ONE);
     bench.write(5);
@@ -201,7 +235,7 @@ fn the_end_of_a_connection_that_was_replaced_changes_nothing() {
 fn a_new_life_that_the_map_does_not_know_yet_is_kept() {
     let mut bench = Bench::new();
     let again = Member::new(NodeId(2), Incarnation(2));
-    bench.set.hello(again, ONE, &History::default(), &bench.mine, Offset(0), 0);
+    bench.set.hello(&greeting(again, &History::default()), ONE, &bench.mine, Offset(0), 0);
     bench.learn(0);
     bench.set.acked(again, ONE, Offset(0), 0);
     assert_eq!(bench.set.acked_by(again), Some(Offset(0)));

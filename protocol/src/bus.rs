@@ -68,6 +68,10 @@ kinds! {
     SnapshotChunk = 34,
     Records = 35,
     ReplicaAck = 36,
+    /// Digests of a stripe's slots, which of them a replica wants, and what they hold.
+    SlotDigests = 37,
+    SlotsWanted = 38,
+    SlotsChunk = 39,
     /// Tools.
     Admin = 48,
     AdminReply = 49,

@@ -27,7 +27,7 @@ use thiserror::Error;
 use crate::resp::{Args, ReplyWriter, Value, encode_request};
 
 /// The version of everything that parts of Torc say to each other.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 /// The shortest secret, in bytes.
 pub const MIN_SECRET_BYTES: usize = 16;
 /// The longest secret, in bytes.

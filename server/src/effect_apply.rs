@@ -3,15 +3,31 @@
 //! a full sync: an element pushed twice is there twice.
 
 use torc_cluster::lock::{FenceEffect, Token};
+use torc_protocol::slot::key_slot;
 
 use crate::effect::{DecodeError, Effect, EffectWriter};
 use crate::node::Node;
 use crate::rdb;
+use crate::replication::digest::Parts;
 use crate::store::value::{HashValue, Kind, ListValue, SetValue, SortedSetValue, StreamValue};
-use crate::store::{Collection, EntryMut, Key, LooseEntry, Meta, STRIPES, Stripe, stripe_of};
+use crate::store::{Collection, Entry, EntryMut, Key, LooseEntry, Meta, STRIPES, Stripe, stripe_of};
+
+/// What effects on collections are applied to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Base {
+    /// What the primary had: one that does not fit is damage.
+    Known,
+    /// Whatever is there, until it was compared.
+    Open,
+}
 
 /// Applies one effect. `now_ns` is this node's CLOCK_BOOTTIME: locks carry remaining durations.
 pub fn apply(node: &Node, effect: &Effect<'_>, now_ns: u64) {
+    apply_to(node, effect, Base::Known, now_ns);
+}
+
+/// As [`apply`], to what may be another state than the primary's.
+pub fn apply_to(node: &Node, effect: &Effect<'_>, base: Base, now_ns: u64) {
     match *effect {
         Effect::PutString { db, key, meta, value } => {
             on_key(node, key, |stripe, key| {
@@ -69,11 +85,11 @@ pub fn apply(node: &Node, effect: &Effect<'_>, now_ns: u64) {
             stripe.changed(db, key.bytes);
         }),
         Effect::Change { db, key, version, kind, body } => match kind {
-            Kind::Hash => change::<HashValue>(node, db, key, version, body),
-            Kind::List => change::<ListValue>(node, db, key, version, body),
-            Kind::Set => change::<SetValue>(node, db, key, version, body),
-            Kind::SortedSet => change::<SortedSetValue>(node, db, key, version, body),
-            Kind::Stream => change::<StreamValue>(node, db, key, version, body),
+            Kind::Hash => change::<HashValue>(node, db, key, version, body, base),
+            Kind::List => change::<ListValue>(node, db, key, version, body, base),
+            Kind::Set => change::<SetValue>(node, db, key, version, body, base),
+            Kind::SortedSet => change::<SortedSetValue>(node, db, key, version, body, base),
+            Kind::Stream => change::<StreamValue>(node, db, key, version, body, base),
         },
         Effect::Flush { .. } | Effect::Swap { .. } => {
             (0..STRIPES as u16).for_each(|index| apply_to_stripe(node, index, effect));
@@ -125,13 +141,69 @@ pub fn apply_to_stripe(node: &Node, index: u16, effect: &Effect<'_>) {
 /// Writes everything that a stripe holds, after the order to drop what the other side has of it.
 pub fn snapshot_stripe(node: &Node, stripe: &Stripe, index: u16, writer: &mut EffectWriter, now_ns: u64) {
     writer.flush_stripe(index);
-    for db in stripe.databases() {
-        for entry in stripe.iter(db) {
-            writer.put(db, entry.key(), entry);
+    snapshot_parts(node, stripe, index, Parts::ALL, writer, now_ns);
+}
+
+/// Writes some of what a stripe holds.
+pub fn snapshot_parts(
+    node: &Node,
+    stripe: &Stripe,
+    index: u16,
+    parts: Parts,
+    writer: &mut EffectWriter,
+    now_ns: u64,
+) {
+    if !parts.within(Parts::SLOTS).is_empty() {
+        let all = parts.has(Parts::SLOTS);
+        for db in stripe.databases() {
+            for entry in stripe.iter(db) {
+                if all || parts.has_slot(key_slot(entry.key())) {
+                    writer.put(db, entry.key(), entry);
+                }
+            }
         }
     }
-    node.snapshot_locks(stripe, index, writer, now_ns);
-    node.snapshot_remembered(stripe, index, writer);
+    if parts.has(Parts::LOCKS) {
+        node.snapshot_locks(index, writer, now_ns);
+    }
+    if parts.has(Parts::SIDES) {
+        node.snapshot_fences(stripe, writer);
+        node.snapshot_remembered(stripe, index, writer);
+    }
+}
+
+/// Drops some of what a stripe holds: it comes anew.
+pub fn drop_parts(node: &Node, index: u16, parts: Parts) {
+    if parts.has(Parts::SLOTS) {
+        apply_to_stripe(node, index, &Effect::Flush { db: None });
+    } else if !parts.within(Parts::SLOTS).is_empty() {
+        drop_slots(node, index, parts);
+    }
+    if parts.has(Parts::SIDES) {
+        let freed = node.store.stripe(index).clear_sides();
+        node.locks.fences_changed(freed, 0);
+    }
+    if parts.has(Parts::LOCKS) {
+        node.forget_locks(index);
+    }
+}
+
+fn drop_slots(node: &Node, index: u16, parts: Parts) {
+    let mut stripe = node.store.stripe(index);
+    let databases: Vec<u8> = stripe.databases().collect();
+    for db in databases {
+        let keys = stripe.iter(db).map(Entry::key).filter(|key| parts.has_slot(key_slot(key)));
+        let keys: Vec<Box<[u8]>> = keys.map(Box::from).collect();
+        for bytes in &keys {
+            let removed = stripe.remove(db, &node.store.key(bytes));
+            node.drop_later(removed);
+            stripe.changed(db, bytes);
+        }
+    }
+    stripe.nudge_ready();
+    let growth = stripe.take_growth();
+    drop(stripe);
+    node.store.report_growth(growth);
 }
 
 fn on_key(node: &Node, key: &[u8], change: impl FnOnce(&mut Stripe, &Key<'_>)) {
@@ -156,7 +228,7 @@ fn update(node: &Node, db: u8, key: &[u8], version: u32, change: impl FnOnce(&mu
 }
 
 /// What [`Effect::Change`] does.
-fn change<C: Collection>(node: &Node, db: u8, key: &[u8], version: u32, body: &[u8]) {
+fn change<C: Collection>(node: &Node, db: u8, key: &[u8], version: u32, body: &[u8], base: Base) {
     let env = node.env();
     on_key(node, key, |stripe, key| {
         if stripe.peek(db, key).is_none() {
@@ -166,7 +238,9 @@ fn change<C: Collection>(node: &Node, db: u8, key: &[u8], version: u32, body: &[
         let empty = stripe.update(db, key, |entry| {
             entry.set_version(version);
             let Some(collection) = entry.as_collection_mut::<C>() else { return false };
-            if let Err(error) = collection.replay(body, &env) {
+            if let Err(error) = collection.replay(body, &env)
+                && base == Base::Known
+            {
                 damaged(key.bytes, &error);
             }
             collection.is_empty() && !C::STAYS_EMPTY

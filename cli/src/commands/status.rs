@@ -193,7 +193,7 @@ fn detail(shard: &ShardState, member: Member, local: &Local) -> String {
         };
     }
     let why = match (local.whole, local.streaming, local.primary_silent_ms) {
-        (false, ..) => "full sync under way".to_owned(),
+        (false, ..) => "sync under way".to_owned(),
         (true, true, _) => String::new(),
         (true, false, Some(ms)) => format!("not connected to its primary, heard of it {ms} ms ago"),
         (true, false, None) => "not connected to its primary".to_owned(),

@@ -75,6 +75,46 @@ pub(super) struct Chunk {
     locks: Vec<LockEffect>,
 }
 
+/// A part of a replica that compares what it holds with its primary's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Not compared yet. Records are applied to whatever is there: if nothing else has changed it becomes equal.
+    Open,
+    /// It differs; what it is to be is on its way.
+    Awaited,
+    /// As the primary's was at this place of the stream.
+    Same,
+}
+
+/// To which parts of a replica a record is applied.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Takes<'a> {
+    All,
+    /// In a full sync: those that were sent, as they were before it.
+    Above(&'a [Option<Offset>; PARTS]),
+    /// In a resync by slots.
+    Standing(&'a [Standing; PARTS]),
+}
+
+impl Takes<'_> {
+    fn takes(self, part: usize, offset: Offset) -> bool {
+        match self {
+            Takes::All => true,
+            Takes::Above(after) => after[part].is_some_and(|after| offset > after),
+            // Locks are not compared but sent: what remains of their time differs.
+            Takes::Standing(parts) => match parts[part] {
+                Standing::Open => part < KEY_PARTS,
+                Standing::Awaited => false,
+                Standing::Same => true,
+            },
+        }
+    }
+
+    fn has_come(self, part: usize) -> bool {
+        matches!(self, Takes::Above(after) if after[part].is_some())
+    }
+}
+
 /// What two members must agree on when they hold the same records.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Picture {
@@ -95,6 +135,22 @@ fn limits() -> LockLimits {
 
 pub(super) fn fence_name(key: Key) -> [u8; 1] {
     [key]
+}
+
+impl Chunk {
+    /// Whether both say the same of a part with keys, in whatever order.
+    pub(super) fn agrees(&self, other: &Chunk) -> bool {
+        let sides = |chunk: &Chunk| {
+            let mut fences: Vec<String> = chunk.fences.iter().map(|effect| format!("{effect:?}")).collect();
+            fences.sort_unstable();
+            let mut floors = chunk.floors.clone();
+            floors.sort_unstable();
+            let mut replies: Vec<(u64, u64)> = chunk.replies.iter().map(|id| (id.origin, id.seq)).collect();
+            replies.sort_unstable();
+            (fences, floors, replies)
+        };
+        (&self.values, &self.types, sides(self)) == (&other.values, &other.types, sides(other))
+    }
 }
 
 impl Data {
@@ -141,13 +197,11 @@ impl Data {
         self.parts[part_of(home)].ids.keep(u16::from(home), id, REPLY, now_ms);
     }
 
-    /// Applies a primary's record. During a full sync `after` says from which offset on each part wants records;
-    /// `None`: it has not come yet and will hold this one.
-    pub(super) fn apply(&mut self, record: &Record, after: Option<&[Option<Offset>; PARTS]>, now_ms: u64) {
+    /// Applies a primary's record, to those parts that take it.
+    pub(super) fn apply(&mut self, record: &Record, takes: Takes<'_>, now_ms: u64) {
         let offset = record.at.offset;
-        let wants = |part: usize| after.is_none_or(|after| after[part].is_some_and(|after| offset > after));
-        let again =
-            |part: usize| planted(Bug::SyncedTwice) && after.is_some_and(|after| after[part].is_some());
+        let wants = |part: usize| takes.takes(part, offset);
+        let again = |part: usize| planted(Bug::SyncedTwice) && takes.has_come(part);
         for effect in record.effects.iter() {
             match effect {
                 Effect::Put(key) if wants(part_of(*key)) => self.put(*key, record.value, record.at),
@@ -193,11 +247,11 @@ impl Data {
 
     pub(super) fn take_chunk(&mut self, index: usize, chunk: Chunk, now_ms: u64) {
         let Some(part) = self.parts.get_mut(index) else {
+            self.locks.forget(|_| true);
             chunk.locks.into_iter().for_each(|effect| self.locks.apply(effect, now_ms));
             return;
         };
-        part.values = chunk.values;
-        part.types = chunk.types;
+        *part = Part { values: chunk.values, types: chunk.types, ..Part::default() };
         chunk.fences.into_iter().for_each(|effect| part.fences.apply(effect, now_ms));
         chunk.floors.into_iter().for_each(|(origin, seq)| part.ids.raise_floor(origin, seq, now_ms));
         chunk.replies.into_iter().for_each(|id| part.ids.keep(index as u16, id, REPLY, now_ms));

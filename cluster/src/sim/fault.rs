@@ -203,7 +203,7 @@ impl World {
                 let Some(node) = map.nodes.values().nth(index) else { return };
                 let from = crate::ids::Member::new(node.id, node.incarnation);
                 let term = map.shard(shard).map_or(term, |shard| shard.term);
-                Message::Hello { conn, hello: ReplicaHello { from, shard, term, history } }
+                Message::Hello { conn, hello: ReplicaHello { from, shard, term, history, holds_data: true } }
             }
             _ => {
                 // Like a client that has lost its wits; the answer is nobody's.

@@ -139,6 +139,23 @@ pub(super) enum Message {
         at: Offset,
         chunk: Chunk,
     },
+    /// A part as the records up to here leave it, to compare with: it stands for its digest. A part that differs is
+    /// wanted.
+    Digest {
+        conn: u64,
+        shard: ShardId,
+        term: Term,
+        seq: u64,
+        part: usize,
+        chunk: Chunk,
+    },
+    Compared {
+        conn: u64,
+        shard: ShardId,
+        term: Term,
+        part: usize,
+        differs: bool,
+    },
     /// Every part and every record up to the history's end was sent.
     SyncEnd {
         conn: u64,
@@ -181,6 +198,8 @@ impl Message {
             Message::Hello { conn, .. }
             | Message::HelloReply { conn, .. }
             | Message::Chunk { conn, .. }
+            | Message::Digest { conn, .. }
+            | Message::Compared { conn, .. }
             | Message::SyncEnd { conn, .. }
             | Message::Synced { conn, .. }
             | Message::Records { conn, .. }

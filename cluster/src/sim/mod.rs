@@ -20,6 +20,7 @@ mod node;
 mod plan;
 mod replication;
 mod report;
+mod resync;
 mod rng;
 #[cfg(test)]
 mod tests;

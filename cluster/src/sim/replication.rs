@@ -1,9 +1,10 @@
 //! Records, full syncs and acknowledgements between a primary and its replicas. A full sync is parts as they were
 //! at some offset each, mixed with the stream of records, as a server sends it.
 
-use super::data::{Chunk, PARTS, Record};
+use super::data::{Chunk, PARTS, Record, Takes};
 use super::message::Message;
 use super::network::{Host, MS};
+use super::resync::{Asked, Comparing};
 use super::world::{Event, World};
 use crate::bugs::{Bug, planted};
 use crate::history::History;
@@ -20,17 +21,21 @@ const SILENCE: u64 = 250 * MS;
 /// How long a connection that was replaced may take to end: by its number, so that what is drawn stays as it is.
 const OLD_STREAM_STEPS: u64 = 40;
 const OLD_STREAM_STEP: u64 = 50 * MS;
+/// Of so many replicas that cannot continue one takes everything anew.
+const FULL_EVERY: u64 = 3;
 
 /// A replica as its primary's connection knows it.
 pub(super) struct Peer {
-    conn: u64,
-    host: Host,
+    pub(super) conn: u64,
+    pub(super) host: Host,
     /// Sent up to here; `None` when it fell out of the backlog.
-    sent: Option<Offset>,
-    seq: u64,
+    pub(super) sent: Option<Offset>,
+    pub(super) seq: u64,
     last_sent: u64,
-    /// A full sync was begun and its end is not acknowledged.
+    /// A sync was begun and its end is not acknowledged.
     feeding: bool,
+    /// It is one by slots.
+    pub(super) asked: Option<Asked>,
 }
 
 /// The connection of a replica to its primary.
@@ -39,16 +44,24 @@ pub(super) struct Link {
     host: Host,
     seq: u64,
     heard: u64,
-    sync: Option<Sync>,
+    pub(super) sync: Option<Sync>,
 }
 
-/// A full sync on its way in.
-struct Sync {
-    term: Term,
-    /// From which offset on each part wants records.
+/// A sync on its way in.
+pub(super) struct Sync {
+    pub(super) term: Term,
+    /// In a full one: from which offset on each part wants records.
     after: [Option<Offset>; PARTS],
+    /// One by slots.
+    pub(super) comparing: Option<Comparing>,
     /// The last record that came.
     last: Option<Offset>,
+}
+
+impl Sync {
+    fn new(term: Term, comparing: Option<Comparing>, last: Option<Offset>) -> Sync {
+        Sync { term, after: [None; PARTS], comparing, last }
+    }
 }
 
 impl World {
@@ -66,7 +79,9 @@ impl World {
         if !shard.member.wants_hello() || now.saturating_sub(shard.last_hello) < 30 * MS {
             return;
         }
-        let Some((primary, hello)) = shard.member.hello() else { return };
+        let Some((primary, mut hello)) = shard.member.hello() else { return };
+        // Both kinds of sync are to happen: by the connection's number, so that what is drawn stays as it is.
+        hello.holds_data = !conn.is_multiple_of(FULL_EVERY);
         shard.last_hello = now;
         let to = self.host_of(primary.node);
         if let Some(shard) = self.node_shard(host, id) {
@@ -97,7 +112,7 @@ impl World {
     }
 
     /// Sends a replica the next records, at most as many.
-    fn stream(&mut self, host: Host, id: ShardId, to: Member, batch: usize) {
+    pub(super) fn stream(&mut self, host: Host, id: ShardId, to: Member, batch: usize) {
         let now = self.local(host);
         let Some(shard) = self.node_shard(host, id) else { return };
         let term = shard.member.term();
@@ -136,6 +151,14 @@ impl World {
                 if self.heard(from, host, conn, shard, seq) =>
             {
                 self.chunk(host, shard, term, part, at, chunk);
+            }
+            Message::Digest { conn, shard, term, seq, part, chunk }
+                if self.heard(from, host, conn, shard, seq) =>
+            {
+                self.digest(from, host, conn, shard, term, part, &chunk);
+            }
+            Message::Compared { conn, shard, term, part, differs } => {
+                self.compared(host, conn, shard, term, part, differs);
             }
             Message::SyncEnd { conn, shard, term, seq, history, mark }
                 if self.heard(from, host, conn, shard, seq) =>
@@ -187,7 +210,8 @@ impl World {
         let reply = shard.member.on_hello(hello, StreamId(conn), shard.log_after, now);
         let term = hello.term;
         let message = Message::HelloReply { conn, shard: id, term, reply: reply.clone() };
-        let mut peer = Peer { conn, host: from, sent: None, seq: 0, last_sent: now, feeding: false };
+        let mut peer =
+            Peer { conn, host: from, sent: None, seq: 0, last_sent: now, feeding: false, asked: None };
         let last = shard.member.last().offset;
         let before = shard.peers.get(&hello.from).map(|peer| peer.conn);
         match reply {
@@ -201,6 +225,15 @@ impl World {
                 let to = hello.from;
                 shard.peers.insert(to, peer);
                 self.check.report.syncs += 1;
+                let delay = self.rng.range(5 * MS, 80 * MS);
+                self.after(delay, Event::Chunk { host, to, conn, shard: id, term, part: 0 });
+            }
+            HelloReply::Compare { after, .. } => {
+                peer.sent = Some(after);
+                peer.feeding = true;
+                peer.asked = Some(Asked::default());
+                let to = hello.from;
+                shard.peers.insert(to, peer);
                 let delay = self.rng.range(5 * MS, 80 * MS);
                 self.after(delay, Event::Chunk { host, to, conn, shard: id, term, part: 0 });
             }
@@ -237,6 +270,11 @@ impl World {
         part: usize,
     ) {
         let now_ms = self.local(host) / MS;
+        let comparing = self.node_shard(host, id).and_then(|shard| shard.peers.get(&to)?.asked.as_ref());
+        if comparing.is_some() {
+            self.send_compared(host, to, conn, id, term, part);
+            return;
+        }
         if part == PARTS {
             // All records first, so that the end speaks of what was sent.
             self.stream(host, id, to, usize::MAX);
@@ -283,10 +321,13 @@ impl World {
                 }
                 self.send(host, from, Message::Ack { conn, shard: id, term, offset: after });
             }
-            // The whole store is taken anew here; a server keeps what neither side touched.
             Next::Sync { .. } => {
-                link.sync = Some(Sync { term, after: [None; PARTS], last: None });
+                link.sync = Some(Sync::new(term, None, None));
                 shard.clear();
+            }
+            Next::Compare { after, .. } => {
+                link.sync = Some(Sync::new(term, Some(Comparing::default()), Some(after)));
+                shard.log.clear();
             }
             Next::Retry | Next::Ignore => shard.link = None,
         }
@@ -308,7 +349,7 @@ impl World {
         true
     }
 
-    fn break_link(&mut self, host: Host, id: ShardId) {
+    pub(super) fn break_link(&mut self, host: Host, id: ShardId) {
         if let Some(shard) = self.node_shard(host, id) {
             shard.link = None;
             shard.member.disconnected();
@@ -323,6 +364,9 @@ impl World {
         match sync.filter(|sync| sync.term == term && term >= sealed && part < PARTS) {
             Some(sync) => {
                 sync.after[part] = Some(at);
+                if let Some(comparing) = &mut sync.comparing {
+                    comparing.came(part);
+                }
                 shard.data.take_chunk(part, chunk, now_ms);
             }
             None => self.break_link(host, id),
@@ -343,13 +387,19 @@ impl World {
         let Some(shard) = self.node_shard(host, id) else { return };
         let at = history.last().offset;
         let sync = shard.link.as_mut().and_then(|link| link.sync.take());
+        let mut by_slots = false;
         let whole = sync.is_some_and(|sync| {
-            let parts = sync.after.iter().all(|after| after.is_some_and(|after| after <= at));
+            let parts = match &sync.comparing {
+                None => sync.after.iter().all(|after| after.is_some_and(|after| after <= at)),
+                Some(comparing) => comparing.is_done(),
+            };
+            by_slots = sync.comparing.is_some();
             sync.term == term && parts && sync.last.is_none_or(|last| last == at)
         });
         if whole && shard.member.sync_done(term, history, mark) {
             shard.log.clear();
             shard.log_after = at;
+            self.check.report.resyncs += u64::from(by_slots);
             self.send(host, from, Message::Synced { conn, shard: id, term, at });
         } else {
             self.break_link(host, id);
@@ -380,8 +430,11 @@ impl World {
                 self.break_link(host, id);
                 return;
             }
-            let after = sync.after;
-            records.iter().for_each(|record| shard.data.apply(record, Some(&after), now_ms));
+            let takes = match &sync.comparing {
+                None => Takes::Above(&sync.after),
+                Some(comparing) => Takes::Standing(comparing.parts()),
+            };
+            records.iter().for_each(|record| shard.data.apply(record, takes, now_ms));
             return;
         }
         let mut taken = Vec::new();
@@ -391,7 +444,7 @@ impl World {
                 broken = true;
                 break;
             }
-            shard.data.apply(&record, None, now_ms);
+            shard.data.apply(&record, Takes::All, now_ms);
             shard.keep(record.clone());
             taken.push(record);
         }

@@ -34,6 +34,10 @@ pub struct Report {
     pub fenced_off: u64,
     /// Full syncs that began.
     pub syncs: u64,
+    /// Resyncs by slots that were done, parts that were compared in them, and those that differed.
+    pub resyncs: u64,
+    pub compared: u64,
+    pub differed: u64,
     /// Records that members were compared with.
     pub replayed: u64,
     /// Frames that made no sense.

@@ -102,12 +102,15 @@ fn tell(reports: &[Report]) {
         reports.iter().map(|r| r.drift_ppm).max().unwrap_or(0),
     );
     println!(
-        "{} elections, {} promotions, {} resets, {} full syncs; {} operations: {} acknowledged in-sync, {} refused, \
+        "{} elections, {} promotions, {} resets, {} full syncs, {} by slots ({} of {} parts differed); {} operations: {} acknowledged in-sync, {} refused, \
          {} uncertain, {} locks, {} fenced writes, {} fenced off; {} records replayed",
         sum(|r| r.elections),
         sum(|r| r.promotions),
         sum(|r| r.resets),
         sum(|r| r.syncs),
+        sum(|r| r.resyncs),
+        sum(|r| r.differed),
+        sum(|r| r.compared),
         sum(|r| r.operations),
         sum(|r| r.acknowledged),
         sum(|r| r.refused),
@@ -249,5 +252,7 @@ mod planted {
         locks_open_after_reset: LocksOpenAfterReset breaks [12] from 15,
         locks_open_after_failover: LocksOpenAfterFailover breaks [12] from 31,
         synced_twice: SyncedTwice breaks [10] from 3,
+        difference_kept: DifferenceKept breaks [4, 5, 8, 10] from 1,
+        content_ahead_of_records: ContentAheadOfRecords breaks [10] from 1,
     }
 }

@@ -33,8 +33,8 @@ impl Node {
         self.locks.lock().table.forget(|name| stripe_of(key_slot(name)) == index);
     }
 
-    /// Writes the locks and registers of a stripe as effects. The caller holds the stripe.
-    pub fn snapshot_locks(&self, stripe: &Stripe, index: u16, writer: &mut EffectWriter, now_ns: u64) {
+    /// Writes the locks of a stripe as effects. The caller holds the stripe.
+    pub fn snapshot_locks(&self, index: u16, writer: &mut EffectWriter, now_ns: u64) {
         let (held, closure) = {
             let desk = self.locks.lock();
             // Once, with the first stripe.
@@ -55,6 +55,10 @@ impl Node {
                 writer.lock(key_slot(name), &payload);
             }
         }
+    }
+
+    /// Writes the registers of a stripe as effects.
+    pub fn snapshot_fences(&self, stripe: &Stripe, writer: &mut EffectWriter) {
         for (slot, table) in stripe.fences() {
             for effect in table.export() {
                 match effect {

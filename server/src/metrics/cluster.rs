@@ -6,6 +6,7 @@ use torc_runtime::metrics::FamilyBuilder;
 
 use super::{Named, counter, gauge};
 use crate::agent::Agent;
+use crate::replication::Fed;
 
 const EPOCH: Named = ("torc_server_map_epoch", "Version of the cluster map that the node knows.");
 const LAG: Named =
@@ -19,12 +20,26 @@ const AGE: Named = (
     "torc_server_replica_age_seconds",
     "How long ago everything was executed that a replica is not known to hold; absent while nothing is known.",
 );
-const WHOLE: Named = ("torc_server_replication_whole", "0 while a full sync is under way.");
+const WHOLE: Named = ("torc_server_replication_whole", "0 while a sync is under way.");
 const LOST: Named = (
     "torc_server_lost_records_total",
     "Records of this node that a later primary never had: acknowledged `primary` at most, and lost.",
 );
 const FULL_SYNCS: Named = ("torc_server_full_syncs_total", "Full syncs that the node finished as a replica.");
+const SLOT_SYNCS: Named =
+    ("torc_server_slot_syncs_total", "Resyncs by slots that the node finished as a replica.");
+const RESYNCS: Named = (
+    "torc_server_resyncs_total",
+    "Replicas that came back to the node as their primary, by what they were given (`kind`: `partial`, `slots`, `full`).",
+);
+const RESYNC_SLOTS: Named = (
+    "torc_server_resync_slots_total",
+    "Slots that resyncs by slots compared and sent as primary (`what`: `compared`, `sent`).",
+);
+const RESYNC_BYTES: Named = (
+    "torc_server_resync_bytes_total",
+    "Bytes sent to replicas that came back, without records, by `kind` (`slots`, `full`).",
+);
 const FAILOVERS: Named = ("torc_server_failovers_total", "Promotions after the first, by shard.");
 const RESETS: Named = ("torc_server_shard_resets_total", "Times that a shard started empty, by shard.");
 const UNCLEAN: Named =
@@ -32,8 +47,24 @@ const UNCLEAN: Named =
 const IN_SYNC: Named = ("torc_server_in_sync_members", "Members of the in-sync set, by shard.");
 
 /// What [`gather`] yields.
-pub const FAMILIES: &[Named] =
-    &[EPOCH, LAG, BACKLOG, UNPLACED, AGE, WHOLE, LOST, FULL_SYNCS, FAILOVERS, RESETS, UNCLEAN, IN_SYNC];
+pub const FAMILIES: &[Named] = &[
+    EPOCH,
+    LAG,
+    BACKLOG,
+    UNPLACED,
+    AGE,
+    WHOLE,
+    LOST,
+    FULL_SYNCS,
+    SLOT_SYNCS,
+    RESYNCS,
+    RESYNC_SLOTS,
+    RESYNC_BYTES,
+    FAILOVERS,
+    RESETS,
+    UNCLEAN,
+    IN_SYNC,
+];
 
 /// The families of this module, for one scrape.
 pub fn gather(agent: &Agent) -> Vec<MetricFamily> {
@@ -49,6 +80,19 @@ pub fn gather(agent: &Agent) -> Vec<MetricFamily> {
     let as_of_ns = agent.node.shard.fresh.as_of_ns();
     if as_of_ns != 0 {
         age.add(&[], boottime_ns().saturating_sub(as_of_ns) as f64 / 1e9);
+    }
+    let Fed { partial_syncs, slot_syncs, full_syncs, slots, full_bytes } = summary.fed;
+    let mut resyncs = FamilyBuilder::counter(RESYNCS.0, RESYNCS.1);
+    for (kind, count) in [("partial", partial_syncs), ("slots", slot_syncs), ("full", full_syncs)] {
+        resyncs.add(&[("kind", kind)], count as f64);
+    }
+    let mut resync_slots = FamilyBuilder::counter(RESYNC_SLOTS.0, RESYNC_SLOTS.1);
+    for (what, count) in [("compared", slots.slots_compared), ("sent", slots.slots_sent)] {
+        resync_slots.add(&[("what", what)], count as f64);
+    }
+    let mut resync_bytes = FamilyBuilder::counter(RESYNC_BYTES.0, RESYNC_BYTES.1);
+    for (kind, bytes) in [("slots", slots.bytes), ("full", full_bytes)] {
+        resync_bytes.add(&[("kind", kind)], bytes as f64);
     }
     let mut failovers = FamilyBuilder::counter(FAILOVERS.0, FAILOVERS.1);
     let mut resets = FamilyBuilder::counter(RESETS.0, RESETS.1);
@@ -71,6 +115,10 @@ pub fn gather(agent: &Agent) -> Vec<MetricFamily> {
         gauge(WHOLE, f64::from(u8::from(summary.whole))),
         counter(LOST, summary.dropped_records),
         counter(FULL_SYNCS, summary.full_syncs),
+        counter(SLOT_SYNCS, summary.slot_syncs),
+        resyncs.build(),
+        resync_slots.build(),
+        resync_bytes.build(),
         failovers.build(),
         resets.build(),
         unclean.build(),

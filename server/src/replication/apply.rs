@@ -105,6 +105,11 @@ pub fn chunk(
             None => return Err(DecodeError::Truncated),
         },
     }
+    effects_of(node, body, now_ns)
+}
+
+/// Applies effects that stand in no record.
+pub fn effects_of(node: &Node, body: &[u8], now_ns: u64) -> Result<(), DecodeError> {
     for effect in effects(body) {
         effect_apply::apply(node, &effect?, now_ns);
     }

@@ -105,14 +105,24 @@ impl Backlog {
         }
     }
 
-    /// Appends to `out` the records after offset `after`: about `max_bytes` of them, and at least one however
-    /// long it is. `place` is the reader's own, of its last call.
-    pub fn read(&self, after: u64, place: &mut Place, max_bytes: usize, out: &mut Vec<u8>) -> Read {
+    /// Appends to `out` the records after offset `after` and up to `until`: about `max_bytes` of them, and at least
+    /// one however long it is. `place` is the reader's own, of its last call.
+    pub fn read(
+        &self,
+        after: u64,
+        until: u64,
+        place: &mut Place,
+        max_bytes: usize,
+        out: &mut Vec<u8>,
+    ) -> Read {
         if after >= self.last {
             return Read::Nothing;
         }
         if after + 1 < self.first() {
             return Read::TooOld;
+        }
+        if after >= until {
+            return Read::Nothing;
         }
         let start = self.chunks.partition_point(|c| c.last <= after);
         let mut at = after;
@@ -135,6 +145,20 @@ impl Backlog {
                     }
                     rest = &rest[len..];
                 }
+            }
+            if chunk.last > until {
+                let skipped = chunk.bytes.len() - rest.len();
+                let mut cut = 0;
+                while let Ok(Some((record, len))) = crate::effect::record(&rest[cut..]) {
+                    if record.offset > until {
+                        break;
+                    }
+                    cut += len;
+                    at = record.offset;
+                }
+                out.extend_from_slice(&rest[..cut]);
+                next = Place { after: at, chunk: chunk.first, at: skipped + cut };
+                break;
             }
             out.extend_from_slice(rest);
             at = chunk.last;
@@ -179,7 +203,7 @@ mod tests {
         let mut place = Place::default();
         loop {
             let mut out = Vec::new();
-            match backlog.read(at, &mut place, 100_000, &mut out) {
+            match backlog.read(at, u64::MAX, &mut place, 100_000, &mut out) {
                 Read::UpTo(to) => {
                     seen.extend(offsets(&out));
                     at = to;
@@ -198,7 +222,7 @@ mod tests {
         for after in 0..3 {
             let mut out = vec![0; 8];
             assert_eq!(
-                backlog.read(after, &mut Place::default(), 256 * 1024, &mut out),
+                backlog.read(after, u64::MAX, &mut Place::default(), 256 * 1024, &mut out),
                 Read::UpTo(after + 1)
             );
             assert_eq!(offsets(&out[8..]), [after + 1]);
@@ -217,7 +241,7 @@ mod tests {
             backlog.push(offset, &out);
             if offset % 7 == 0 {
                 let mut out = Vec::new();
-                assert_eq!(backlog.read(after, &mut place, 100_000, &mut out), Read::UpTo(offset));
+                assert_eq!(backlog.read(after, u64::MAX, &mut place, 100_000, &mut out), Read::UpTo(offset));
                 seen.extend(offsets(&out));
                 after = offset;
             }
@@ -229,13 +253,26 @@ mod tests {
     fn is_bounded_and_says_what_is_gone() {
         let backlog = filled(1000, 1000, 200_000);
         assert!(backlog.bytes() <= 200_000 + CHUNK_BYTES);
-        assert_eq!(backlog.read(0, &mut Place::default(), 1000, &mut Vec::new()), Read::TooOld);
+        let read = |after, out: &mut Vec<u8>| backlog.read(after, u64::MAX, &mut Place::default(), 1000, out);
+        assert_eq!(read(0, &mut Vec::new()), Read::TooOld);
         assert!(backlog.first() > 1);
         let mut out = Vec::new();
-        assert!(matches!(
-            backlog.read(backlog.first() - 1, &mut Place::default(), 1000, &mut out),
-            Read::UpTo(_)
-        ));
-        assert_eq!(backlog.read(1000, &mut Place::default(), 1000, &mut out), Read::Nothing);
+        assert!(matches!(read(backlog.first() - 1, &mut out), Read::UpTo(_)));
+        assert_eq!(read(1000, &mut out), Read::Nothing);
+    }
+
+    #[test]
+    fn a_reader_stops_where_it_is_told() {
+        let backlog = filled(1000, 300, 1 << 30);
+        let (mut place, mut after, mut seen) = (Place::default(), 0, Vec::new());
+        for until in [0, 1, 1, 2, 100, 217, 218, 700, 1000, 2000] {
+            let mut out = Vec::new();
+            while let Read::UpTo(to) = backlog.read(after, until, &mut place, 20_000, &mut out) {
+                assert!(to > after && to <= until);
+                after = to;
+            }
+            seen.extend(offsets(&out));
+            assert_eq!(seen, (1..=until.min(1000)).collect::<Vec<_>>());
+        }
     }
 }

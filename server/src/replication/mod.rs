@@ -9,12 +9,15 @@
 
 pub mod apply;
 mod backlog;
+pub mod digest;
+mod feed;
 pub mod primary;
 mod proofs;
 pub mod replica;
 mod sequencer;
+pub mod settle;
 pub mod state;
-mod stream;
+pub mod stream;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -27,7 +30,7 @@ use torc_runtime::shutdown::Shutdown;
 use crate::node::Node;
 use crate::shard::Call;
 pub use state::{DEFAULT_BACKLOG_BYTES, Replication};
-pub use summary::{Dropped, ReplicaSummary, Summary};
+pub use summary::{Dropped, Fed, ReplicaSummary, Summary, SyncKind};
 
 /// Records are collected this often even if nobody announces them: a safety net, workers do so at the end of a turn or
 /// after some batches.

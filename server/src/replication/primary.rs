@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rand::TryRngCore;
+use rand::rngs::OsRng;
 use torc_cluster::ids::{Member, Offset, StreamId};
 use torc_cluster::message::{HelloReply, ReplicaHello};
 use torc_runtime::bus::{BusConn, BusReader, BusWriter, ConnError, FrameKind};
@@ -13,9 +15,11 @@ use torc_runtime::clock::boottime_ns;
 
 use super::Replication;
 use super::backlog::{Place, Read};
+use super::digest::DigestKey;
+use super::feed::{SlotFeed, Step, Wanted};
 use super::proofs::Proofs;
 use super::state::Greeted;
-use super::stream::{self, Accept, COMMON, END, FRAME_BYTES, RECORDS_HEADER_BYTES};
+use super::stream::{self, Accept, COMMON, END, FRAME_BYTES, Progress, RECORDS_HEADER_BYTES};
 use crate::effect::EffectWriter;
 use crate::effect_apply;
 use crate::node::Node;
@@ -44,7 +48,7 @@ enum StreamError {
     Silent,
     #[error("the replica said hello on another connection")]
     Replaced,
-    #[error("the replica is behind the backlog: it needs a full sync")]
+    #[error("the replica is behind the backlog: it has to come back by slots, or by a full sync")]
     TooOld,
     #[error("the node is no longer primary of the term")]
     Deposed,
@@ -56,7 +60,9 @@ enum StreamError {
 pub async fn serve(node: Arc<Node>, repl: Arc<Replication>, mut conn: BusConn, hello: ReplicaHello) {
     let Greeted { stream: id, reply, history, replaced } = repl.hello(&node, &hello, boottime_ns());
     let follower = hello.from;
-    let accept = Accept { reply: reply.clone(), history: history.clone() };
+    let slots = matches!(reply, HelloReply::Compare { .. }).then(draw_key).flatten();
+    let digest_key = slots.as_ref().map(|(key, _)| *key);
+    let accept = Accept { reply: reply.clone(), history: history.clone(), digest_key };
     let sent = match serde_json::to_vec(&accept) {
         Ok(json) => {
             match tokio::time::timeout(SILENCE, conn.write_frame(FrameKind::ReplicaAccept, &json)).await {
@@ -69,23 +75,32 @@ pub async fn serve(node: Arc<Node>, repl: Arc<Replication>, mut conn: BusConn, h
     let start = match reply {
         HelloReply::Continue { after } => {
             tracing::info!(%follower, after = after.0, "a replica continues");
-            Some((after.0, false))
+            repl.fed(|fed| fed.partial_syncs += 1);
+            Some((after.0, Feed::Records))
         }
-        HelloReply::Resync { .. } => {
+        HelloReply::Resync { common } => {
             let after = history.last().offset.0;
-            tracing::info!(%follower, after, "a replica needs a full sync");
-            Some((after, true))
+            tracing::info!(%follower, after, reason = reason(&hello, common), "a replica needs a full sync");
+            repl.fed(|fed| fed.full_syncs += 1);
+            Some((after, Feed::Everything))
+        }
+        HelloReply::Compare { common, after } => {
+            let (after, reason) = (after.0, reason(&hello, common));
+            tracing::info!(%follower, after, reason, "a replica is compared slot by slot");
+            repl.fed(|fed| fed.slot_syncs += 1);
+            slots.map(|(key, wanted)| (after, Feed::Slots(key, wanted)))
         }
         HelloReply::Wait | HelloReply::NotPrimary { .. } => None,
     };
     let result = match (sent, start) {
-        (Ok(()), Some((after, full))) => {
+        (Ok(()), Some((after, feed))) => {
             let (reader, writer, _) = conn.split();
             let proofs = Proofs::default();
+            let wanted = feed.wanted();
             tokio::select! {
                 _ = replaced => Err(StreamError::Replaced),
-                result = receive(&node, &repl, reader, &hello, id, &proofs) => result,
-                result = send(&node, &repl, writer, &hello, (after, full), &proofs) => result,
+                result = receive(&node, &repl, reader, &hello, id, &proofs, wanted.as_deref()) => result,
+                result = send(&node, &repl, writer, &hello, (after, feed), &proofs) => result,
             }
         }
         (sent, _) => sent,
@@ -96,7 +111,46 @@ pub async fn serve(node: Arc<Node>, repl: Arc<Replication>, mut conn: BusConn, h
     repl.disconnected(&node, follower, id);
 }
 
-/// Takes the replica's acknowledgements.
+/// What a replica is given beside records.
+enum Feed {
+    Records,
+    Everything,
+    Slots(DigestKey, Arc<Wanted>),
+}
+
+impl Feed {
+    fn wanted(&self) -> Option<Arc<Wanted>> {
+        match self {
+            Feed::Slots(_, wanted) => Some(wanted.clone()),
+            Feed::Records | Feed::Everything => None,
+        }
+    }
+}
+
+/// The key of a resync. Without the system's random numbers there is none: the replica says hello again.
+fn draw_key() -> Option<(DigestKey, Arc<Wanted>)> {
+    let mut key = DigestKey::default();
+    match OsRng.try_fill_bytes(&mut key) {
+        Ok(()) => Some((key, Arc::default())),
+        Err(error) => {
+            tracing::error!(%error, "no random numbers for the digests of a resync");
+            None
+        }
+    }
+}
+
+/// Why a replica cannot go on with records alone.
+fn reason(hello: &ReplicaHello, common: Offset) -> &'static str {
+    let last = hello.history.last().offset;
+    match (last > common, last == Offset(0), hello.holds_data) {
+        (true, ..) => "it has records that this primary never had",
+        (false, true, true) => "its last sync was broken off",
+        (false, true, false) => "it is empty",
+        (false, false, _) => "it is behind the backlog",
+    }
+}
+
+/// Takes the replica's acknowledgements, and what it wants of a resync by slots.
 async fn receive(
     node: &Node,
     repl: &Replication,
@@ -104,14 +158,21 @@ async fn receive(
     hello: &ReplicaHello,
     id: StreamId,
     proofs: &Proofs,
+    wanted: Option<&Wanted>,
 ) -> Result<(), StreamError> {
     let follower: Member = hello.from;
     let mut was_whole = false;
     loop {
         let frame = tokio::time::timeout(SILENCE, reader.expect_frame()).await;
         let frame = frame.map_err(|_| StreamError::Silent)??;
-        if frame.kind != FrameKind::ReplicaAck {
-            return Err(stream::Malformed.into());
+        match (frame.kind, wanted) {
+            (FrameKind::ReplicaAck, _) => {}
+            (FrameKind::SlotsWanted, Some(wanted)) => {
+                let (stripe, parts) = stream::split_wanted(&frame.payload)?;
+                wanted.answer(stripe, parts)?;
+                continue;
+            }
+            _ => return Err(stream::Malformed.into()),
         }
         let (offset, whole, stamp) = stream::split_ack(&frame.payload)?;
         if !whole {
@@ -132,23 +193,28 @@ async fn receive(
     }
 }
 
-/// Sends records, and in a full sync a stripe between them whenever the records are caught up.
+/// Sends records; between them, in a full sync, one stripe after another, and in a resync by slots what that has next.
 async fn send(
     node: &Arc<Node>,
     repl: &Arc<Replication>,
     mut writer: BusWriter,
     hello: &ReplicaHello,
-    (mut after, full): (u64, bool),
+    (mut after, feed): (u64, Feed),
     proofs: &Proofs,
 ) -> Result<(), StreamError> {
     let mut news = repl.watch();
+    let full = matches!(feed, Feed::Everything);
     let mut next_stripe = if full { 0 } else { STRIPES + 1 };
+    let (mut slots, wanted) = match feed {
+        Feed::Slots(key, wanted) => (Some(SlotFeed::new(&key, wanted.clone())), Some(wanted)),
+        Feed::Records | Feed::Everything => (None, None),
+    };
     let mut highest = 0;
     let mut payload = Vec::new();
     let mut place = Place::default();
     let mut effects = EffectWriter::new(true);
     let (mut longest_ns, mut sent_bytes) = (0, 0);
-    if full {
+    if full || slots.is_some() {
         node.snapshot_common(&mut effects);
         send_chunk(&mut writer, COMMON, 0, effects.recorded()).await?;
     }
@@ -159,7 +225,8 @@ async fn send(
         }
         payload.clear();
         payload.extend_from_slice(&[0; RECORDS_HEADER_BYTES]);
-        let (read, mark) = repl.read(after, &mut place, FRAME_BYTES, &mut payload);
+        let until = slots.as_ref().map_or(u64::MAX, SlotFeed::records_until);
+        let (read, mark) = repl.read(after, until, &mut place, FRAME_BYTES, &mut payload);
         let caught_up = match read {
             Read::TooOld => return Err(StreamError::TooOld),
             Read::Nothing => true,
@@ -177,6 +244,7 @@ async fn send(
             highest = highest.max(at);
             longest_ns = longest_ns.max(locked_ns);
             sent_bytes += effects.len();
+            repl.fed(|fed| fed.full_bytes += effects.len() as u64);
             send_chunk(&mut writer, next_stripe as u16, at, effects.recorded()).await?;
             next_stripe += 1;
             continue;
@@ -188,12 +256,52 @@ async fn send(
             let (follower, longest_us) = (hello.from, longest_ns / 1000);
             tracing::info!(%follower, bytes = sent_bytes, longest_us, "full sync sent; a stripe was locked for so long at most");
         }
-        let quiet = wait_for_records(repl, &mut news, after);
+        if let Some(feed) = &mut slots {
+            match feed.step(node, repl, &mut writer, after).await? {
+                Step::Done => {
+                    // A piece that was taken has sent nothing: others on this thread have their turn too.
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+                Step::Waits => {}
+                Step::Ended => {
+                    tell_of(feed, hello);
+                    slots = None;
+                }
+            }
+        }
+        let quiet = async {
+            tokio::select! {
+                () = wait_for_records(repl, &mut news, after) => {}
+                () = answer(slots.is_some(), wanted.as_deref()) => {}
+            }
+        };
         if caught_up && tokio::time::timeout(HEARTBEAT, quiet).await.is_err() {
             // The mark moves without records too, and so does the role.
             let header = stream::records_header(repl.mark().0, proofs.take(after));
             writer.write_frame(FrameKind::Records, &header).await?;
         }
+    }
+}
+
+/// Says what a resync by slots has come to.
+fn tell_of(feed: &SlotFeed, hello: &ReplicaHello) {
+    let (follower, (longest_ns, whole_from)) = (hello.from, feed.costs());
+    let (Progress { slots_compared, slots_sent, bytes }, longest_us) = (feed.progress(), longest_ns / 1000);
+    tracing::info!(
+        %follower, slots_compared, slots_sent, bytes, longest_us,
+        "resync by slots sent; a stripe was locked for so long at most"
+    );
+    if let Some(stripe) = whole_from {
+        tracing::info!(%follower, stripe, "most slots differed: from this stripe on all were sent uncompared");
+    }
+}
+
+/// Resolves when the replica may have said what it wants; never when it is not asked.
+async fn answer(asked: bool, wanted: Option<&Wanted>) {
+    match wanted.filter(|_| asked) {
+        Some(wanted) => wanted.answered().await,
+        None => std::future::pending().await,
     }
 }
 

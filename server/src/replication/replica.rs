@@ -56,7 +56,7 @@ pub async fn follow(
     let mut news = repl.watch();
     while !shutdown.triggered() {
         news.borrow_and_update();
-        let Some((primary, hello)) = repl.own_hello() else {
+        let Some((primary, hello)) = repl.own_hello(&node) else {
             tokio::select! {
                 changed = news.changed() => if changed.is_err() { return },
                 () = shutdown.wait() => return,
@@ -112,15 +112,18 @@ async fn follow_one(
     let accept: Accept = serde_json::from_slice(&frame.payload)?;
     // What is held may be dropped now: no batch that has found it fresh may still be reading.
     node.shard.fresh.forget();
-    if matches!(accept.reply, HelloReply::Resync { .. }) {
+    if matches!(accept.reply, HelloReply::Resync { .. } | HelloReply::Compare { .. }) {
         node.shard.set_whole(false);
     }
     drop(node.close_gate());
-    match repl.on_accept(node, term, &accept.reply, accept.history) {
+    match repl.on_accept(node, term, accept) {
         Next::Retry | Next::Ignore => return Ok(()),
         Next::Stream { after, .. } => tracing::info!(%primary, %term, after = after.0, "following"),
         Next::Sync { common } => {
             tracing::info!(%primary, %term, common = common.0, "full sync begins");
+        }
+        Next::Compare { common, after } => {
+            tracing::info!(%primary, %term, common = common.0, after = after.0, "resync by slots begins");
         }
     }
     take(node, repl, &mut conn, term).await
@@ -169,6 +172,23 @@ async fn take(
                     continue;
                 }
                 let held = repl.apply_chunk(node, term, part.stripe, part.at, &chunk, boottime_ns())?;
+                chunk.clear();
+                held
+            }
+            FrameKind::SlotDigests => {
+                let (stripe, at, digests) = stream::split_digests(&frame.payload)?;
+                let parts = repl.compare(node, term, (stripe, at), &digests, boottime_ns())?;
+                write(conn, FrameKind::SlotsWanted, &stream::wanted(stripe, parts)).await?;
+                continue;
+            }
+            FrameKind::SlotsChunk => {
+                let part = stream::split_content(&frame.payload)?;
+                append(&mut chunk, part.effects)?;
+                if part.more {
+                    write(conn, FrameKind::ReplicaAck, &stream::ack(0, false, boottime_ns())).await?;
+                    continue;
+                }
+                let held = repl.take_content(node, term, part, &chunk, boottime_ns())?;
                 chunk.clear();
                 held
             }

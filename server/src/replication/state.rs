@@ -11,6 +11,8 @@
 //!
 //! Lock order: the closed gate, then this lock, then stripes. Workers never take it.
 
+mod following;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -19,15 +21,17 @@ use tokio::sync::{oneshot, watch};
 use torc_cluster::history::History;
 use torc_cluster::ids::{Member, Offset, Position, ShardId, StreamId, Term};
 use torc_cluster::map::{ClusterMap, MapReply};
-use torc_cluster::member::{Change, Next, RecordRefused, ShardMember};
+use torc_cluster::member::{Change, RecordRefused, ShardMember};
 use torc_cluster::message::{Grant, HelloReply, ReplicaHello, SealReply, SealRequest, ShardReport};
 use torc_cluster::replica_set::{Proposal, ReplicaSet};
 
-use super::apply::{self, Filter};
+use super::apply::Filter;
 use super::backlog::{Backlog, Place, Read};
 use super::sequencer::Sequencer;
-use super::summary::{Dropped, ReplicaSummary, Summary};
-use crate::effect::{self, DecodeError, Record};
+use super::settle::{OutOfPlace, Settling};
+use super::stream::Progress;
+use super::summary::{Dropped, Fed, ReplicaSummary, Summary, SyncKind};
+use crate::effect::DecodeError;
 use crate::node::Node;
 use crate::shard::Role;
 use crate::shard::gate::Exclusive;
@@ -41,11 +45,14 @@ pub enum ApplyError {
     /// Not from whom the node follows, or out of order.
     #[error(transparent)]
     Refused(#[from] RecordRefused),
-    /// No full sync is under way, or another one.
-    #[error("no full sync is under way")]
+    /// No such sync is under way, or another one.
+    #[error("no such sync is under way")]
     NotSyncing,
-    /// A gap in the records of a full sync.
-    #[error("record {got} of a full sync does not follow {last}")]
+    /// What a resync by slots brought was not to come now.
+    #[error(transparent)]
+    OutOfPlace(#[from] OutOfPlace),
+    /// A gap in the records of a sync.
+    #[error("record {got} of a sync does not follow {last}")]
     Gap {
         /// The last record of the sync.
         last: Position,
@@ -57,20 +64,37 @@ pub enum ApplyError {
     Decode(#[from] DecodeError),
 }
 
-/// A full sync under way.
+/// A sync under way.
 struct Sync {
     from_term: Term,
     /// The primary's history up to the last record that came.
     history: History,
     mark: Offset,
-    filter: Filter,
+    by: By,
+}
+
+/// How a sync brings what is lacking.
+enum By {
+    /// Everything, stripe by stripe.
+    Chunks(Filter),
+    /// What differs, slot by slot.
+    Slots(Box<Settling>),
+}
+
+impl By {
+    fn kind(&self) -> SyncKind {
+        match self {
+            By::Chunks(_) => SyncKind::Full,
+            By::Slots(_) => SyncKind::Slots,
+        }
+    }
 }
 
 /// A replica's connection, as its primary has it.
 struct Stream {
     id: StreamId,
-    /// A full sync is being sent.
-    feeding: bool,
+    /// A sync is being sent.
+    feeding: Option<SyncKind>,
     /// Dropped when another takes its place: the task that serves it ends then.
     _stays: oneshot::Sender<()>,
 }
@@ -81,7 +105,7 @@ pub struct Greeted {
     pub stream: StreamId,
     /// What the replica is told.
     pub reply: HelloReply,
-    /// This node's history as of now.
+    /// This node's history where the stream starts.
     pub history: History,
     /// Resolves when the replica has said hello on another connection.
     pub replaced: oneshot::Receiver<()>,
@@ -95,11 +119,14 @@ struct State {
     sequencer: Sequencer,
     backlog: Backlog,
     sync: Option<Sync>,
-    /// Records that this node held and its primary did not, dropped in a full sync.
+    /// Records that this node held and its primary did not, dropped in a sync.
     dropped_records: u64,
     last_dropped: Option<Dropped>,
-    /// Full syncs that this node has finished as a replica.
+    /// Syncs that this node has finished as a replica.
     full_syncs: u64,
+    slot_syncs: u64,
+    /// What this node has sent to replicas.
+    fed: Fed,
     /// The connections of replicas; at most as many as the in-sync set knows replicas.
     streams: BTreeMap<Member, Stream>,
     /// The number of the connection that said hello last.
@@ -128,6 +155,8 @@ impl Replication {
                 dropped_records: 0,
                 last_dropped: None,
                 full_syncs: 0,
+                slot_syncs: 0,
+                fed: Fed::default(),
                 streams: BTreeMap::new(),
                 last_stream: StreamId(0),
                 heard_ns: 0,
@@ -164,7 +193,7 @@ impl Replication {
             member,
             acked: set.acked_by(member),
             heard_ns: set.heard_ns(member).unwrap_or(0),
-            syncing: state.streams.get(&member).is_some_and(|stream| stream.feeding),
+            syncing: state.streams.get(&member).and_then(|stream| stream.feeding),
         };
         Summary {
             last,
@@ -181,11 +210,13 @@ impl Replication {
                 .flat_map(|set| set.replicas().map(|member| replica(set, member)))
                 .collect(),
             streaming: member.is_streaming() && state.sync.is_none(),
-            syncing: state.sync.is_some(),
+            syncing: state.sync.as_ref().map(|sync| sync.by.kind()),
             heard_ns: state.heard_ns,
             dropped_records: state.dropped_records,
             last_dropped: state.last_dropped,
             full_syncs: state.full_syncs,
+            slot_syncs: state.slot_syncs,
+            fed: state.fed,
         }
     }
 
@@ -362,10 +393,22 @@ impl Replication {
         let (stays, replaced) = oneshot::channel();
         let (reply, history) = match &mut state.member {
             None => (HelloReply::NotPrimary { term: Term::NONE }, History::default()),
-            Some(member) => (member.on_hello(hello, id, backlog_after, now_ns), member.history().clone()),
+            Some(member) => {
+                let reply = member.on_hello(hello, id, backlog_after, now_ns);
+                let history = match reply {
+                    HelloReply::Compare { after, .. } => member.history().until(after),
+                    _ => member.history().clone(),
+                };
+                (reply, history)
+            }
         };
-        if matches!(reply, HelloReply::Continue { .. } | HelloReply::Resync { .. }) {
-            let feeding = matches!(reply, HelloReply::Resync { .. });
+        let feeding = match reply {
+            HelloReply::Continue { .. } => Some(None),
+            HelloReply::Resync { .. } => Some(Some(SyncKind::Full)),
+            HelloReply::Compare { .. } => Some(Some(SyncKind::Slots)),
+            HelloReply::Wait | HelloReply::NotPrimary { .. } => None,
+        };
+        if let Some(feeding) = feeding {
             state.streams.insert(hello.from, Stream { id, feeding, _stays: stays });
         }
         state.publish(node);
@@ -374,11 +417,23 @@ impl Replication {
         Greeted { stream: id, reply, history, replaced }
     }
 
-    /// Records after `after` for a sender, with the mark; see [`Backlog::read`].
-    pub fn read(&self, after: u64, place: &mut Place, max_bytes: usize, out: &mut Vec<u8>) -> (Read, Offset) {
+    /// Records after `after` and up to `until` for a sender, with the mark; see [`Backlog::read`].
+    pub fn read(
+        &self,
+        after: u64,
+        until: u64,
+        place: &mut Place,
+        max_bytes: usize,
+        out: &mut Vec<u8>,
+    ) -> (Read, Offset) {
         let state = self.lock();
         let mark = state.member.as_ref().map_or(Offset(0), ShardMember::mark);
-        (state.backlog.read(after, place, max_bytes, out), mark)
+        (state.backlog.read(after, until, place, max_bytes, out), mark)
+    }
+
+    /// Counts what is sent to replicas.
+    pub fn fed(&self, count: impl FnOnce(&mut Fed)) {
+        count(&mut self.lock().fed);
     }
 
     /// The high-water mark.
@@ -407,10 +462,10 @@ impl Replication {
         self.with_set(node, |set| set.acked(member, stream, offset, now_ns));
     }
 
-    /// A replica's full sync is done: it holds everything up to `offset`.
+    /// A replica's sync is done: it holds everything up to `offset`.
     pub fn synced(&self, node: &Node, member: Member, stream: StreamId, offset: Offset, now_ns: u64) {
         if let Some(known) = self.lock().streams.get_mut(&member).filter(|known| known.id == stream) {
-            known.feeding = false;
+            known.feeding = None;
         }
         self.with_set(node, |set| set.synced(member, stream, offset, now_ns));
     }
@@ -419,159 +474,6 @@ impl Replication {
     pub fn disconnected(&self, node: &Node, member: Member, stream: StreamId) {
         self.lock().streams.retain(|of, known| *of != member || known.id != stream);
         self.with_set(node, |set| set.disconnected(member, stream));
-    }
-
-    // ---- replica ----
-
-    /// Whom to greet, and how.
-    pub fn own_hello(&self) -> Option<(Member, ReplicaHello)> {
-        let mut state = self.lock();
-        state.sync = None;
-        let member = state.member.as_mut()?;
-        member.disconnected();
-        member.hello()
-    }
-
-    /// Whether this is still the primary that the node follows.
-    pub fn follows(&self, primary: Member, term: Term) -> bool {
-        self.lock().member.as_ref().is_some_and(|m| m.following() == Some(primary) && m.term() == term)
-    }
-
-    /// The primary's answer. What must be dropped for it has been dropped.
-    pub fn on_accept(&self, node: &Node, from_term: Term, reply: &HelloReply, history: History) -> Next {
-        let mut state = self.lock();
-        let state = &mut *state;
-        let Some(member) = &mut state.member else { return Next::Ignore };
-        let held = member.last();
-        let next = member.on_hello_reply(from_term, reply);
-        match next {
-            Next::Stream { after, clear } => {
-                if clear {
-                    node.clear_store();
-                }
-                if clear || state.backlog.last() != after.0 {
-                    state.backlog.restart(after.0);
-                }
-                node.shard.set_last_offset(after.0);
-            }
-            Next::Sync { common } => {
-                if !history.is_sound() {
-                    member.disconnected();
-                    state.publish_whole(node);
-                    return Next::Retry;
-                }
-                if held.offset > common {
-                    let dropped =
-                        Dropped { term: held.term, first: common.next(), last: held.offset, by: from_term };
-                    let records = held.offset.0 - common.0;
-                    state.dropped_records += records;
-                    state.last_dropped = Some(dropped);
-                    tracing::warn!(
-                        records,
-                        first = dropped.first.0,
-                        last = dropped.last.0,
-                        "writes of term {} that the primary of term {from_term} never had are dropped: acknowledged \
-                         'primary' at most, they are lost",
-                        held.term
-                    );
-                }
-                node.clear_store();
-                let after = history.last().offset.0;
-                state.backlog.restart(after);
-                node.shard.set_last_offset(after);
-                state.sync = Some(Sync { from_term, history, mark: Offset(0), filter: Filter::default() });
-            }
-            Next::Retry | Next::Ignore => {}
-        }
-        state.publish_whole(node);
-        next
-    }
-
-    /// Applies a primary's records, all of one frame under the lock: a seal waits for it. `proof`: by CLOCK_BOOTTIME of
-    /// this machine, the moment before which everything executed is held then; 0: nothing is said. Answers the last
-    /// offset held, and whether what is held is whole.
-    pub fn apply(
-        &self,
-        node: &Node,
-        from_term: Term,
-        (mark, proof): (Offset, u64),
-        records: &[u8],
-        now_ns: u64,
-    ) -> Result<(Offset, bool), ApplyError> {
-        let mut state = self.lock();
-        let state = &mut *state;
-        state.heard_ns = now_ns;
-        let member = state.member.as_mut().ok_or(ApplyError::NotSyncing)?;
-        let mut rest = records;
-        while !rest.is_empty() {
-            let (record, len) = effect::record(rest)?.ok_or(DecodeError::Truncated)?;
-            let position = Position::new(Term(record.term), Offset(record.offset));
-            match &mut state.sync {
-                None => {
-                    member.on_record(from_term, position)?;
-                    apply::record(node, &record, None, now_ns)?;
-                }
-                Some(sync) => sync.take(node, from_term, member.sealed(), &record, position, now_ns)?,
-            }
-            state.backlog.push(record.offset, &rest[..len]);
-            rest = &rest[len..];
-        }
-        let last = Offset(state.backlog.last());
-        node.shard.set_last_offset(last.0);
-        match &mut state.sync {
-            None => {
-                member.on_mark(from_term, mark);
-                node.shard.set_mark(member.mark().0);
-            }
-            Some(sync) => sync.mark = sync.mark.max(mark),
-        }
-        state.finish_sync();
-        // No stamp is from later than now, whatever the primary says.
-        state.publish_held(node, proof.min(now_ns));
-        Ok((last, state.sync.is_none()))
-    }
-
-    /// Applies a chunk of a full sync. Answers as [`Replication::apply`] does.
-    pub fn apply_chunk(
-        &self,
-        node: &Node,
-        from_term: Term,
-        stripe: u16,
-        at: u64,
-        effects: &[u8],
-        now_ns: u64,
-    ) -> Result<(Offset, bool), ApplyError> {
-        let mut state = self.lock();
-        state.heard_ns = now_ns;
-        let sealed = state.member.as_ref().map_or(Term::NONE, ShardMember::sealed);
-        let sync = state.sync.as_mut().filter(|s| s.from_term == from_term).ok_or(ApplyError::NotSyncing)?;
-        if from_term < sealed {
-            return Err(RecordRefused::Sealed { sealed, term: from_term }.into());
-        }
-        apply::chunk(node, &mut sync.filter, stripe, at, effects, now_ns)?;
-        state.finish_sync();
-        state.publish_held(node, 0);
-        Ok((Offset(state.backlog.last()), state.sync.is_none()))
-    }
-}
-
-impl Sync {
-    fn take(
-        &mut self,
-        node: &Node,
-        from_term: Term,
-        sealed: Term,
-        record: &Record<'_>,
-        position: Position,
-        now_ns: u64,
-    ) -> Result<(), ApplyError> {
-        if from_term != self.from_term || from_term < sealed {
-            return Err(RecordRefused::Sealed { sealed, term: from_term }.into());
-        }
-        let last = self.history.last();
-        self.history.append(position).map_err(|_| ApplyError::Gap { last, got: position })?;
-        apply::record(node, record, Some(&self.filter), now_ns)?;
-        Ok(())
     }
 }
 
@@ -618,15 +520,27 @@ impl State {
         node.shard.set_role(closed, Role::Primary, term);
     }
 
-    /// A full sync ends when all chunks have come and the records up to the highest of their offsets.
+    /// A full sync ends when all chunks have come and the records up to the highest of their offsets; one by slots when
+    /// all slots are settled.
     fn finish_sync(&mut self) {
         let Some(sync) = &self.sync else { return };
-        if !sync.filter.is_complete(sync.history.last().offset.0) {
+        let (done, progress) = match &sync.by {
+            By::Chunks(filter) => (filter.is_complete(sync.history.last().offset.0), None),
+            By::Slots(settling) => (settling.is_done(), Some(settling.progress())),
+        };
+        if !done {
             return;
         }
         let (Some(sync), Some(member)) = (self.sync.take(), &mut self.member) else { return };
-        if member.sync_done(sync.from_term, sync.history, sync.mark) {
-            self.full_syncs += 1;
+        if !member.sync_done(sync.from_term, sync.history, sync.mark) {
+            return;
+        }
+        match progress {
+            None => self.full_syncs += 1,
+            Some(Progress { slots_compared, slots_sent, bytes }) => {
+                self.slot_syncs += 1;
+                tracing::info!(slots_compared, slots_sent, bytes, "resync by slots is done");
+            }
         }
     }
 

@@ -6,6 +6,9 @@
 //! primary → replica   Records       mark u64 | proof u64 | bytes of the stream of records (a record may span frames)
 //! primary → replica   SnapshotChunk stripe u16 | at u64 | more u8 | effect …      (full sync only)
 //! replica → primary   ReplicaAck    offset u64 | whole u8 | stamp u64
+//! primary → replica   SlotDigests   stripe u16 | at u64 | digest u128 × 17         (resync by slots only, as what follows)
+//! replica → primary   SlotsWanted   stripe u16 | parts u32
+//! primary → replica   SlotsChunk    stripe u16 | at u64 | parts u32 | more u8 | effect …
 //! ```
 //!
 //! In a full sync chunks and records come mixed: a chunk holds one stripe as it was after record `at`, so of the
@@ -16,10 +19,17 @@
 //! holds everything that was executed before the stamp's moment, by its own clock and however long frames lie about.
 //! `more` = 1: the chunk goes on in the next chunk frame. Chunk [`COMMON`] holds what belongs to no stripe; [`END`] says that all have been sent and up to which offset
 //! the records must have come before the state is whole.
+//!
+//! In a *resync by slots* everything stands in the stream where it belongs: digests and contents behind all records that
+//! they hold (up to `at`), before all others. Each SlotDigests is answered by a SlotsWanted, which may want nothing; what was wanted comes
+//! in a later SlotsChunk, the locks of a stripe right behind its digests. A stripe may come whole and uncompared. The
+//! chunk [`END`] comes last. See [`super::digest`] and [`super::settle`].
 
 use serde::{Deserialize, Serialize};
 use torc_cluster::history::History;
 use torc_cluster::message::HelloReply;
+
+use super::digest::{self, DIGEST_BYTES, DigestKey, Digests, Parts};
 
 /// The chunk of what belongs to no stripe (scripts, a delayed `flush_all`).
 pub const COMMON: u16 = u16::MAX - 1;
@@ -38,8 +48,31 @@ pub const MAX_PENDING_BYTES: usize = 2 << 30;
 pub struct Accept {
     /// What to do.
     pub reply: HelloReply,
-    /// For a full sync: the primary's history where the stream starts.
+    /// For a sync: the primary's history where the stream starts.
     pub history: History,
+    /// For a resync by slots: the key of its digests.
+    #[serde(default)]
+    pub digest_key: Option<DigestKey>,
+}
+
+/// What a resync by slots has come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Slots that were compared.
+    pub slots_compared: u64,
+    /// Slots whose content was sent: those that differed, and those that were not compared.
+    pub slots_sent: u64,
+    /// Bytes of what was sent beside records: digests and contents.
+    pub bytes: u64,
+}
+
+impl Progress {
+    /// Counts more.
+    pub fn add(&mut self, more: Progress) {
+        self.slots_compared += more.slots_compared;
+        self.slots_sent += more.slots_sent;
+        self.bytes += more.bytes;
+    }
 }
 
 /// Bytes that are no frame of this stream.
@@ -96,6 +129,77 @@ pub fn chunk(stripe: u16, at: u64, more: bool, effects: &[u8]) -> Vec<u8> {
     out
 }
 
+/// The digests of a stripe as it is after record `at`.
+pub fn digests(stripe: u16, at: u64, digests: &Digests) -> Vec<u8> {
+    let mut out = Vec::with_capacity(10 + DIGEST_BYTES);
+    out.extend_from_slice(&stripe.to_le_bytes());
+    out.extend_from_slice(&at.to_le_bytes());
+    digest::put_digests(&mut out, digests);
+    out
+}
+
+/// Reads a SlotDigests frame: stripe, `at` and digests.
+pub fn split_digests(payload: &[u8]) -> Result<(u16, u64, Digests), Malformed> {
+    let (stripe, rest) = payload.split_first_chunk::<2>().ok_or(Malformed)?;
+    let (at, rest) = rest.split_first_chunk::<8>().ok_or(Malformed)?;
+    let digests = digest::read_digests(rest).ok_or(Malformed)?;
+    Ok((u16::from_le_bytes(*stripe), u64::from_le_bytes(*at), digests))
+}
+
+/// What a replica wants of a stripe.
+pub fn wanted(stripe: u16, parts: Parts) -> [u8; 6] {
+    let mut out = [0; 6];
+    out[..2].copy_from_slice(&stripe.to_le_bytes());
+    out[2..].copy_from_slice(&parts.bits().to_le_bytes());
+    out
+}
+
+/// Reads a SlotsWanted frame: stripe and parts.
+pub fn split_wanted(payload: &[u8]) -> Result<(u16, Parts), Malformed> {
+    let (stripe, parts) = payload.split_first_chunk::<2>().ok_or(Malformed)?;
+    let parts: &[u8; 4] = parts.try_into().map_err(|_| Malformed)?;
+    let parts = Parts::from_bits(u32::from_le_bytes(*parts)).ok_or(Malformed)?;
+    Ok((u16::from_le_bytes(*stripe), parts))
+}
+
+/// One frame of the content of some of a stripe's parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Content<'a> {
+    /// The stripe.
+    pub stripe: u16,
+    /// The record after which it is so.
+    pub at: u64,
+    /// Which of its parts.
+    pub parts: Parts,
+    /// It goes on in the next frame.
+    pub more: bool,
+    /// Bytes of its effects.
+    pub effects: &'a [u8],
+}
+
+/// A SlotsChunk frame's payload.
+pub fn content(content: Content<'_>) -> Vec<u8> {
+    let Content { stripe, at, parts, more, effects } = content;
+    let mut out = Vec::with_capacity(15 + effects.len());
+    out.extend_from_slice(&stripe.to_le_bytes());
+    out.extend_from_slice(&at.to_le_bytes());
+    out.extend_from_slice(&parts.bits().to_le_bytes());
+    out.push(u8::from(more));
+    out.extend_from_slice(effects);
+    out
+}
+
+/// Reads a SlotsChunk frame.
+pub fn split_content(payload: &[u8]) -> Result<Content<'_>, Malformed> {
+    let (stripe, rest) = payload.split_first_chunk::<2>().ok_or(Malformed)?;
+    let (at, rest) = rest.split_first_chunk::<8>().ok_or(Malformed)?;
+    let (parts, rest) = rest.split_first_chunk::<4>().ok_or(Malformed)?;
+    let (more, effects) = rest.split_first().ok_or(Malformed)?;
+    let parts = Parts::from_bits(u32::from_le_bytes(*parts)).ok_or(Malformed)?;
+    let (stripe, at) = (u16::from_le_bytes(*stripe), u64::from_le_bytes(*at));
+    Ok(Content { stripe, at, parts, more: *more == 1, effects })
+}
+
 /// An acknowledgement.
 pub fn ack(offset: u64, whole: bool, stamp: u64) -> [u8; 17] {
     let mut out = [0; 17];
@@ -124,7 +228,16 @@ mod tests {
         assert_eq!(split_chunk(&chunk(5, 9, true, b"x")), Ok(sent));
         let frame = [&records_header(1, 2)[..], &[42]].concat();
         assert_eq!(split_records(&frame), Ok((1, 2, &[42][..])));
+        let digests_sent = std::array::from_fn(|n| n as u128 + 1);
+        assert_eq!(split_digests(&digests(9, 8, &digests_sent)), Ok((9, 8, digests_sent)));
+        assert_eq!(split_wanted(&wanted(9, Parts::SIDES)), Ok((9, Parts::SIDES)));
+        let sent = Content { stripe: 5, at: 4, parts: Parts::ALL, more: false, effects: b"x" };
+        assert_eq!(split_content(&content(sent)), Ok(sent));
+        assert_eq!(split_wanted(&[0, 0, 0, 0, 4, 0]), Err(Malformed), "no such part");
         for short in [&b""[..], b"1", b"1234567"] {
+            assert_eq!(split_digests(short), Err(Malformed));
+            assert_eq!(split_wanted(short), Err(Malformed));
+            assert_eq!(split_content(short), Err(Malformed));
             assert_eq!(split_ack(short), Err(Malformed));
             assert_eq!(split_chunk(short), Err(Malformed));
             assert_eq!(split_records(short), Err(Malformed));

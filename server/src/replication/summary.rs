@@ -3,17 +3,53 @@
 use serde::{Deserialize, Serialize};
 use torc_cluster::ids::{Member, Offset, Position, Term};
 
+use super::stream::Progress;
+
 /// A replica as its primary knows it.
 #[derive(Clone, Debug)]
 pub struct ReplicaSummary {
     /// Which one.
     pub member: Member,
-    /// What it has acknowledged; `None`: it is not connected, or its full sync is not done.
+    /// What it has acknowledged; `None`: it is not connected, or its sync is not done.
     pub acked: Option<Offset>,
     /// When it was heard of last (CLOCK_BOOTTIME).
     pub heard_ns: u64,
-    /// A full sync is being sent to it.
-    pub syncing: bool,
+    /// A sync is being sent to it.
+    pub syncing: Option<SyncKind>,
+}
+
+/// How a replica gets what it lacks, when records alone will not do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncKind {
+    /// Everything.
+    Full,
+    /// What it has is compared with its primary's, and the slots that differ are sent.
+    Slots,
+}
+
+impl SyncKind {
+    /// For people and labels.
+    pub fn name(self) -> &'static str {
+        match self {
+            SyncKind::Full => "full-sync",
+            SyncKind::Slots => "slot-sync",
+        }
+    }
+}
+
+/// What a node has sent to replicas that came back, as their primary.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fed {
+    /// Replicas that went on with records of the backlog.
+    pub partial_syncs: u64,
+    /// Replicas that were compared slot by slot.
+    pub slot_syncs: u64,
+    /// Replicas that got everything.
+    pub full_syncs: u64,
+    /// What came of the comparisons.
+    pub slots: Progress,
+    /// Bytes of full syncs, without the records beside them.
+    pub full_bytes: u64,
 }
 
 /// Records that a node held and a later primary did not: acknowledged `primary` at most, and lost.
@@ -59,8 +95,8 @@ pub struct Summary {
     pub replicas: Vec<ReplicaSummary>,
     /// Whether a stream from the primary stands and all is here that it had (replica only).
     pub streaming: bool,
-    /// Whether a full sync from the primary is under way (replica only).
-    pub syncing: bool,
+    /// The sync from the primary that is under way (replica only).
+    pub syncing: Option<SyncKind>,
     /// When the primary was heard of last (CLOCK_BOOTTIME; replica only).
     pub heard_ns: u64,
     /// Records dropped because the primary never had them.
@@ -69,4 +105,8 @@ pub struct Summary {
     pub last_dropped: Option<Dropped>,
     /// Full syncs finished as a replica.
     pub full_syncs: u64,
+    /// Resyncs by slots finished as a replica.
+    pub slot_syncs: u64,
+    /// What was sent to replicas.
+    pub fed: Fed,
 }

@@ -14,7 +14,8 @@ use torc_runtime::clock::{boottime_ns, unix_ms};
 use torc_runtime::listen::{Address, SocketOptions, bind};
 use torc_runtime::shutdown::Shutdown;
 
-use super::stream::{self, Accept};
+use super::digest::{DIGESTS, Digests, Parts};
+use super::stream::{self, Accept, Content};
 use super::{Replication, primary};
 use crate::node::Node;
 use crate::settings::Settings;
@@ -74,8 +75,13 @@ impl Primary {
     /// A replica's connection that has been greeted.
     async fn connect(&self) -> BusConn {
         let mut conn = dial(&self.address, &identity(2), PATIENCE).await.expect("a connection");
-        let hello =
-            ReplicaHello { from: member(2), shard: ShardId(0), term: Term(1), history: History::default() };
+        let hello = ReplicaHello {
+            from: member(2),
+            shard: ShardId(0),
+            term: Term(1),
+            history: History::default(),
+            holds_data: false,
+        };
         let hello = serde_json::to_vec(&hello).expect("JSON");
         conn.write_frame(FrameKind::ReplicaHello, &hello).await.expect("sent");
         let accept = conn.expect_frame().await.expect("an answer");
@@ -104,11 +110,12 @@ fn a_replica_is_whole_and_fresh_only_after_its_full_sync() {
     assert!(node.shard.is_whole());
     let (term, now_ns) = (Term(1), boottime_ns());
     let begin = || {
-        repl.own_hello().expect("a primary is known");
+        repl.own_hello(&node).expect("a primary is known");
         let mut history = History::default();
         history.extend(term, Offset(5)).expect("in order");
         let resync = HelloReply::Resync { common: Offset(0) };
-        assert_eq!(repl.on_accept(&node, term, &resync, history), Next::Sync { common: Offset(0) });
+        let accept = Accept { reply: resync, history, digest_key: None };
+        assert_eq!(repl.on_accept(&node, term, accept), Next::Sync { common: Offset(0) });
     };
     let chunk = |stripe, at| repl.apply_chunk(&node, term, stripe, at, &[], now_ns).expect("taken").1;
     let mark = |proof| repl.apply(&node, term, (Offset(0), proof), &[], now_ns).expect("taken").1;
@@ -116,10 +123,11 @@ fn a_replica_is_whole_and_fresh_only_after_its_full_sync() {
     assert!(!node.shard.is_whole());
     assert!(!mark(1) && !chunk(0, 5));
     // Broken off: still not whole, whatever else comes in.
-    repl.own_hello().expect("a primary is known");
+    repl.own_hello(&node).expect("a primary is known");
     repl.on_map(&node, &map(), boottime_ns());
     assert!(!node.shard.is_whole());
-    repl.on_accept(&node, term, &HelloReply::Wait, History::default());
+    let wait = Accept { reply: HelloReply::Wait, history: History::default(), digest_key: None };
+    repl.on_accept(&node, term, wait);
     assert!(!node.shard.is_whole());
     begin();
     assert!(!chunk(stream::COMMON, 5));
@@ -131,6 +139,58 @@ fn a_replica_is_whole_and_fresh_only_after_its_full_sync() {
     assert_eq!(node.shard.fresh.as_of_ns(), 3);
     assert!(mark(u64::MAX));
     assert_eq!(node.shard.fresh.as_of_ns(), now_ns, "nothing is known of later than now");
+}
+
+/// What is held is kept, and shown to nobody before each slot is known to be as the primary's.
+#[test]
+fn a_replica_that_compares_is_whole_when_every_slot_is_settled() {
+    let secret = Secret::new(&[7; 32]).expect("long enough");
+    let node = Node::new(Settings::default(), 1, true, KeyHasher::new(1), unix_ms(), [0; 20], Some(secret));
+    let repl = Replication::new(member(2), super::DEFAULT_BACKLOG_BYTES);
+    repl.on_map(&node, &map(), boottime_ns());
+    let (term, now_ns) = (Term(1), boottime_ns());
+    let begin = |digest_key| {
+        repl.own_hello(&node).expect("a primary is known");
+        let mut history = History::default();
+        history.extend(term, Offset(5)).expect("in order");
+        let reply = HelloReply::Compare { common: Offset(0), after: Offset(5) };
+        repl.on_accept(&node, term, Accept { reply, history, digest_key })
+    };
+    assert_eq!(begin(None), Next::Retry, "nothing to compare with");
+    assert_eq!(begin(Some([1; 16])), Next::Compare { common: Offset(0), after: Offset(5) });
+    assert!(!node.shard.is_whole());
+    let compare = |stripe, at, digests: &Digests| repl.compare(&node, term, (stripe, at), digests, now_ns);
+    let (empty, last) = ([0; DIGESTS], STRIPES as u16 - 1);
+    assert!(compare(0, 4, &empty).is_err(), "another place of the stream");
+    assert!(compare(last + 1, 5, &empty).is_err(), "no such stripe");
+    for stripe in 0..last {
+        assert_eq!(compare(stripe, 5, &empty).ok(), Some(Parts::NONE));
+    }
+    let mut other = empty;
+    other[3] = 7;
+    let wanted = compare(last, 5, &other).expect("compared");
+    assert_eq!(wanted.slots(), 1);
+    assert!(compare(last, 5, &other).is_err(), "compared before");
+    let content = |parts, at| {
+        let content = Content { stripe: last, at, parts, more: false, effects: &[] };
+        repl.take_content(&node, term, content, &[], now_ns).map(|(_, whole)| whole).ok()
+    };
+    let end = || repl.apply_chunk(&node, term, stream::END, 5, &[], now_ns).expect("taken").1;
+    assert_eq!(content(Parts::SIDES, 5), None, "not wanted");
+    assert_eq!(content(wanted, 6), None, "another place of the stream");
+    assert_eq!(content(Parts::LOCKS, 5), Some(false));
+    assert!(repl.apply_chunk(&node, term, 0, 5, &[], now_ns).is_err(), "a chunk of a full sync");
+    assert!(!end() && !node.shard.is_whole(), "one slot is awaited");
+    assert_eq!(content(wanted, 5), Some(true));
+    assert!(node.shard.is_whole());
+    let summary = repl.summary(&node);
+    assert_eq!((summary.slot_syncs, summary.full_syncs, summary.last.offset), (1, 0, Offset(5)));
+    // Another one breaks off, and is begun again: the node has lost nothing that its primary had.
+    begin(Some([1; 16]));
+    let lost = repl.summary(&node).dropped_records;
+    begin(Some([1; 16]));
+    assert!(!node.shard.is_whole());
+    assert_eq!(repl.summary(&node).dropped_records, lost, "counted once");
 }
 
 /// A host that was cut off is back, and its replica has another connection, when the network tells the primary of the

@@ -14,6 +14,7 @@ mod map;
 mod nodes;
 mod reply;
 mod sets;
+mod sides;
 mod sorted_sets;
 mod step;
 mod stream_state;
@@ -34,10 +35,11 @@ use torc_server::store::STRIPES;
 
 use self::map::{Model, Run, Value};
 use self::nodes::{
-    apply_records, apply_while_syncing, check_account, copy_all, dump, execute, is_counter, primary,
-    settings, sync_stripe,
+    Resync, apply_records, apply_while_syncing, check_account, copy_all, digests, dump, execute, is_counter,
+    primary, settings, sync_stripe,
 };
 use self::reply::agrees;
+use self::sides::{locks, sides};
 use self::step::{Step, steps};
 use self::words::{Bytes, key};
 
@@ -208,6 +210,77 @@ proptest! {
         prop_assert!(chunk(&fresh.node, &mut filter, END_OF_SYNC, last, &[], 0).is_ok());
         prop_assert!(filter.is_complete(last));
         prop_assert_eq!(dump(&t.node), dump(&fresh.node));
+        prop_assert_eq!(digests(&t.node), digests(&fresh.node));
         check_account(&fresh.node);
+    }
+
+    /// A replica that followed for a while, then missed records or went on by itself (or both), is compared while further
+    /// records come; of some stripes nothing is compared.
+    #[test]
+    fn a_replica_comes_back_by_slots(
+        steps in steps(250),
+        tail in prop::option::of(steps(40)),
+        parted_at in 0usize..120,
+        begins in 0usize..200,
+        hears_all in any::<bool>(),
+        sides in sides(),
+        tail_sides in sides(),
+        at_once in 4usize..40,
+        sends in 0usize..4,
+        uncompared in prop::option::of(0u16..STRIPES as u16),
+        stride in (0u16..512).prop_map(|half| 2 * half + 1),
+    ) {
+        let mut t = primary(settings());
+        let mut back = primary(settings());
+        // What it misses, if it was only cut off: the backlog of its primary has it from where they parted on.
+        let begins = begins.max(parted_at);
+        let mut stripes = (0..STRIPES as u16).map(|n| n.wrapping_mul(stride) % STRIPES as u16);
+        let mut resync = None;
+        let mut missed = Vec::new();
+        for (n, step) in steps.iter().enumerate() {
+            if n == parted_at {
+                for step in tail.iter().flatten() {
+                    execute(&mut back, step);
+                }
+                if tail.is_some() {
+                    tail_sides.iter().for_each(|(_, side)| drop(side.run(&back.node)));
+                }
+                back.records();
+            }
+            if n == begins {
+                let mut begun = Resync::begin(&t.node, &back.node);
+                if hears_all {
+                    begun.records(&back.node, &missed);
+                }
+                resync = Some(begun);
+            }
+            if let Some(resync) = &mut resync {
+                stripes.by_ref().take(at_once).for_each(|index| match uncompared {
+                    Some(first) if index >= first => resync.whole(&t.node, &back.node, index),
+                    _ => resync.compare(&t.node, &back.node, index),
+                });
+                resync.send(&t.node, &back.node, sends);
+            }
+            execute(&mut t, step);
+            let mut records = t.records();
+            sides.iter().filter(|(at, _)| *at == n).for_each(|(_, side)| records.extend(side.run(&t.node)));
+            match &mut resync {
+                Some(resync) => resync.records(&back.node, &records),
+                None if n < parted_at => apply_records(&back.node, &records),
+                None => missed.extend_from_slice(&records),
+            }
+        }
+        let mut resync = resync.unwrap_or_else(|| Resync::begin(&t.node, &back.node));
+        stripes.for_each(|index| resync.compare(&t.node, &back.node, index));
+        resync.send(&t.node, &back.node, STRIPES);
+        prop_assert!(resync.end());
+        prop_assert_eq!(dump(&t.node), dump(&back.node));
+        prop_assert_eq!(digests(&t.node), digests(&back.node));
+        prop_assert_eq!(t.node.memcached.get(), back.node.memcached.get());
+        prop_assert_eq!(locks(&t.node), locks(&back.node));
+        check_account(&back.node);
+        if tail.is_none() && uncompared.is_none() && hears_all {
+            prop_assert_eq!(resync.sent, 0, "records alone made it equal");
+        }
     }
 }

@@ -1,12 +1,14 @@
 //! The nodes under test: what they hold, what they account for, and how one follows another.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use torc_server::effect::{EffectWriter, effects, record};
 use torc_server::effect_apply;
 use torc_server::exec::testing::Harness;
 use torc_server::node::Node;
 use torc_server::replication::apply::{self, Filter};
+use torc_server::replication::digest::{DigestKey, Digester, Digests, Parts};
+use torc_server::replication::settle::Settling;
 use torc_server::settings::Settings;
 use torc_server::store::value::stream::StreamId;
 use torc_server::store::value::{Member, StreamValue};
@@ -169,6 +171,81 @@ pub fn apply_while_syncing(node: &Node, filter: &Filter, mut bytes: &[u8]) -> Op
     }
     assert!(bytes.is_empty(), "half a record");
     last
+}
+
+/// The whole state of a node, digest by digest.
+pub fn digests(node: &Node) -> Vec<Digests> {
+    let mut digester = Digester::new(&DIGEST_KEY);
+    (0..STRIPES as u16).map(|index| digester.stripe(&node.store.stripe(index))).collect()
+}
+
+/// The key of the tests' resyncs.
+pub const DIGEST_KEY: DigestKey = [5; 16];
+
+/// A replica that comes back by slots, as its primary feeds it: each piece goes behind the records that it holds.
+pub struct Resync {
+    settling: Settling,
+    wanted: VecDeque<(u16, Parts)>,
+    /// Slots whose content was sent.
+    pub sent: u32,
+}
+
+impl Resync {
+    pub fn begin(from: &Node, to: &Node) -> Resync {
+        to.memcached.set(0, None);
+        let mut writer = EffectWriter::new(true);
+        from.snapshot_common(&mut writer);
+        apply::effects_of(to, &writer.take_bytes(), 0).expect("what belongs to no stripe");
+        Resync { settling: Settling::new(&DIGEST_KEY), wanted: VecDeque::new(), sent: 0 }
+    }
+
+    /// Compares a stripe; the records up to here are applied.
+    pub fn compare(&mut self, from: &Node, to: &Node, index: u16) {
+        let digests = Digester::new(&DIGEST_KEY).stripe(&from.store.stripe(index));
+        let parts = self.settling.compare(to, index, &digests).expect("not compared before");
+        self.content(from, to, index, Parts::LOCKS);
+        if !parts.is_empty() {
+            self.wanted.push_back((index, parts));
+        }
+        self.sent += parts.slots();
+        assert!(self.settling.compare(to, index, &digests).is_err(), "once");
+    }
+
+    /// Sends a stripe that was not compared.
+    pub fn whole(&mut self, from: &Node, to: &Node, index: u16) {
+        self.content(from, to, index, Parts::ALL);
+    }
+
+    /// Sends up to so many stripes' worth of what is wanted.
+    pub fn send(&mut self, from: &Node, to: &Node, count: usize) {
+        for _ in 0..count {
+            let Some((index, parts)) = self.wanted.pop_front() else { break };
+            self.content(from, to, index, parts);
+        }
+    }
+
+    fn content(&mut self, from: &Node, to: &Node, index: u16, parts: Parts) {
+        let mut writer = EffectWriter::new(true);
+        let stripe = from.store.stripe(index);
+        effect_apply::snapshot_parts(from, &stripe, index, parts, &mut writer, 0);
+        drop(stripe);
+        self.settling.content(to, index, parts, &writer.take_bytes(), 0).expect("wanted");
+    }
+
+    pub fn records(&mut self, to: &Node, mut bytes: &[u8]) {
+        while let Ok(Some((found, len))) = record(bytes) {
+            self.settling.record(to, &found, 0).expect("a record");
+            bytes = &bytes[len..];
+        }
+        assert!(bytes.is_empty(), "half a record");
+    }
+
+    /// Whether all is settled once the primary has said that it sent all.
+    pub fn end(&mut self) -> bool {
+        assert!(!self.settling.is_done(), "the end has not come");
+        self.settling.end();
+        self.settling.is_done()
+    }
 }
 
 /// Copies everything as a full sync does.

@@ -93,7 +93,8 @@ pub fn replicas(cx: &Cx<'_, '_>) -> Vec<Replica> {
     let view = cx.node.shard.view();
     let Some(view) = view.as_ref() else { return Vec::new() };
     let summary = cx.node.shard.replication();
-    let connected = summary.replicas.iter().filter(|replica| replica.acked.is_some() || replica.syncing);
+    let connected =
+        summary.replicas.iter().filter(|replica| replica.acked.is_some() || replica.syncing.is_some());
     connected
         .filter_map(|replica| {
             Some(Replica {
@@ -124,7 +125,7 @@ pub fn role(cx: &mut Cx<'_, '_>) -> CommandResult {
         let (host, port) = primary.as_ref().map_or(("", 0), |info| (info.host.as_str(), info.port));
         reply.bulk(host.as_bytes());
         reply.integer(i64::from(port));
-        reply.bulk(match (summary.streaming, summary.syncing) {
+        reply.bulk(match (summary.streaming, summary.syncing.is_some()) {
             (true, _) => b"connected",
             (false, true) => b"sync",
             (false, false) => b"connect",

@@ -3,6 +3,8 @@
 use super::{Lines, databases};
 use crate::exec::Cx;
 use crate::exec::families::server::replication::{Replica, primary, replicas};
+use crate::replication::stream::Progress;
+use crate::replication::{Fed, SyncKind};
 use crate::shard::Role;
 
 /// `# Persistence`: data is in memory only; the fields are there for those who read them.
@@ -51,9 +53,9 @@ pub fn replication(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
             0 => -1,
             heard_ns => (cx.now.boottime_ns.saturating_sub(heard_ns) / 1_000_000_000) as i64,
         };
-        let linked = summary.streaming || summary.syncing;
+        let linked = summary.streaming || summary.syncing.is_some();
         lines.line("master_last_io_seconds_ago", if linked { silent_s } else { -1 });
-        lines.line("master_sync_in_progress", u8::from(summary.syncing));
+        lines.line("master_sync_in_progress", u8::from(summary.syncing.is_some()));
         if !summary.streaming {
             lines.line("master_link_down_since_seconds", silent_s);
         }
@@ -118,8 +120,10 @@ fn members(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
                         let behind = summary.last.offset.0.saturating_sub(acked.0);
                         format!(",link=up,lag_records={behind},heard_ms_ago={silent_ms}")
                     }
-                    None if replica.syncing => format!(",link=full-sync,heard_ms_ago={silent_ms}"),
-                    None => format!(",link=down,heard_ms_ago={silent_ms}"),
+                    None => {
+                        let link = replica.syncing.map_or("down", SyncKind::name);
+                        format!(",link={link},heard_ms_ago={silent_ms}")
+                    }
                 }
             }
             None => ",link=never".to_owned(),
@@ -143,6 +147,19 @@ fn members(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
             ),
         );
     }
+    let Fed { partial_syncs, slot_syncs, full_syncs, slots, full_bytes } = summary.fed;
+    lines.line(
+        "torc_resyncs_served",
+        format_args!("partial={partial_syncs},slots={slot_syncs},full={full_syncs}"),
+    );
+    let Progress { slots_compared, slots_sent, bytes } = slots;
+    lines.line(
+        "torc_resync_sent",
+        format_args!(
+            "slots_compared={slots_compared},slots_sent={slots_sent},slot_bytes={bytes},full_bytes={full_bytes}"
+        ),
+    );
+    lines.line("torc_syncs_taken", format_args!("slots={},full={}", summary.slot_syncs, summary.full_syncs));
     lines.line("torc_dropped_records", summary.dropped_records);
     if let Some(dropped) = summary.last_dropped {
         lines.line("torc_last_dropped", dropped);
