@@ -193,7 +193,7 @@ pub fn command(call: &mut Call<'_>) -> Step {
                 transaction.failed = true;
                 return call.refuse(error::NESTED_MULTI);
             }
-            call.session.transaction = Some(Transaction::default());
+            call.session.transaction = Some(Box::default());
             call.client.info.multi.store(0, Ordering::Relaxed);
             call.reply(|reply| reply.ok())
         }

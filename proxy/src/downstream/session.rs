@@ -41,7 +41,7 @@ pub struct Session {
     /// CLIENT REPLY.
     pub reply_mode: ReplyMode,
     /// An open MULTI.
-    pub transaction: Option<Transaction>,
+    pub transaction: Option<Box<Transaction>>,
     /// Watched keys.
     pub watch: Option<Watch>,
     /// It has used locks: what it reads may be guarded by them, and is never a copy.
