@@ -110,10 +110,7 @@ pub struct Served {
     closing: bool,
 }
 
-#[expect(
-    clippy::large_enum_variant,
-    reason = "most clients speak RESP: a box would cost them a look and save nothing"
-)]
+#[allow(clippy::large_enum_variant, reason = "nearly all are RESP's; a box would be one more thing to read")]
 enum Session {
     Resp(RespSession),
     Memcached(MemcachedSession),
