@@ -95,6 +95,14 @@ impl Fleet {
     /// # Panics
     /// When it does not come up.
     pub fn start(plan: Plan, place: Place) -> Fleet {
+        Self::start_with(plan, place, &[])
+    }
+
+    /// As [`Fleet::start`], with more options for each node.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn start_with(plan: Plan, place: Place, options: &[&str]) -> Fleet {
         let work = Workdir::new("fleet");
         let secret = work.path().join("cluster.secret");
         torc(&["secret", "new", path(&secret)]);
@@ -138,6 +146,7 @@ impl Fleet {
             ];
             let mut all = vec!["server".to_owned()];
             all.extend(words.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]));
+            all.extend(options.iter().map(|&word| word.to_owned()));
             let relay = |port: u16| {
                 let (at, to) = (SocketAddr::new(advertised(index), port), SocketAddr::new(bind, port));
                 Relay::start(at, to).unwrap_or_else(|error| panic!("a relay on {at}: {error}"))
