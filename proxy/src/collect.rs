@@ -22,7 +22,7 @@ struct Plain {
     of: fn(&WorkerMetrics) -> &Counter,
 }
 
-const PLAIN: [Plain; 39] = [
+const PLAIN: [Plain; 41] = [
     counter("torc_proxy_bytes_in_total", "Bytes read from clients.", |w| &w.bytes_in),
     counter("torc_proxy_bytes_out_total", "Bytes written to clients.", |w| &w.bytes_out),
     counter("torc_proxy_downgraded_total", "Replies translated from RESP3 to RESP2.", |w| &w.downgraded),
@@ -35,6 +35,12 @@ const PLAIN: [Plain; 39] = [
     }),
     counter("torc_proxy_output_closed_total", "Clients closed for unread replies.", |w| &w.output_closed),
     counter("torc_proxy_input_closed_total", "Clients closed for unfinished requests.", |w| &w.input_closed),
+    counter("torc_proxy_streamed_requests_total", "Big requests passed on as they came.", |w| {
+        &w.streamed_requests
+    }),
+    counter("torc_proxy_streamed_replies_total", "Big replies passed on as they came.", |w| {
+        &w.streamed_replies
+    }),
     counter("torc_proxy_orphaned_replies_total", "Replies whose client was gone.", |w| &w.orphaned),
     counter("torc_proxy_slow_requests_total", "Requests that took longer than slow_request_ms.", |w| &w.slow),
     counter("torc_proxy_hot_samples_total", "Requests that were looked at for hot keys.", |w| &w.hot_samples),

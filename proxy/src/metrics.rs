@@ -87,6 +87,10 @@ pub struct WorkerMetrics {
     pub output_closed: Counter,
     /// Clients closed because unfinished requests held too much memory.
     pub input_closed: Counter,
+    /// Big requests passed on as they came.
+    pub streamed_requests: Counter,
+    /// Big replies passed on as they came.
+    pub streamed_replies: Counter,
     /// Replies that came when their client was gone.
     pub orphaned: Counter,
     /// Clients that wait at nodes, as of the latest tick.
@@ -163,6 +167,8 @@ impl Default for WorkerMetrics {
             protocol_errors: Counter::default(),
             output_closed: Counter::default(),
             input_closed: Counter::default(),
+            streamed_requests: Counter::default(),
+            streamed_replies: Counter::default(),
             orphaned: Counter::default(),
             blocked: Counter::default(),
             listeners: Counter::default(),

@@ -1,6 +1,10 @@
 //! The proxy's own error texts, without the leading `-`. Texts that a node may give too are in
 //! `torc_protocol::error`. Each says whether anything was executed.
 
+/// The connection on which a big request was passed on broke before its end.
+pub const UPLOAD_LOST: &str = "CLUSTERDOWN the connection to the shard broke before the request was whole; the command was not executed";
+/// A node refused a big request whose bytes are not there any more.
+pub const UPLOAD_REFUSED: &str = "TRYAGAIN the shard could not take the request, which is too big to be kept; the command was not executed";
 /// The deadline passed while the request was held back.
 pub const NO_PRIMARY: &str =
     "CLUSTERDOWN the shard had no reachable primary in time; the command was not executed";

@@ -193,6 +193,11 @@ impl Fleet {
         Endpoint::Tcp(self.proxy_at)
     }
 
+    /// The proxy's process.
+    pub fn proxy_pid(&self) -> u32 {
+        self.proxy.pid()
+    }
+
     /// The proxy's memcached port.
     pub fn memcached(&self) -> Endpoint {
         Endpoint::Tcp(self.memcached_at)

@@ -110,6 +110,8 @@ impl Registry {
     }
 }
 
+/// Unread bytes below which more of a big reply is fetched.
+const FEED_BYTES: usize = 1024 * 1024;
 /// In `resume_at`: it does not wait for answers.
 const NOT_WAITING: usize = usize::MAX;
 /// Shards whose last positions a client remembers without an allocation.
@@ -161,6 +163,8 @@ pub struct Client {
     pub positions: RefCell<Positions>,
     /// One above the number of the outbox's slot in which its latest write is answered; 0: it has written nothing.
     last_write: Cell<u64>,
+    /// The connection that passes a big reply to it, while it has enough of that to read.
+    pub feeder: RefCell<Option<Rc<Connection>>>,
     /// Connections of its own: for WATCH, or while it waits.
     pub dedicated: RefCell<SmallVec<[Rc<Connection>; 1]>>,
     /// It has a turn when so many (or fewer) requests are pending.
@@ -195,6 +199,7 @@ impl Client {
             input: Cell::new(0),
             positions: RefCell::default(),
             last_write: Cell::new(0),
+            feeder: RefCell::new(None),
             dedicated: RefCell::default(),
             resume_at: Cell::new(NOT_WAITING),
             call,
@@ -297,6 +302,16 @@ impl Client {
         }
     }
 
+    /// So much is left unread: little enough lets the connection go on that passes it a big reply.
+    #[inline]
+    pub fn drained(&self, unsent: usize) {
+        if unsent <= FEED_BYTES
+            && let Some(connection) = self.feeder.take()
+        {
+            connection.go_on();
+        }
+    }
+
     /// Writes what the socket takes now. True when everything has left; else it is blocked.
     pub fn write_out(&self, pool: &Pool) -> io::Result<(usize, bool)> {
         let mut outbox = self.outbox.borrow_mut();
@@ -307,6 +322,7 @@ impl Client {
                 Ok(count) => {
                     written += count;
                     outbox.sent(count, pool);
+                    self.drained(outbox.unsent());
                 }
                 Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {
                     self.blocked.set(true);

@@ -11,5 +11,6 @@ pub mod request;
 pub mod resp;
 pub mod session;
 mod turn;
+mod upload;
 
 pub use turn::{Served, Turn, welcome};

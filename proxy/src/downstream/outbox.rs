@@ -23,6 +23,8 @@ enum State {
     Ready(Vec<u8>),
     /// Several nodes answer.
     Joining(Box<Join>),
+    /// A big answer goes straight into the bytes that leave, as it comes; only the first slot can be this.
+    Streaming,
 }
 
 /// What became of an answer.
@@ -153,8 +155,8 @@ impl Outbox {
                 }
                 Delivered { answered: true, translated, error }
             }
-            // Answered before (its deadline passed).
-            State::Ready(_) => Delivered::default(),
+            // Answered before (its deadline passed), or half of its answer has left.
+            State::Ready(_) | State::Streaming => Delivered::default(),
         }
     }
 
@@ -162,6 +164,9 @@ impl Outbox {
     pub fn deliver_raw(&mut self, seq: u64, bytes: &[u8], pool: &Pool) {
         let Some(at) = seq.checked_sub(self.base).and_then(|at| usize::try_from(at).ok()) else { return };
         let Some(slot) = self.slots.get_mut(at) else { return };
+        if matches!(slot.state, State::Streaming) {
+            return;
+        }
         let mut ready = pool.take();
         ready.extend_from_slice(bytes);
         self.parked += ready.len();
@@ -171,10 +176,43 @@ impl Outbox {
         }
     }
 
+    /// How the answer of slot `seq` is given, if it is the first one and one node answers it.
+    pub fn waits_for_one(&self, seq: u64) -> Option<Render> {
+        match self.slots.front() {
+            Some(Slot { render, state: State::Waiting }) if seq == self.base => Some(*render),
+            _ => None,
+        }
+    }
+
+    /// The answer of the first slot comes in pieces from now on.
+    pub fn begin_stream(&mut self) {
+        if let Some(slot) = self.slots.front_mut() {
+            slot.state = State::Streaming;
+        }
+    }
+
+    /// A piece of it, as the client gets it.
+    pub fn feed(&mut self, bytes: &[u8], pool: &Pool) {
+        if self.out.capacity() == 0 {
+            self.out = pool.take();
+        }
+        self.out.extend_from_slice(bytes);
+    }
+
+    /// It is whole.
+    pub fn end_stream(&mut self, pool: &Pool) {
+        if matches!(self.slots.front(), Some(Slot { state: State::Streaming, .. })) {
+            self.slots.pop_front();
+            self.base += 1;
+            self.release(pool);
+        }
+    }
+
     /// Adds a message that answers nothing, its first byte apart: behind the replies of all requests so far, or, when
     /// `now`, before those that are still to come.
     pub fn push(&mut self, first: u8, rest: &[u8], now: bool, pool: &Pool) {
-        if now || self.slots.is_empty() {
+        let inside = matches!(self.slots.front(), Some(Slot { state: State::Streaming, .. }));
+        if (now && !inside) || self.slots.is_empty() {
             if self.out.capacity() == 0 {
                 self.out = pool.take();
             }
@@ -287,6 +325,27 @@ mod tests {
         outbox.deliver_raw(first, b"+raw+raw", &pool);
         assert_eq!(outbox.to_send(), b">0>now+raw+raw>1>2:2\r\n*3");
         assert_eq!((outbox.pending(), outbox.held_bytes()), (0, 24));
+    }
+
+    #[test]
+    fn a_big_answer_goes_through_in_pieces() {
+        let (pool, mut outbox) = (Pool::default(), Outbox::default());
+        let first = outbox.open(Render::Resp3);
+        let second = outbox.open(Render::Resp3);
+        assert_eq!((outbox.waits_for_one(second), outbox.waits_for_one(first)), (None, Some(Render::Resp3)));
+        outbox.begin_stream();
+        assert_eq!(outbox.waits_for_one(first), None);
+        outbox.feed(b"$4\r\na", &pool);
+        // Nothing comes between the pieces: neither messages nor other answers, nor an error of its own.
+        outbox.push(b'>', b"now", true, &pool);
+        outbox.deliver(second, 0, b":2\r\n", &pool);
+        outbox.fail(first, 0, "ERR late", &pool);
+        outbox.deliver_raw(first, b"+raw", &pool);
+        assert_eq!(outbox.to_send(), b"$4\r\na");
+        outbox.feed(b"bcd\r\n", &pool);
+        outbox.end_stream(&pool);
+        assert_eq!(outbox.to_send(), b"$4\r\nabcd\r\n:2\r\n>now");
+        assert_eq!((outbox.pending(), outbox.held_bytes()), (0, 18));
     }
 
     proptest! {

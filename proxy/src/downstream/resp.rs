@@ -11,6 +11,7 @@ use super::client::Client;
 use super::request::Request;
 use super::session::{ReplyMode, Session};
 use super::turn::{Stop, Taker};
+use super::upload::{Begin, Fed, UPLOAD_BYTES, Upload};
 use crate::buffer::InBuffer;
 use crate::call::Call;
 use crate::config::ProxyConfig;
@@ -39,6 +40,8 @@ pub enum Step {
 pub struct RespSession {
     parser: RequestParser,
     session: Session,
+    /// A big request that is passed on as it comes.
+    upload: Option<Box<Upload>>,
     /// A request that could not be taken yet.
     stalled: Option<Frame>,
     /// Nothing is taken until all requests are answered.
@@ -57,6 +60,7 @@ impl RespSession {
         RespSession {
             parser: RequestParser::new(limits(worker, authenticated)),
             session: Session::new(authenticated, settings.request_timeout_ms),
+            upload: None,
             stalled: None,
             alone: false,
             scratch: Vec::new(),
@@ -92,6 +96,19 @@ impl Taker for RespSession {
         }
         let mut taken = 0;
         let stop = loop {
+            if let Some(upload) = &mut self.upload {
+                match upload.feed(worker, client, input, self.session.timeout_ms) {
+                    // What follows would overtake it.
+                    Fed::Whole => (self.upload, self.alone) = (None, true),
+                    Fed::More(wanted) => break Stop::Input(wanted),
+                    Fed::Full => break Stop::Wait,
+                    Fed::Broken(violation) => {
+                        worker.metrics.protocol_errors.add(1);
+                        reply(worker, client, &self.session, |reply| reply.protocol_error(&violation));
+                        break Stop::Close;
+                    }
+                }
+            }
             let (pending, held) = {
                 let outbox = client.outbox.borrow();
                 (outbox.pending(), outbox.held_bytes())
@@ -115,7 +132,21 @@ impl Taker for RespSession {
                 Some(frame) => frame,
                 None => match self.parser.next(bytes) {
                     Ok(Some(frame)) => frame,
-                    Ok(None) => break Stop::Input(self.parser.need_hint()),
+                    Ok(None) => {
+                        let missing = self.parser.need_hint();
+                        if missing >= UPLOAD_BYTES {
+                            match self.begin_upload(worker, client, &routes, input) {
+                                Begin::No => {}
+                                Begin::Wait => break Stop::Wait,
+                                Begin::Yes(upload) => {
+                                    self.upload = Some(upload);
+                                    taken += 1;
+                                    continue;
+                                }
+                            }
+                        }
+                        break Stop::Input(missing);
+                    }
                     Err(violation) => {
                         worker.metrics.protocol_errors.add(1);
                         reply(worker, client, &self.session, |reply| reply.protocol_error(&violation));
@@ -152,6 +183,26 @@ impl Taker for RespSession {
 }
 
 impl RespSession {
+    /// Begins to pass on the request that has begun, if it is one that can be.
+    #[cold]
+    fn begin_upload(
+        &mut self,
+        worker: &Rc<Worker>,
+        client: &Rc<Client>,
+        routes: &Routes,
+        input: &mut InBuffer,
+    ) -> Begin {
+        let limits = limits(worker, self.session.authenticated);
+        let who = (&mut self.session, &mut self.scratch);
+        let begin = Upload::begin(worker, client, who, routes, (input, limits));
+        if matches!(begin, Begin::Yes(_)) {
+            // It has seen the beginning of what it will not see the end of.
+            self.parser = RequestParser::new(limits);
+            self.after_reply();
+        }
+        begin
+    }
+
     #[inline]
     fn request(
         &mut self,

@@ -194,8 +194,14 @@ impl Served {
                 Received::Nothing => self.readable = false,
                 Received::End => {
                     self.ended = true;
-                    // Nobody waits for a command that waits.
-                    worker.give_back(client);
+                    let uploads = client.dedicated.borrow().iter().find(|own| own.is_uploading()).cloned();
+                    match uploads {
+                        // Nobody waits for a command that waits.
+                        None => worker.give_back(client),
+                        // The rest of it will not come.
+                        Some(upload) if upload.lacks_the_end() => return Turn::Ended,
+                        Some(_) => {}
+                    }
                     let quest = client.quest.borrow().clone();
                     if let Some(quest) = quest {
                         quest.abandon(worker);
@@ -271,6 +277,7 @@ impl Worker {
         self.listens_no_more(client);
         self.give_back(client);
         client.outbox.borrow_mut().clear();
+        client.drained(0);
         self.forget(client.id());
         self.shared.clients.remove(client.id());
         let gauge =

@@ -5,6 +5,8 @@
 //! again when that is safe.
 
 mod replies;
+mod stream;
+mod upload;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -23,6 +25,8 @@ use super::link::Link;
 use super::pending::Pending;
 use crate::buffer::{InBuffer, Received};
 use crate::worker::{Arrival, Call, Worker};
+use stream::{Passage, STREAM_BYTES};
+use upload::Upload;
 
 /// Reads of one connection before the others get their turn.
 const READS_PER_TURN: usize = 8;
@@ -88,6 +92,8 @@ struct State {
 struct Input {
     buffer: InBuffer,
     scanner: ReplyScanner,
+    /// A big reply that is passed on as it comes.
+    stream: Option<Passage>,
 }
 
 /// See the module's text.
@@ -112,6 +118,16 @@ pub struct Connection {
     /// Whether the node was asked to end what waits on it: that may come when something else does, so nobody else may
     /// have it.
     spoilt: Cell<bool>,
+    /// Whether a reply is passed on as it comes.
+    streaming: Cell<bool>,
+    /// Whether a request is passed on as it comes.
+    uploading: Cell<bool>,
+    /// That request.
+    upload: RefCell<Option<Upload>>,
+    /// Whether the reply that passes has it to itself: nobody else may have it.
+    is_aside: Cell<bool>,
+    /// Before this requests that are overdue say nothing of the node, on the worker's clock.
+    lenient_until_ns: Cell<u64>,
     /// Set by whoever wants it to end.
     end: Cell<Option<EndWish>>,
     state: RefCell<State>,
@@ -162,6 +178,11 @@ impl Connection {
             name: Cell::new(0),
             node_id: Cell::new(0),
             spoilt: Cell::new(false),
+            streaming: Cell::new(false),
+            uploading: Cell::new(false),
+            upload: RefCell::new(None),
+            is_aside: Cell::new(false),
+            lenient_until_ns: Cell::new(0),
             stream: RefCell::new(None),
             input: RefCell::default(),
             call: RefCell::new(None),
@@ -183,7 +204,7 @@ impl Connection {
 
     /// Requests under way.
     pub fn in_flight(&self) -> usize {
-        self.state.borrow().fifo.len()
+        self.state.borrow().fifo.len() + usize::from(self.streaming.get())
     }
 
     /// Marks it as not to be used again, and gives the node's number of it; `None`: nothing waits on it, or the number is
@@ -265,10 +286,11 @@ impl Connection {
         let State { out, acked, written, fifo, answered, .. } = &mut *state;
         let (mut at, mut request) = (*acked, *answered);
         let mut stalled = false;
+        let lenient = self.streaming.get() || now_ns < self.lenient_until_ns.get();
         for (index, pending) in fifo.iter_mut().enumerate() {
             let end = at + pending.len;
             request += 1 + u64::from(pending.skip);
-            if index == 0 && pending.deadline_ns.saturating_add(patience_ns) < now_ns {
+            if index == 0 && !lenient && pending.deadline_ns.saturating_add(patience_ns) < now_ns {
                 stalled = true;
             }
             if pending.deadline_ns <= now_ns && pending.client.is_some() {
@@ -323,13 +345,19 @@ impl Connection {
         if self.blocked.get() || state.phase != Phase::Open {
             return;
         }
-        if let Err(cause) = self.write(stream, &mut state) {
+        let before = state.written;
+        let written = self.write(stream, &mut state);
+        let count = state.written - before;
+        drop(state);
+        if let Err(cause) = written {
             self.blocked.set(true);
             if cause.kind() != io::ErrorKind::WouldBlock {
                 self.writable.set(true);
-                drop(state);
                 self.wake();
             }
+        }
+        if self.uploading.get() {
+            self.uploaded(count);
         }
     }
 
@@ -347,14 +375,14 @@ impl Connection {
 
     /// Its turn: writes when it has waited for room, reads, delivers. True when there is more to do at once, after the
     /// others.
-    pub fn turn(&self, worker: &Rc<Worker>) -> Result<bool, Ended> {
+    pub fn turn(self: &Rc<Self>, worker: &Rc<Worker>) -> Result<bool, Ended> {
         if let Some(call) = &*self.call.borrow() {
             call.answered();
         }
         match self.end.get() {
             Some(EndWish::Now) => return Err(Ended::ByUs),
             Some(EndWish::Stalled) => return Err(Ended::Stalled),
-            Some(EndWish::WhenIdle) if self.state.borrow().fifo.is_empty() => return Err(Ended::ByUs),
+            Some(EndWish::WhenIdle) if self.in_flight() == 0 => return Err(Ended::ByUs),
             _ => {}
         }
         if self.blocked.get() && self.writable.replace(false) {
@@ -363,6 +391,10 @@ impl Connection {
         }
         let mut input = self.input.borrow_mut();
         for _ in 0..READS_PER_TURN {
+            if let Some(stream) = input.stream.as_ref().filter(|stream| stream.is_ahead(worker)) {
+                stream.wait_for_client(Rc::clone(self));
+                return Ok(false);
+            }
             if !self.readable.get() {
                 input.buffer.release(&worker.pool);
                 return Ok(false);
@@ -370,8 +402,9 @@ impl Connection {
             let received = {
                 let stream = self.stream.borrow();
                 let Some(stream) = &*stream else { return Err(Ended::ByUs) };
-                let Input { buffer, scanner } = &mut *input;
-                buffer.recv(stream, scanner.need_hint(), &worker.pool)
+                let Input { buffer, scanner, stream: passing } = &mut *input;
+                let wanted = passing.as_ref().map_or(scanner.need_hint(), Passage::wanted);
+                buffer.recv(stream, wanted, &worker.pool)
             };
             match received {
                 Received::Nothing => self.readable.set(false),
@@ -383,6 +416,10 @@ impl Connection {
                     self.deliver(worker, &mut input)?;
                 }
             }
+            let kept = input.buffer.len();
+            if kept > STREAM_BYTES && kept > worker.settings.borrow().client_output_hard_bytes {
+                return Err(self.refuse_reply(worker, kept));
+            }
         }
         Ok(true)
     }
@@ -391,7 +428,15 @@ impl Connection {
     fn write_on(&self) -> Result<(), Ended> {
         let stream = self.stream.borrow();
         let Some(stream) = &*stream else { return Err(Ended::ByUs) };
-        match self.write(stream, &mut self.state.borrow_mut()) {
+        let mut state = self.state.borrow_mut();
+        let before = state.written;
+        let written = self.write(stream, &mut state);
+        let count = state.written - before;
+        drop(state);
+        if self.uploading.get() {
+            self.uploaded(count);
+        }
+        match written {
             Ok(()) => self.blocked.set(false),
             Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {}
             Err(cause) => return Err(Ended::Socket(cause)),

@@ -16,6 +16,8 @@ use crate::worker::Worker;
 
 /// Dedicated connections that are kept open without use.
 const MAX_IDLE: usize = 16;
+/// Connections on which big replies pass to slow clients; beyond it such clients are closed.
+const MAX_ASIDE: usize = 64;
 
 /// See the module's text.
 #[derive(Debug)]
@@ -30,6 +32,8 @@ pub struct Link {
     idle: RefCell<Vec<Rc<Connection>>>,
     /// Dedicated connections that somebody uses, by [`Purpose`].
     busy: RefCell<[Vec<Rc<Connection>>; 2]>,
+    /// Connections that a big reply has to itself.
+    aside: RefCell<Vec<Rc<Connection>>>,
     /// Whether the node may be asked, on the worker's clock.
     breaker: Breaker,
     /// Replies, and the sum of their times, at the latest look at how slow the node is.
@@ -55,6 +59,7 @@ impl Link {
             shared: RefCell::new(vec![None; connections.max(1) * 2]),
             idle: RefCell::default(),
             busy: RefCell::default(),
+            aside: RefCell::default(),
             breaker: Breaker::default(),
             looked: Cell::default(),
             waiting: RefCell::default(),
@@ -280,6 +285,21 @@ impl Link {
         self.metrics.holding.set(holding.len() as u64);
     }
 
+    /// Leaves a shared connection to the big reply on it: the next request opens another one. False: it is none, or there
+    /// are too many of these.
+    pub fn set_aside(&self, connection: &Connection) -> bool {
+        let (mut shared, mut aside) = (self.shared.borrow_mut(), self.aside.borrow_mut());
+        let is_it =
+            |place: &&mut Option<Rc<Connection>>| place.as_ref().is_some_and(|known| is(known, connection));
+        if aside.len() >= MAX_ASIDE {
+            return false;
+        }
+        let taken = shared.iter_mut().find(is_it).and_then(Option::take);
+        let found = taken.is_some();
+        aside.extend(taken);
+        found
+    }
+
     /// A connection has opened.
     pub fn opened(&self) {
         if self.breaker.connected() {
@@ -293,11 +313,12 @@ impl Link {
     /// A connection has ended.
     pub fn closed(&self, connection: &Connection, ended: &Ended, worker: &Worker) {
         for place in self.shared.borrow_mut().iter_mut() {
-            if place.as_ref().is_some_and(|known| std::ptr::eq(Rc::as_ptr(known), connection)) {
+            if place.as_ref().is_some_and(|known| is(known, connection)) {
                 *place = None;
             }
         }
-        self.idle.borrow_mut().retain(|known| !std::ptr::eq(Rc::as_ptr(known), connection));
+        self.idle.borrow_mut().retain(|known| !is(known, connection));
+        self.aside.borrow_mut().retain(|known| !is(known, connection));
         if matches!(ended, Ended::ByUs) {
             return;
         }
@@ -316,6 +337,7 @@ impl Link {
     pub fn connections(&self) -> Vec<Rc<Connection>> {
         let mut all: Vec<_> = self.shared.borrow().iter().flatten().cloned().collect();
         all.extend(self.idle.borrow().iter().chain(self.busy.borrow().iter().flatten()).cloned());
+        all.extend(self.aside.borrow().iter().cloned());
         all
     }
 
@@ -329,6 +351,11 @@ impl Link {
         }
         self.let_go(0, worker);
     }
+}
+
+/// Whether these are the same.
+fn is(known: &Rc<Connection>, connection: &Connection) -> bool {
+    std::ptr::eq(Rc::as_ptr(known), connection)
 }
 
 /// The place of a client's connection among `len` of both lanes.

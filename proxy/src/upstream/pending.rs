@@ -40,6 +40,8 @@ pub enum Way {
     Shared,
     /// On one that the client has to itself until the reply.
     OneShot,
+    /// On one that it has to itself, in pieces as they come; its bytes are not kept, so it is never sent again.
+    Upload,
     /// On the one that holds the client's WATCH: never sent again anywhere else.
     Watching,
 }

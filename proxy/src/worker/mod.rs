@@ -250,6 +250,13 @@ impl Worker {
         }
     }
 
+    /// A connection for a request that passes in pieces; `None`: there is none to be had now.
+    pub fn connection_for_upload(self: &Rc<Self>, routes: &Routes, dest: Dest) -> Option<Rc<Connection>> {
+        let place = routes.place(dest)?;
+        let waits = self.holding.get() && self.held.borrow().waits_for(Some(routes.shard_id(place)));
+        routes.link(place).filter(|_| !waits)?.dedicated(self, Purpose::Waiting).ok()
+    }
+
     /// Takes back the dedicated connection of a client on which a request has just been answered.
     pub fn give_back_one(&self, client: &Client, connection: &Connection) {
         let mut dedicated = client.dedicated.borrow_mut();

@@ -29,6 +29,11 @@ impl Worker {
         {
             self.give_back(client);
         }
+        if pending.way == Way::Upload {
+            // Without its end nobody has executed it.
+            let text = if sent { error::UNCERTAIN_UPSTREAM } else { text::UPLOAD_LOST };
+            return self.fail(&pending, text);
+        }
         if pending.way == Way::Watching {
             // What was watched is forgotten with the connection: the transaction must not run elsewhere.
             return match sent {
@@ -134,7 +139,7 @@ impl Worker {
             let body = Body::Frames { bytes: &renewed, id_at: None };
             match pending.way {
                 Way::OneShot => self.submit_alone(&routes, pending, body),
-                Way::Shared | Way::Watching => match link.shared(self, client, pending.lane) {
+                Way::Shared | Way::Watching | Way::Upload => match link.shared(self, client, pending.lane) {
                     Some(connection) => {
                         connection.push(pending, body);
                         self.mark_connection(&connection);

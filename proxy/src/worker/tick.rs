@@ -79,6 +79,8 @@ impl Worker {
             }
             for connection in link.connections() {
                 connection.take_overdue(now_ns, patience_ns, &mut overdue);
+                connection.check_stream(self, now_ns);
+                connection.check_upload(self, now_ns);
             }
             for (orphan, trace) in overdue.drain(..) {
                 link.timed_out(limits);
@@ -109,7 +111,8 @@ impl Worker {
             client.info.output.store(held as u64, Ordering::Relaxed);
             let gathered = client.quest.borrow().as_ref().map_or(0, |quest| quest.held_bytes());
             bytes += held + gathered;
-            blocked += u64::from(client.waits.get());
+            // As Redis counts them: at nodes, or held up by CLIENT PAUSE.
+            blocked += u64::from(client.waits.get() || client.pause_armed.get());
             if client.listening.get() {
                 self.check_messages(client, held);
             }

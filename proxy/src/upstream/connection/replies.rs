@@ -7,7 +7,9 @@ use torc_protocol::error;
 use torc_protocol::resp::ReplyKind;
 use torc_protocol::trace::Trace;
 
+use super::stream::STREAM_BYTES;
 use super::{COMPACT_BYTES, Connection, Ended, Input, KEEP_BYTES, Orphan, Phase};
+use crate::text;
 use crate::upstream::body::may_repeat;
 use crate::upstream::pending::Way;
 use crate::upstream::refusal::{Answer, is_refusal, judge};
@@ -19,7 +21,10 @@ impl Connection {
     /// Hands out all whole replies.
     pub(super) fn deliver(&self, worker: &Rc<Worker>, input: &mut Input) -> Result<(), Ended> {
         let now_ns = worker.clock.refresh();
-        let Input { buffer, scanner } = input;
+        if input.stream.is_some() && !self.feed(worker, input, now_ns)? {
+            return Ok(());
+        }
+        let Input { buffer, scanner, .. } = input;
         let mut answered = 0;
         while let Some(frame) = scanner.next(buffer.unread())? {
             if frame.kind == ReplyKind::Normal {
@@ -31,6 +36,10 @@ impl Connection {
             buffer.consume(frame.len);
         }
         self.link.metrics.in_flight.sub(answered);
+        if scanner.need_hint() >= STREAM_BYTES {
+            self.begin_stream(worker, input, now_ns);
+            self.feed(worker, input, now_ns)?;
+        }
         self.settle(worker);
         Ok(())
     }
@@ -57,18 +66,23 @@ impl Connection {
         let start = state.acked;
         state.acked += pending.len;
         let answer = match pending.way {
-            Way::Shared | Way::OneShot if pending.client.is_some() => judge(&pending, body),
+            Way::Shared | Way::OneShot | Way::Upload if pending.client.is_some() => judge(&pending, body),
             _ => Answer::Final,
         };
         let again = answer != Answer::Final;
         let bytes = again.then(|| state.out.get(start..state.acked).unwrap_or_default().to_vec());
         drop(state);
+        if pending.way == Way::Upload {
+            self.finish_upload();
+        }
         if let Some(client) = &pending.client {
             // After EXEC or UNWATCH nothing is watched any more.
             if pending.way == Way::Watching && pending.command != WATCH {
                 client.watching.set(false);
             }
-            if pending.way == Way::OneShot || (pending.way == Way::Watching && pending.command != WATCH) {
+            if matches!(pending.way, Way::OneShot | Way::Upload)
+                || (pending.way == Way::Watching && pending.command != WATCH)
+            {
                 worker.give_back_one(client, self);
             }
         }
@@ -76,6 +90,10 @@ impl Connection {
             self.link.metrics.refused.add(1);
             if pending.replica {
                 worker.refused_by_replica(pending, &bytes, &self.link, body);
+                return Ok(1);
+            }
+            if pending.way == Way::Upload && answer != Answer::Doubtful {
+                worker.fail(&pending, text::UPLOAD_REFUSED);
                 return Ok(1);
             }
             match answer {
@@ -88,7 +106,7 @@ impl Connection {
                     worker.hold(pending, bytes);
                     return Ok(1);
                 }
-                Answer::Doubtful if may_repeat(pending.command, &bytes) => {
+                Answer::Doubtful if pending.way != Way::Upload && may_repeat(pending.command, &bytes) => {
                     pending.doubtful = true;
                     worker.hold(pending, bytes);
                     return Ok(1);
@@ -137,6 +155,9 @@ impl Connection {
     /// Ends it: gives what was under way to the worker, which sends it again or answers.
     pub fn close(&self, worker: &Rc<Worker>, ended: &Ended) {
         self.stream.borrow_mut().take();
+        self.break_stream();
+        let uploaded = self.sent_upload();
+        self.finish_upload();
         let mut state = self.state.borrow_mut();
         let opened = state.phase == Phase::Open;
         state.phase = Phase::Closed;
@@ -157,7 +178,8 @@ impl Connection {
             if pending.client.is_some() {
                 let bytes = out.get(at..end).unwrap_or_default().to_vec();
                 pending.refused = false;
-                worker.lost(Orphan { pending, bytes, sent: opened && end <= written });
+                let sent = opened && end <= written && (pending.way != Way::Upload || uploaded);
+                worker.lost(Orphan { pending, bytes, sent });
             }
             at = end;
         }
