@@ -16,8 +16,18 @@ use crate::table::RouteTable;
 pub const TORC_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Sections without arguments.
-const DEFAULT: [&str; 8] =
-    ["server", "clients", "memory", "stats", "replication", "cluster", "proxy", "keyspace"];
+const DEFAULT: [&str; 10] = [
+    "server",
+    "clients",
+    "memory",
+    "persistence",
+    "stats",
+    "replication",
+    "cpu",
+    "cluster",
+    "proxy",
+    "keyspace",
+];
 /// Sections that must be asked for.
 const EXTRA: [&str; 2] = ["commandstats", "latencystats"];
 
@@ -72,6 +82,8 @@ pub fn render(shared: &Shared, table: &RouteTable, sections: &Sections) -> Strin
         }
         let name = if *section == "commandstats" || *section == "latencystats" {
             (*section).to_owned()
+        } else if *section == "cpu" {
+            section.to_ascii_uppercase()
         } else {
             let (first, rest) = section.split_at(1);
             first.to_ascii_uppercase() + rest
@@ -82,7 +94,15 @@ pub fn render(shared: &Shared, table: &RouteTable, sections: &Sections) -> Strin
             "clients" => clients(shared, &mut text),
             "memory" => memory(shared, &mut text),
             "stats" => stats(shared, &mut text),
-            "replication" => text.push_str("role:master\r\nconnected_slaves:0\r\n"),
+            // What the nodes say is added.
+            "persistence" => text.push_str("loading:0\r\n"),
+            "replication" => {
+                text.push_str("role:master\r\nconnected_slaves:0\r\nmaster_repl_offset:0\r\n");
+            }
+            "cpu" => {
+                let (kernel, user) = process::cpu_seconds();
+                let _ = write!(text, "used_cpu_sys:{kernel:.6}\r\nused_cpu_user:{user:.6}\r\n");
+            }
             "cluster" => text.push_str("cluster_enabled:0\r\n"),
             "proxy" => proxy(shared, table, &mut text),
             "commandstats" => commands(shared, &mut text),
@@ -102,7 +122,8 @@ fn server(shared: &Shared, text: &mut String) {
     let up_s = unix_ms().saturating_sub(shared.started_ms) / 1000;
     let _ = write!(
         text,
-        "redis_version:{REDIS_VERSION}\r\ntorc_version:{TORC_VERSION}\r\nredis_mode:standalone\r\n\
+        "redis_version:{REDIS_VERSION}\r\ntorc_version:{TORC_VERSION}\r\nredis_git_sha1:00000000\r\nredis_git_dirty:0\r\n\
+         redis_build_id:0\r\nredis_mode:standalone\r\n\
          os:{} {}\r\narch_bits:{}\r\nmultiplexing_api:epoll\r\nprocess_id:{}\r\nrun_id:{}\r\ntcp_port:{}\r\n\
          uptime_in_seconds:{up_s}\r\nuptime_in_days:{}\r\nio_threads_active:0\r\nproxy_threads:{}\r\n",
         std::env::consts::OS,
@@ -245,7 +266,7 @@ fn latencies(shared: &Shared, text: &mut String) {
 }
 
 /// Sections to which the nodes have something to add.
-const OF_NODES: [&str; 3] = ["memory", "stats", "keyspace"];
+const OF_NODES: [&str; 4] = ["memory", "persistence", "stats", "keyspace"];
 /// What is added up over the primaries, by section.
 const MEMORY_SUMS: [&str; 12] = [
     "used_memory",
@@ -288,6 +309,15 @@ pub fn with_nodes(own: &str, parts: &[&[u8]]) -> String {
         text.push_str("\r\n");
         match section.lines().next() {
             Some("# Memory") if !texts.is_empty() => memory_of_nodes(&texts, &mut text),
+            Some("# Persistence") if !texts.is_empty() => {
+                let saved = numbers(&texts, "rdb_last_save_time").min().unwrap_or(0);
+                let _ = write!(
+                    text,
+                    "rdb_changes_since_last_save:{}\r\nrdb_bgsave_in_progress:0\r\n\
+                     rdb_last_save_time:{saved}\r\nrdb_last_bgsave_status:ok\r\naof_enabled:0\r\n",
+                    total(&texts, "rdb_changes_since_last_save")
+                );
+            }
             Some("# Stats") if !texts.is_empty() => {
                 // Fewer than there are: what the others have counted is missing in the sums.
                 let _ = write!(text, "shards_asked:{}\r\nshards_answered:{}\r\n", parts.len(), texts.len());

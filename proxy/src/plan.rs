@@ -150,7 +150,8 @@ pub fn of<'a>(request: &Request<'a>, table: &RouteTable, session: &Session, clie
 
 /// What a client is told of a command that does not go through a proxy.
 pub fn refusal(request: &Request<'_>, why: &str) -> String {
-    format!("ERR {}: {why}", request.spec.name.to_ascii_uppercase())
+    let name = request.spec.name.replace('|', " ").to_ascii_uppercase();
+    if why.starts_with(&name) { format!("ERR {why}") } else { format!("ERR {name}: {why}") }
 }
 
 /// The slot that all keys share, and the first key. `Err`: the error's text.
@@ -394,7 +395,9 @@ mod tests {
         assert_eq!(refused("rename a b"), text::CROSS_SLOT_ADVICE);
         assert_eq!(refused("mset a 1 b"), error::wrong_arity("mset"));
         assert_eq!(refused("scan x"), error::INVALID_CURSOR);
-        assert!(refused("shutdown").starts_with("ERR SHUTDOWN: "));
+        assert!(refused("shutdown").starts_with("ERR SHUTDOWN stops one node"));
+        assert!(refused("replicaof no one").starts_with("ERR REPLICAOF: replication is decided"));
+        assert!(refused("debug digest").starts_with("ERR DEBUG DIGEST covers"));
     }
 
     #[test]

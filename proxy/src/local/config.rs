@@ -12,7 +12,8 @@ use crate::downstream::resp::Step;
 use crate::join::How;
 
 /// Options of the proxy.
-const OWN: [&str; 8] = [
+const OWN: [&str; 9] = [
+    "port",
     "maxclients",
     "timeout",
     "requirepass",
@@ -36,6 +37,7 @@ pub(super) fn get(call: &mut Call<'_>) -> Step {
         .into_iter()
         .map(|name| {
             let value = match name {
+                "port" => shared.port().to_string(),
                 "maxclients" => shared.limit.limit().to_string(),
                 "timeout" => (settings.idle_timeout_ms / 1000).to_string(),
                 "requirepass" => settings.requirepass.clone(),
