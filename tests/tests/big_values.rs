@@ -45,6 +45,11 @@ fn a_value_of_500_mb_passes_in_pieces() {
     let bytes = megabytes.unwrap_or(500) * 1_000_000;
     let fleet = Fleet::start(Plan { shards: 1, replicas: 0, hosts: 1 }, Place::Loopback);
     let (proxy, pid) = (fleet.proxy(), fleet.proxy_pid());
+    // A node that is not optimised takes its time with so much.
+    let reply =
+        fleet.connect().call(&["CONFIG", "SET", "proxy-request-timeout-ms", "120000"]).expect("an answer");
+    assert!(!reply.is_error(), "{reply:?}");
+    std::thread::sleep(Duration::from_millis(300));
     // Others, who write and read small things all the time. The node itself, with one worker and not optimised, may leave
     // them without an answer while it takes the value in: that is not the proxy's doing.
     let stop = Arc::new(AtomicBool::new(false));
