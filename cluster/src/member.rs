@@ -442,16 +442,18 @@ impl ShardMember {
         match reply {
             HelloReply::Continue { after } => {
                 let clear = !self.whole;
-                if clear && !planted(Bug::HalfSyncCounts) {
+                let nothing = clear && !planted(Bug::HalfSyncCounts);
+                let offered = if nothing { Offset(0) } else { self.history.last().offset };
+                if *after != offered {
+                    // Not what was offered: start over, as little whole as before.
+                    *link = Link::Apart;
+                    return Next::Retry;
+                }
+                if nothing {
                     self.history = History::default();
                     self.mark = Offset(0);
                 }
                 self.whole = true;
-                if *after != self.history.last().offset {
-                    // Not what was offered: start over.
-                    *link = Link::Apart;
-                    return Next::Retry;
-                }
                 *link = Link::Streaming;
                 Next::Stream { after: *after, clear }
             }

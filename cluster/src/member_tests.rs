@@ -180,6 +180,10 @@ fn half_a_sync_counts_as_nothing() {
     );
     replica.disconnected();
     assert_eq!(replica.hello().map(|(_, hello)| hello.history), Some(History::default()));
+    // An answer to something else does not make it whole.
+    assert_eq!(replica.on_hello_reply(Term(1), &HelloReply::Continue { after: Offset(3) }), Next::Retry);
+    assert!(!replica.is_whole());
+    assert_eq!(replica.hello().map(|(_, hello)| hello.history), Some(History::default()));
     let next = replica.on_hello_reply(Term(1), &HelloReply::Continue { after: Offset(0) });
     assert_eq!(next, Next::Stream { after: Offset(0), clear: true });
     assert!(replica.is_whole() && replica.is_streaming());
