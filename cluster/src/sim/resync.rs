@@ -12,6 +12,8 @@ use crate::ids::{Member, ShardId, Term};
 
 /// How often a primary looks whether answers have come.
 const LOOK: u64 = 10 * MS;
+/// After so many looks without one an answer got lost: the connection is broken.
+const MOST_LOOKS: u32 = 100;
 
 /// What a primary knows of a part of its replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,11 +26,15 @@ enum Answer {
 }
 
 /// What a primary has asked a replica.
-pub(super) struct Asked([Answer; KEY_PARTS]);
+pub(super) struct Asked {
+    answers: [Answer; KEY_PARTS],
+    /// Since the last answer.
+    looks: u32,
+}
 
 impl Default for Asked {
     fn default() -> Self {
-        Asked([Answer::None; KEY_PARTS])
+        Asked { answers: [Answer::None; KEY_PARTS], looks: 0 }
     }
 }
 
@@ -80,10 +86,15 @@ impl World {
             return;
         };
         let address = peer.host;
-        let Some(Asked(answers)) = &mut peer.asked else { return };
+        let Some(Asked { answers, looks }) = &mut peer.asked else { return };
         let wanted = answers.iter().position(|answer| *answer == Answer::Differs);
         let answered = answers.iter().all(|answer| *answer != Answer::None);
         if part == PARTS && wanted.is_none() && !answered {
+            *looks += 1;
+            if *looks > MOST_LOOKS {
+                shard.peers.remove(&to);
+                return;
+            }
             self.after(LOOK, Event::Chunk { host, to, conn, shard: id, term, part });
             return;
         }
@@ -155,9 +166,10 @@ impl World {
     ) {
         let Some(shard) = self.node_shard(host, id).filter(|s| s.member.term() == term) else { return };
         let peer = shard.peers.values_mut().find(|peer| peer.conn == conn);
-        if let Some(Asked(answers)) = peer.and_then(|peer| peer.asked.as_mut())
+        if let Some(Asked { answers, looks }) = peer.and_then(|peer| peer.asked.as_mut())
             && let Some(answer) = answers.get_mut(part).filter(|answer| **answer == Answer::None)
         {
+            *looks = 0;
             *answer = if differs { Answer::Differs } else { Answer::Done };
         }
     }

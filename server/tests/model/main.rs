@@ -248,11 +248,8 @@ proptest! {
                 back.records();
             }
             if n == begins {
-                let mut begun = Resync::begin(&t.node, &back.node);
-                if hears_all {
-                    begun.records(&back.node, &missed);
-                }
-                resync = Some(begun);
+                let heard = if hears_all { &missed[..] } else { &[] };
+                resync = Some(Resync::begin(&t.node, &back.node, heard));
             }
             if let Some(resync) = &mut resync {
                 stripes.by_ref().take(at_once).for_each(|index| match uncompared {
@@ -270,7 +267,8 @@ proptest! {
                 None => missed.extend_from_slice(&records),
             }
         }
-        let mut resync = resync.unwrap_or_else(|| Resync::begin(&t.node, &back.node));
+        let heard = if hears_all { &missed[..] } else { &[] };
+        let mut resync = resync.unwrap_or_else(|| Resync::begin(&t.node, &back.node, heard));
         stripes.for_each(|index| resync.compare(&t.node, &back.node, index));
         resync.send(&t.node, &back.node, STRIPES);
         prop_assert!(resync.end());

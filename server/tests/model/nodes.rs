@@ -191,12 +191,15 @@ pub struct Resync {
 }
 
 impl Resync {
-    pub fn begin(from: &Node, to: &Node) -> Resync {
+    /// Begins with what the primary's backlog still has of the records that the replica missed.
+    pub fn begin(from: &Node, to: &Node, missed: &[u8]) -> Resync {
         to.memcached.set(0, None);
         let mut writer = EffectWriter::new(true);
         from.snapshot_common(&mut writer);
         apply::effects_of(to, &writer.take_bytes(), 0).expect("what belongs to no stripe");
-        Resync { settling: Settling::new(&DIGEST_KEY), wanted: VecDeque::new(), sent: 0 }
+        let mut resync = Resync { settling: Settling::new(&DIGEST_KEY), wanted: VecDeque::new(), sent: 0 };
+        resync.records(to, missed);
+        resync
     }
 
     /// Compares a stripe; the records up to here are applied.
