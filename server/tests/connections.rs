@@ -294,7 +294,7 @@ fn make_primary(node: &Arc<Node>) {
     let me = Member::new(NodeId(1), Incarnation(1));
     let mut map = ClusterMap::default();
     (0..SLOTS).for_each(|slot| map.slots.set(slot, ShardId(1)));
-    node.shard.set_view(View { map: Arc::new(map), me, shard: Some(ShardId(1)) });
+    node.shard.set_view(View::new(Arc::new(map), me, Some(ShardId(1))));
     let closed = node.shard.gate.close();
     node.shard.set_role(&closed, Role::Primary, Term(1));
     drop(closed);
