@@ -224,3 +224,49 @@ async fn a_big_request_without_an_end_is_not_executed() {
     assert!(rest.contains("was not executed") && rest.contains("Protocol error"), "{rest}");
     world.end().await;
 }
+
+#[tokio::test]
+async fn a_node_that_stops_in_the_middle_is_given_up() {
+    let world = World::new(1, ProxyConfig { request_timeout_ms: 1_000, ..config() }).await;
+    // One that has the connection to itself, and one that shares it.
+    for bytes in [BIG, 4 * 1024 * 1024] {
+        let half = format!("${bytes}\r\n{}", value(bytes / 2));
+        let is_it = |line: &[String]| line == ["GET", "half"];
+        world.nodes[0].hook(
+            move |seen| {
+                if is_it(&seen.args) { Act::Reply(half.clone()) } else { Act::Usual }
+            },
+        );
+        let (mut reader, mut other) = (world.client().await, world.client().await);
+        reader.send("GET half").await;
+        assert!(reader.rest().await.len() < bytes, "closed with a part of it");
+        world.nodes[0].unhook();
+        assert_eq!(other.ask("SET k 1").await, "+OK\r\n");
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_request_that_has_begun_ends_where_it_began() {
+    let mut world = World::new(1, config()).await;
+    let big = value(BIG);
+    let (first, rest) = set("moved", &big, BIG / 2);
+    let mut client = world.client().await;
+    // Its node leaves the map meanwhile, and is still there.
+    client.send_raw(&first).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    world.set_map(&[None]);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    client.send_raw(&rest).await;
+    assert_eq!(client.reply_bytes().await, "+OK\r\n");
+    world.set_map(&world.ports());
+    assert_eq!(client.ask("PING").await, "+PONG\r\n");
+    // The proxy is told to end meanwhile.
+    client.send_raw(&first).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    world.shutdown.trigger();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    client.send_raw(&rest).await;
+    assert_eq!(client.reply_bytes().await, "+OK\r\n");
+    world.end().await;
+}

@@ -183,6 +183,11 @@ impl Taker for RespSession {
 }
 
 impl RespSession {
+    /// Whether a request has begun to pass whose end has not come.
+    pub fn is_uploading(&self) -> bool {
+        self.upload.is_some()
+    }
+
     /// Begins to pass on the request that has begun, if it is one that can be.
     #[cold]
     fn begin_upload(

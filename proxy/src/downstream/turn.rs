@@ -171,7 +171,13 @@ impl Served {
                     Stop::Close => self.closing = true,
                 }
             }
-            if !waits && (self.ended || worker.is_draining()) {
+            let uploads = matches!(&self.session, Session::Resp(session) if session.is_uploading());
+            if self.ended && uploads && !waits {
+                // The rest of the request will not come.
+                return Turn::Ended;
+            }
+            // While the worker drains, a request that has begun to pass still may.
+            if !waits && (self.ended || (worker.is_draining() && !uploads)) {
                 self.closing = true;
             }
             if self.closing {
@@ -194,13 +200,9 @@ impl Served {
                 Received::Nothing => self.readable = false,
                 Received::End => {
                     self.ended = true;
-                    let uploads = client.dedicated.borrow().iter().find(|own| own.is_uploading()).cloned();
-                    match uploads {
-                        // Nobody waits for a command that waits.
-                        None => worker.give_back(client),
-                        // The rest of it will not come.
-                        Some(upload) if upload.lacks_the_end() => return Turn::Ended,
-                        Some(_) => {}
+                    // Nobody waits for a command that waits; a request that passes is answered.
+                    if !client.dedicated.borrow().iter().any(|own| own.is_uploading()) {
+                        worker.give_back(client);
                     }
                     let quest = client.quest.borrow().clone();
                     if let Some(quest) = quest {

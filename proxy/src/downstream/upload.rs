@@ -67,7 +67,7 @@ pub enum Fed {
 pub enum Begin {
     /// It is taken whole.
     No,
-    /// Not yet; whoever stands in the way wakes the client's task.
+    /// Not yet; whoever stands in the way wakes the client.
     Wait,
     /// It does.
     Yes(Box<Upload>),

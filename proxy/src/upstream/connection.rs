@@ -397,7 +397,7 @@ impl Connection {
             }
             if !self.readable.get() {
                 input.buffer.release(&worker.pool);
-                return Ok(false);
+                return self.rest();
             }
             let received = {
                 let stream = self.stream.borrow();
@@ -422,6 +422,12 @@ impl Connection {
             }
         }
         Ok(true)
+    }
+
+    /// There is nothing to do for now; one that nobody wants any more ends.
+    fn rest(&self) -> Result<bool, Ended> {
+        let over = self.end.get() == Some(EndWish::WhenIdle) && self.in_flight() == 0;
+        if over { Err(Ended::ByUs) } else { Ok(false) }
     }
 
     /// There may be room again.

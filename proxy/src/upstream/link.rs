@@ -233,12 +233,6 @@ impl Link {
         worker: &Rc<Worker>,
         purpose: Purpose,
     ) -> Result<Rc<Connection>, NoDedicated> {
-        let idle = loop {
-            match self.idle.borrow_mut().pop() {
-                Some(connection) if !connection.is_usable() => {}
-                other => break other,
-            }
-        };
         let config = worker.settings();
         let most = match purpose {
             Purpose::Waiting => config.blocking_connections,
@@ -252,6 +246,12 @@ impl Link {
             refused.add(1);
             return Err(NoDedicated::AllInUse);
         }
+        let idle = loop {
+            match self.idle.borrow_mut().pop() {
+                Some(connection) if !connection.is_usable() => {}
+                other => break other,
+            }
+        };
         let connection = match idle {
             Some(connection) => connection,
             None if self.is_paused(worker) => return Err(NoDedicated::Unreachable),

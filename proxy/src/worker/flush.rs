@@ -62,6 +62,9 @@ impl Worker {
 
     /// Writes what the client's socket takes; the rest waits for room.
     fn flush_client(&self, client: &Rc<Client>) {
+        if client.killed.get() {
+            return;
+        }
         if client.closed.get() || client.blocked.get() {
             self.check_output(client);
             return;

@@ -69,7 +69,8 @@ impl PeerNetwork {
     async fn call<A: RaftApp>(&self, request: &Request<A>, timeout: Duration) -> Result<Answer, CallError> {
         let says = !matches!(request, Request::Vote(_));
         if says && self.silent.load(Ordering::Relaxed) {
-            A::Runtime::sleep(timeout).await;
+            // No longer than it may be silent: a snapshot has much more time.
+            A::Runtime::sleep(timeout.min(LONGEST_PAUSE)).await;
             return Err(CallError::Transport(TransportError::Timeout(timeout)));
         }
         let bytes = encode(request).map_err(CallError::Codec)?;

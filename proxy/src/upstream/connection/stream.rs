@@ -49,6 +49,8 @@ pub(super) struct Passage {
     /// What the client left unread at the latest tick, and when that changed last.
     unread: usize,
     taken_ns: u64,
+    /// When something of it came last, or the node was not read from.
+    came_ns: u64,
 }
 
 /// The header of a bulk string: its length, and where its bytes begin.
@@ -133,6 +135,7 @@ impl Connection {
             client,
             unread: 0,
             taken_ns: now_ns,
+            came_ns: now_ns,
         });
         self.streaming.set(true);
         if length >= ASIDE_BYTES {
@@ -143,10 +146,11 @@ impl Connection {
     /// Passes on what has come. True when the reply is whole.
     pub(super) fn feed(&self, worker: &Rc<Worker>, input: &mut Input, now_ns: u64) -> Result<bool, Ended> {
         let Some(stream) = &mut input.stream else { return Ok(true) };
-        if stream.is_over() && self.is_aside.get() {
+        if stream.is_over() && self.has_to_itself() {
             // Nobody wants the rest, and nobody else waits here.
             return Err(Ended::ByUs);
         }
+        stream.came_ns = now_ns;
         let bytes = input.buffer.unread();
         let bytes = bytes.get(..stream.left.min(bytes.len())).unwrap_or_default();
         let after = stream.left - bytes.len();
@@ -175,7 +179,8 @@ impl Connection {
         let Some(Passage { pending, client, .. }) = input.stream.take() else { return };
         self.streaming.set(false);
         self.link.metrics.in_flight.sub(1);
-        if let Some(client) = client.filter(|client| !client.closed.get()) {
+        // One that is killed has not got all of it, and gets nothing behind it.
+        if let Some(client) = client.filter(|client| !client.closed.get() && !client.killed.get()) {
             let mut outbox = client.outbox.borrow_mut();
             outbox.end_stream(&worker.pool);
             let left = outbox.pending();
@@ -214,13 +219,25 @@ impl Connection {
         }
     }
 
-    /// Looks after a reply that passes: one whose client is slow stands aside, and a client that takes nothing is closed.
+    /// Looks after a reply that passes: one whose client is slow stands aside, a client that takes nothing is closed, and a
+    /// node that sends no more of it is given up.
     pub fn check_stream(&self, worker: &Rc<Worker>, now_ns: u64) {
         if !self.streaming.get() {
             return;
         }
         let mut input = self.input.borrow_mut();
         let Some(stream) = &mut input.stream else { return };
+        if stream.is_ahead(worker) {
+            stream.came_ns = now_ns;
+        }
+        let silent_ns = now_ns.saturating_sub(stream.came_ns);
+        if stream.is_over() && self.has_to_itself() {
+            return self.end_now();
+        }
+        if silent_ns > u64::from(worker.settings.borrow().request_timeout_ms) * 1_000_000 {
+            // The rest does not come: the client has a part of it and is closed, all others are sent elsewhere.
+            return self.give_up();
+        }
         let Some(client) = stream.client.clone() else { return };
         let unread = client.outbox.borrow().unsent();
         let ahead = stream.is_ahead(worker);
@@ -240,6 +257,11 @@ impl Connection {
             worker.metrics.output_closed.add(1);
             client.kill();
         }
+    }
+
+    /// Whether nobody but the client of the reply that passes waits for anything here.
+    fn has_to_itself(&self) -> bool {
+        self.is_aside.get() && self.in_flight() == 1
     }
 
     /// The connection ends: the client whose reply was passing has a part of it, and can be given nothing else.
@@ -266,7 +288,7 @@ impl Connection {
         Ended::ByUs
     }
 
-    /// Wakes the connection's task when its client has read: see [`Passage::wait_for_client`].
+    /// Wakes the connection when its client has read: see [`Passage::wait_for_client`].
     pub fn go_on(&self) {
         self.wake();
     }

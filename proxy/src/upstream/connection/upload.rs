@@ -1,11 +1,11 @@
 //! Big requests in pieces: bytes leave as they come from the client and are not kept, so the request is never sent again.
 //!
-//! It has the connection to itself. The client's task appends while little waits to be written; it is woken when there is
+//! It has the connection to itself. The client appends while little waits to be written; it is woken when there is
 //! room again. A request whose end the node never got was not executed.
 
 use std::rc::Rc;
 
-use super::Connection;
+use super::{Connection, EndWish, Phase};
 use crate::downstream::client::Client;
 use crate::upstream::pending::{NEVER, Pending};
 use crate::worker::Worker;
@@ -58,17 +58,13 @@ impl Connection {
     pub fn uploads(&self, client: &Rc<Client>, seq: u64) -> bool {
         let upload = self.upload.borrow();
         let mine = upload.as_ref().is_some_and(|it| it.seq == seq && Rc::ptr_eq(&it.client, client));
-        mine && self.is_usable()
+        // One whose node has left the map is gone on with.
+        mine && self.phase() != Phase::Closed && matches!(self.end.get(), None | Some(EndWish::WhenIdle))
     }
 
     /// Whether a request is passed on, or was and is not answered.
     pub fn is_uploading(&self) -> bool {
         self.uploading.get()
-    }
-
-    /// Whether a request has begun whose end has not come from the client.
-    pub fn lacks_the_end(&self) -> bool {
-        self.upload.borrow().as_ref().is_some_and(|upload| !upload.whole)
     }
 
     /// Whether more may be appended; if not the client is woken when it may.

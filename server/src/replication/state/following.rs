@@ -61,14 +61,18 @@ impl Replication {
                 return next;
             }
         };
-        let Some(by) = by.filter(|_| history.is_sound()) else {
+        let by = by.filter(|_| history.is_sound());
+        if by.is_none() {
             member.disconnected();
-            state.publish_whole(node);
-            return Next::Retry;
-        };
+        }
+        // Now or never: from here on the member is not whole.
         if held.offset > common {
             state.note_dropped(held, common, from_term);
         }
+        let Some(by) = by else {
+            state.publish_whole(node);
+            return Next::Retry;
+        };
         match by {
             By::Chunks(_) => node.clear_store(),
             // What belongs to no stripe comes first.
