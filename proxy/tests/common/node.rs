@@ -296,14 +296,17 @@ impl FakeNode {
                     b"EXEC" => {
                         let queued = transaction.take().unwrap_or_default();
                         let at = out.len();
-                        if let Some(reply) = self.inner.lock().known(&context) {
+                        // Nothing of another connection comes between.
+                        let mut inner = self.inner.lock();
+                        if let Some(reply) = inner.known(&context) {
+                            drop(inner);
                             out.extend_from_slice(&reply);
                             if ends {
                                 return Ok(());
                             }
                             continue;
                         }
-                        let changed = watched.take().is_some_and(|at| at != self.inner.lock().version);
+                        let changed = watched.take().is_some_and(|at| at != inner.version);
                         if std::mem::take(&mut spoilt) {
                             out.extend_from_slice(
                                 b"-EXECABORT Transaction discarded because of previous errors.\r\n",
@@ -312,8 +315,8 @@ impl FakeNode {
                             out.extend_from_slice(b"_\r\n");
                         } else {
                             out.extend_from_slice(format!("*{}\r\n", queued.len()).as_bytes());
-                            queued.iter().for_each(|args| self.execute(args, false, &mut out));
-                            self.inner.lock().remember(&context, &out[at..]);
+                            queued.iter().for_each(|args| inner.execute(args, false, &mut out));
+                            inner.remember(&context, &out[at..]);
                         }
                     }
                     b"WATCH" => {
@@ -356,13 +359,13 @@ impl FakeNode {
 
     /// Executes it unless it was executed under its id before.
     fn execute_once(&self, args: &[Vec<u8>], context: &Context<'_>, out: &mut Vec<u8>) {
-        let known = self.inner.lock().known(context);
-        match known {
+        let mut inner = self.inner.lock();
+        match inner.known(context) {
             Some(reply) => out.extend_from_slice(&reply),
             None => {
                 let at = out.len();
-                self.execute(args, context.want_position, out);
-                self.inner.lock().remember(context, &out[at..]);
+                inner.execute(args, context.want_position, out);
+                inner.remember(context, &out[at..]);
             }
         }
     }
@@ -376,9 +379,11 @@ impl FakeNode {
         let mut inner = self.inner.lock();
         (inner.store, inner.remembered) = (store, remembered);
     }
+}
 
-    fn execute(&self, args: &[Vec<u8>], position: bool, out: &mut Vec<u8>) {
-        let mut inner = self.inner.lock();
+impl Inner {
+    fn execute(&mut self, args: &[Vec<u8>], position: bool, out: &mut Vec<u8>) {
+        let inner = self;
         let mut reply = ReplyWriter::new(out, Version::Resp3);
         let name = String::from_utf8_lossy(&args[0]).to_ascii_uppercase();
         if position && matches!(name.as_str(), "SET" | "INCR" | "DEL" | "MSET") {
