@@ -4,7 +4,7 @@
 #![allow(clippy::disallowed_methods)]
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use torc_tests::client::{Connection, Endpoint};
 use torc_tests::fleet::{Fleet, Place, Plan};
@@ -83,9 +83,17 @@ fn what_is_lost_is_counted_and_named() {
     let relays = fleet.node(old).relays();
     relays.iter().for_each(|relay| relay.break_all());
     relays.iter().for_each(|relay| relay.heal());
-    fleet.wait_whole();
-    let said = info(&mut fleet, old, "replication");
+    // Right after it woke its own map is that of before.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let said = loop {
+        let said = info(&mut fleet, old, "replication");
+        if said["torc_dropped_records"] != "0" || Instant::now() > deadline {
+            break said;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
     assert_eq!(said["torc_dropped_records"], LOST.to_string());
+    fleet.wait_whole();
     let (first, last) = (before + 1, before + LOST);
     assert!(said["torc_last_dropped"].contains(&format!("first={first},last={last}")), "{said:?}");
     let log = fleet.node(old).log_text();
