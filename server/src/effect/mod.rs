@@ -15,6 +15,7 @@ mod reader;
 mod writer;
 
 use torc_protocol::context::RequestId;
+use torc_protocol::slot::{Slot, key_slot};
 
 pub use reader::{Items, Reader};
 pub use writer::{EffectWriter, put_bytes, put_items, put_u32, put_u64};
@@ -91,6 +92,47 @@ pub enum Effect<'a> {
     FenceFloor { slot: u16, token: u64 },
     /// The reply to a request id; an empty one: ids of the origin up to this one are gone.
     Remember { slot: u16, id: RequestId, reply: &'a [u8] },
+}
+
+/// What an effect is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Concerns {
+    /// The keys of a slot.
+    Keys(Slot),
+    /// What is kept beside a slot's keys: fencing registers, replies to request ids.
+    Sides(Slot),
+    /// A slot's locks.
+    Locks(Slot),
+    /// Everything in a stripe.
+    Stripe(u16),
+    /// The whole store, or what belongs to no stripe.
+    Store,
+}
+
+impl Effect<'_> {
+    /// What it is about.
+    pub fn concerns(&self) -> Concerns {
+        match self {
+            Effect::PutString { key, .. }
+            | Effect::Put { key, .. }
+            | Effect::Delete { key, .. }
+            | Effect::Expire { key, .. }
+            | Effect::Mark { key, .. }
+            | Effect::Append { key, .. }
+            | Effect::Patch { key, .. }
+            | Effect::Change { key, .. } => Concerns::Keys(key_slot(key)),
+            Effect::Fence { slot, .. } | Effect::FenceFloor { slot, .. } | Effect::Remember { slot, .. } => {
+                Concerns::Sides(*slot)
+            }
+            Effect::Lock { slot, .. } => Concerns::Locks(*slot),
+            Effect::FlushStripe { stripe } => Concerns::Stripe(*stripe),
+            Effect::Flush { .. }
+            | Effect::FlushLater { .. }
+            | Effect::Swap { .. }
+            | Effect::Script { .. }
+            | Effect::ScriptFlush => Concerns::Store,
+        }
+    }
 }
 
 /// A record or effect is not what it should be.

@@ -1,9 +1,7 @@
 //! Applying what a primary sent: records, and the chunks of a full sync.
 
-use torc_protocol::slot::key_slot;
-
 use super::stream::{COMMON, END};
-use crate::effect::{DecodeError, Effect, Record, effects};
+use crate::effect::{Concerns, DecodeError, Effect, Record, effects};
 use crate::effect_apply;
 use crate::node::Node;
 use crate::store::{STRIPES, stripe_of};
@@ -36,25 +34,10 @@ impl Filter {
 
 /// The stripe that an effect changes; `None` when it is about all of them.
 fn stripe(effect: &Effect<'_>) -> Option<u16> {
-    match effect {
-        Effect::PutString { key, .. }
-        | Effect::Put { key, .. }
-        | Effect::Delete { key, .. }
-        | Effect::Expire { key, .. }
-        | Effect::Mark { key, .. }
-        | Effect::Append { key, .. }
-        | Effect::Patch { key, .. }
-        | Effect::Change { key, .. } => Some(stripe_of(key_slot(key))),
-        Effect::FlushStripe { stripe } => Some(*stripe),
-        Effect::Lock { slot, .. }
-        | Effect::Fence { slot, .. }
-        | Effect::FenceFloor { slot, .. }
-        | Effect::Remember { slot, .. } => Some(stripe_of(*slot)),
-        Effect::Flush { .. }
-        | Effect::FlushLater { .. }
-        | Effect::Swap { .. }
-        | Effect::Script { .. }
-        | Effect::ScriptFlush => None,
+    match effect.concerns() {
+        Concerns::Keys(slot) | Concerns::Sides(slot) | Concerns::Locks(slot) => Some(stripe_of(slot)),
+        Concerns::Stripe(stripe) => Some(stripe),
+        Concerns::Store => None,
     }
 }
 

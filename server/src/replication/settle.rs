@@ -13,11 +13,11 @@
 //!
 //! Owner: the replication state's lock.
 
-use torc_protocol::slot::{Slot, key_slot};
+use torc_protocol::slot::Slot;
 
 use super::digest::{DigestKey, Digester, Digests, Parts};
 use super::stream::Progress;
-use crate::effect::{DecodeError, Effect, Record, effects};
+use crate::effect::{Concerns, DecodeError, Effect, Record, effects};
 use crate::effect_apply::{self, Base};
 use crate::node::Node;
 use crate::store::{SLOTS_PER_STRIPE, STRIPES, stripe_of};
@@ -103,33 +103,20 @@ impl Settling {
     }
 
     fn takes(&self, effect: &Effect<'_>) -> Option<Base> {
-        match effect {
-            Effect::PutString { key, .. }
-            | Effect::Put { key, .. }
-            | Effect::Delete { key, .. }
-            | Effect::Expire { key, .. }
-            | Effect::Mark { key, .. }
-            | Effect::Append { key, .. }
-            | Effect::Patch { key, .. }
-            | Effect::Change { key, .. } => self.base(key_slot(key)),
-            Effect::Fence { slot, .. } | Effect::FenceFloor { slot, .. } | Effect::Remember { slot, .. } => {
-                match self.stage(*slot) {
-                    Stage::Known { awaited } if awaited.has(Parts::SIDES) => None,
-                    _ => Some(Base::Known),
-                }
-            }
-            Effect::Lock { slot, .. } => match self.stage(*slot) {
+        match effect.concerns() {
+            Concerns::Keys(slot) => self.base(slot),
+            Concerns::Sides(slot) => match self.stage(slot) {
+                Stage::Known { awaited } if awaited.has(Parts::SIDES) => None,
+                _ => Some(Base::Known),
+            },
+            Concerns::Locks(slot) => match self.stage(slot) {
                 Stage::Open => None,
                 Stage::Known { .. } => Some(Base::Known),
             },
             // Of chunks alone.
-            Effect::FlushStripe { .. } => None,
+            Concerns::Stripe(_) => None,
             // What is awaited comes whole: what becomes of it until then does not matter.
-            Effect::Flush { .. }
-            | Effect::Swap { .. }
-            | Effect::FlushLater { .. }
-            | Effect::Script { .. }
-            | Effect::ScriptFlush => Some(Base::Known),
+            Concerns::Store => Some(Base::Known),
         }
     }
 
