@@ -22,6 +22,7 @@ pub mod context;
 pub mod error;
 pub mod glob;
 pub mod handshake;
+pub mod info;
 pub mod login;
 pub mod memcached;
 pub mod resp;

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use torc_protocol::REDIS_VERSION;
 use torc_protocol::command::Command;
+use torc_protocol::info::human_bytes;
 use torc_runtime::clock::unix_ms;
 use torc_runtime::process;
 
@@ -337,17 +338,17 @@ fn memory_of_nodes(texts: &[String], text: &mut String) {
         let sum = total(texts, name);
         let _ = write!(text, "{name}:{sum}\r\n");
         if matches!(name, "used_memory" | "used_memory_rss" | "used_memory_peak") {
-            let _ = write!(text, "{name}_human:{}\r\n", human(sum));
+            let _ = write!(text, "{name}_human:{}\r\n", human_bytes(sum));
         }
     }
     // One without a limit leaves all without one.
-    let limited = !texts.is_empty() && numbers(texts, "maxmemory").all(|limit| limit > 0);
+    let limited = numbers(texts, "maxmemory").all(|limit| limit > 0);
     let limit = if limited { total(texts, "maxmemory") } else { 0 };
     let policy = texts.iter().find_map(|text| field(text, "maxmemory_policy")).unwrap_or("noeviction");
     let _ = write!(
         text,
         "maxmemory:{limit}\r\nmaxmemory_human:{}\r\nmaxmemory_policy:{policy}\r\n",
-        human(limit)
+        human_bytes(limit)
     );
     let (used, resident) = (total(texts, "used_memory"), total(texts, "used_memory_rss"));
     let _ = write!(text, "mem_fragmentation_ratio:{:.2}\r\n", resident as f64 / used.max(1) as f64);
@@ -356,17 +357,6 @@ fn memory_of_nodes(texts: &[String], text: &mut String) {
 /// The sum of what the nodes say of one name.
 fn total(texts: &[String], name: &str) -> u64 {
     numbers(texts, name).fold(0, u64::saturating_add)
-}
-
-/// Bytes as Redis writes them for people.
-fn human(bytes: u64) -> String {
-    let (kilo, bytes) = (1024.0, bytes as f64);
-    match bytes {
-        few if few < kilo => format!("{few}B"),
-        some if some < kilo * kilo => format!("{:.2}K", some / kilo),
-        many if many < kilo * kilo * kilo => format!("{:.2}M", many / kilo / kilo),
-        most => format!("{:.2}G", most / kilo / kilo / kilo),
-    }
 }
 
 /// The value of a line.

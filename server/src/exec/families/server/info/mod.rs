@@ -6,6 +6,7 @@ mod store;
 
 use std::fmt::{Display, Write};
 
+use torc_protocol::info::human_bytes;
 use torc_protocol::resp::Args;
 
 use crate::exec::{CommandResult, Cx};
@@ -45,22 +46,8 @@ impl Lines {
     /// Adds a number of bytes and, under `…_human`, what people read more easily.
     pub fn bytes(&mut self, name: &str, bytes: u64) {
         self.line(name, bytes);
-        self.line(format_args!("{name}_human"), human(bytes));
+        self.line(format_args!("{name}_human"), human_bytes(bytes));
     }
-}
-
-/// `1.50M`, as Redis writes sizes.
-fn human(bytes: u64) -> String {
-    const UNITS: [&str; 6] = ["B", "K", "M", "G", "T", "P"];
-    if bytes < 1024 {
-        return format!("{bytes}B");
-    }
-    let (mut size, mut unit) = (bytes as f64, 0);
-    while size >= 1024.0 && unit + 1 < UNITS.len() {
-        size /= 1024.0;
-        unit += 1;
-    }
-    format!("{size:.2}{}", UNITS[unit])
 }
 
 /// `INFO [section …]`
