@@ -308,7 +308,7 @@ impl Client {
         if unsent <= FEED_BYTES
             && let Some(connection) = self.feeder.take()
         {
-            connection.go_on();
+            connection.wake();
         }
     }
 

@@ -273,7 +273,8 @@ impl Connection {
         self.wake();
     }
 
-    fn wake(&self) {
+    /// Asks for a turn.
+    pub fn wake(&self) {
         if let Some(call) = &*self.call.borrow() {
             call.wake();
         }
@@ -339,38 +340,41 @@ impl Connection {
 
     /// Writes what the socket takes now. What does not leave, or an error, is seen to in its turn.
     pub fn flush(&self) {
-        let stream = self.stream.borrow();
-        let Some(stream) = &*stream else { return };
-        let mut state = self.state.borrow_mut();
-        if self.blocked.get() || state.phase != Phase::Open {
+        if self.blocked.get() || self.phase() != Phase::Open {
             return;
         }
-        let before = state.written;
-        let written = self.write(stream, &mut state);
-        let count = state.written - before;
-        drop(state);
-        if let Err(cause) = written {
+        if let Err(cause) = self.write() {
             self.blocked.set(true);
             if cause.kind() != io::ErrorKind::WouldBlock {
                 self.writable.set(true);
                 self.wake();
             }
         }
+    }
+
+    /// Writes until all has left; a request that passes is told how much did.
+    fn write(&self) -> io::Result<()> {
+        let stream = self.stream.borrow();
+        let Some(stream) = &*stream else { return Ok(()) };
+        let mut state = self.state.borrow_mut();
+        let before = state.written;
+        let written = loop {
+            if state.written >= state.out.len() {
+                break Ok(());
+            }
+            match stream.send(state.out.get(state.written..).unwrap_or_default()) {
+                Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => state.written += count,
+                Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+                Err(cause) => break Err(cause),
+            }
+        };
+        let count = state.written - before;
+        drop(state);
         if self.uploading.get() {
             self.uploaded(count);
         }
-    }
-
-    fn write(&self, stream: &StdStream, state: &mut State) -> io::Result<()> {
-        while state.written < state.out.len() {
-            match stream.send(state.out.get(state.written..).unwrap_or_default()) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(count) => state.written += count,
-                Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
-                Err(cause) => return Err(cause),
-            }
-        }
-        Ok(())
+        written
     }
 
     /// Its turn: writes when it has waited for room, reads, delivers. True when there is more to do at once, after the
@@ -432,17 +436,7 @@ impl Connection {
 
     /// There may be room again.
     fn write_on(&self) -> Result<(), Ended> {
-        let stream = self.stream.borrow();
-        let Some(stream) = &*stream else { return Err(Ended::ByUs) };
-        let mut state = self.state.borrow_mut();
-        let before = state.written;
-        let written = self.write(stream, &mut state);
-        let count = state.written - before;
-        drop(state);
-        if self.uploading.get() {
-            self.uploaded(count);
-        }
-        match written {
+        match self.write() {
             Ok(()) => self.blocked.set(false),
             Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {}
             Err(cause) => return Err(Ended::Socket(cause)),

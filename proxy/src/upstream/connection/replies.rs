@@ -11,7 +11,7 @@ use super::stream::STREAM_BYTES;
 use super::{COMPACT_BYTES, Connection, Ended, Input, KEEP_BYTES, Orphan, Phase};
 use crate::text;
 use crate::upstream::body::may_repeat;
-use crate::upstream::pending::Way;
+use crate::upstream::pending::{Pending, Way};
 use crate::upstream::refusal::{Answer, is_refusal, judge};
 use crate::worker::Worker;
 
@@ -42,6 +42,19 @@ impl Connection {
         }
         self.settle(worker);
         Ok(())
+    }
+
+    /// Notes how long a request took whose bytes begin at `start`, and that it was slow.
+    #[inline]
+    pub(super) fn note_time(&self, worker: &Worker, pending: &Pending, start: usize, now_ns: u64) {
+        let took_ns = now_ns.saturating_sub(pending.since_ns);
+        self.link.metrics.latency.record(took_ns);
+        if worker.is_slow(pending, took_ns) {
+            let state = self.state.borrow();
+            let bytes = state.out.get(start..state.acked).unwrap_or_default();
+            let trace = Trace { connection: self.name.get(), request: state.answered };
+            worker.note_slow(&self.link, pending, took_ns, bytes, (trace, true));
+        }
     }
 
     /// Gives one reply to whom it is for. Says how many requests it answered.
@@ -114,14 +127,7 @@ impl Connection {
                 Answer::Doubtful | Answer::Final => {}
             }
         }
-        let took_ns = now_ns.saturating_sub(pending.since_ns);
-        self.link.metrics.latency.record(took_ns);
-        if worker.is_slow(&pending, took_ns) {
-            let state = self.state.borrow();
-            let bytes = state.out.get(start..state.acked).unwrap_or_default();
-            let trace = Trace { connection: self.name.get(), request: state.answered };
-            worker.note_slow(&self.link, &pending, took_ns, bytes, (trace, true));
-        }
+        self.note_time(worker, &pending, start, now_ns);
         if body.first() == Some(&b'-') {
             self.link.metrics.errors.add(1);
         }

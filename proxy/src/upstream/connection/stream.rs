@@ -11,7 +11,6 @@
 use std::rc::Rc;
 
 use torc_protocol::resp::{ReplyScanner, parse_i64};
-use torc_protocol::trace::Trace;
 
 use super::{Connection, Ended, Input};
 use crate::downstream::client::Client;
@@ -103,14 +102,7 @@ impl Connection {
         state.answered += 1;
         drop(state);
         self.link.answered();
-        let took_ns = now_ns.saturating_sub(pending.since_ns);
-        self.link.metrics.latency.record(took_ns);
-        if worker.is_slow(&pending, took_ns) {
-            let state = self.state.borrow();
-            let bytes = state.out.get(start..state.acked).unwrap_or_default();
-            let trace = Trace { connection: self.name.get(), request: state.answered };
-            worker.note_slow(&self.link, &pending, took_ns, bytes, (trace, true));
-        }
+        self.note_time(worker, &pending, start, now_ns);
         if pending.replica && client.is_some() {
             worker.metrics.replica_reads.add(1);
         }
@@ -286,11 +278,6 @@ impl Connection {
             client.kill();
         }
         Ended::ByUs
-    }
-
-    /// Wakes the connection when its client has read: see [`Passage::wait_for_client`].
-    pub fn go_on(&self) {
-        self.wake();
     }
 }
 
