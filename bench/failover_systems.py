@@ -107,7 +107,10 @@ class Torc:
         self.proxy = Process(self.hosts, count, words, os.path.join(folder, "proxy.log"))
 
     def run(self, *words):
-        return subprocess.run([self.torc, *words], capture_output=True, check=True).stdout
+        done = subprocess.run([self.torc, *words], capture_output=True)
+        if done.returncode:
+            raise SystemExit(f"torc {' '.join(words)}: {done.stderr.decode().strip()}")
+        return done.stdout
 
     def tool(self, *words):
         return self.run(*words, "--join", self.join, "--secret-file", self.secret)
