@@ -4,15 +4,19 @@ use std::error::Error;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use torc_cluster::ids::{Member, NodeId, ShardId};
+use torc_cluster::ids::{Member, NodeId, ShardId, Term};
 use torc_cluster::map::{MapCommand, MapReply, Policy, Settings};
+use torc_runtime::clock::boottime_ms;
 use torc_server::agent::admin::{AdminReply, AdminRequest};
 use torc_server::agent::bootstrap::{ClusterPlan, Tool};
 
 use super::tool::{ClusterArgs, block_on};
 
-/// How long a failover may take before the tool stops watching it.
-const WATCH: Duration = Duration::from_secs(10);
+/// How long a failover may take before the tool stops watching it (ms).
+const WATCH_MS: u64 = 10_000;
+
+/// How long until the wish is said again (ms).
+const AGAIN_MS: u64 = 1_000;
 
 /// `torc cluster`.
 #[derive(Subcommand, Debug)]
@@ -161,23 +165,37 @@ async fn ask(tool: &Tool, request: &AdminRequest) -> Result<(), Box<dyn Error>> 
     }
 }
 
-/// Watches until the shard has a primary of a higher term.
-async fn watch(tool: &Tool, shard: ShardId, old_term: u64) -> Result<(), Box<dyn Error>> {
-    let until = torc_runtime::clock::boottime_ms() + WATCH.as_millis() as u64;
+/// Asks for a primary of a higher term than `old_term`, and watches until the shard has it. The wish is said again now and
+/// then: a control plane whose leader changes forgets what it was not in time to begin.
+async fn replace(
+    tool: &Tool,
+    shard: ShardId,
+    old_term: Term,
+    request: &AdminRequest,
+) -> Result<(), Box<dyn Error>> {
+    ask(tool, request).await?;
+    let began_ms = boottime_ms();
+    let (until_ms, mut again_ms) = (began_ms + WATCH_MS, began_ms + AGAIN_MS);
     loop {
+        if boottime_ms() >= again_ms {
+            // No leader, or a refusal that the first time did not get: what the watch sees decides.
+            let _ = ask(tool, request).await;
+            again_ms = boottime_ms() + AGAIN_MS;
+        }
         if let Ok(status) = tool.status().await
             && let Some(state) = status.map.shard(shard)
-            && state.term.0 > old_term
+            && state.term > old_term
             && let Some((node, _)) = status.map.primary_of(shard)
         {
             println!("shard {}: {} is primary in term {}", shard.0, node.address(), state.term);
             return Ok(());
         }
-        if torc_runtime::clock::boottime_ms() > until {
+        if boottime_ms() > until_ms {
             return Err(format!(
-                "shard {} has no new primary after {WATCH:?}: `torc status` says who is in sync, and the log of \
+                "shard {} has no new primary after {} s: `torc status` says who is in sync, and the log of \
                  the control plane's leader why nothing happened",
-                shard.0
+                shard.0,
+                WATCH_MS / 1_000
             )
             .into());
         }
@@ -202,8 +220,8 @@ async fn move_primary(tool: &Tool, shard: ShardId, to: Option<NodeId>) -> Result
         )
         .into());
     }
-    ask(tool, &AdminRequest::Failover { shard, to }).await?;
-    watch(tool, shard, state.term.0).await
+    let request = AdminRequest::Failover { shard, to, term: Some(state.term) };
+    replace(tool, shard, state.term, &request).await
 }
 
 async fn unclean(args: UncleanArgs) -> Result<(), Box<dyn Error>> {
@@ -218,8 +236,8 @@ async fn unclean(args: UncleanArgs) -> Result<(), Box<dyn Error>> {
     let status = tool.status().await?;
     let state = status.map.shard(shard).ok_or_else(|| format!("there is no shard {}", shard.0))?;
     let node = status.map.node(NodeId(args.to)).ok_or_else(|| format!("there is no node {}", args.to))?;
-    ask(&tool, &AdminRequest::Unclean { shard, to: node.member() }).await?;
-    watch(&tool, shard, state.term.0).await
+    let request = AdminRequest::Unclean { shard, to: node.member(), term: Some(state.term) };
+    replace(&tool, shard, state.term, &request).await
 }
 
 async fn drain(args: DrainArgs) -> Result<(), Box<dyn Error>> {

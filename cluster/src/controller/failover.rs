@@ -365,11 +365,23 @@ impl Controller {
         self.advance(reply.shard, now_ns);
     }
 
-    pub(super) fn failover_requested(&mut self, shard: ShardId, to: Option<NodeId>, now_ns: u64) {
+    pub(super) fn failover_requested(
+        &mut self,
+        shard: ShardId,
+        to: Option<NodeId>,
+        term: Option<Term>,
+        now_ns: u64,
+    ) {
         let map = self.map.clone();
-        let Some(state) = map.shard(shard) else { return };
+        let Some(state) = map.shard(shard).filter(|state| term.is_none_or(|term| term == state.term)) else {
+            return;
+        };
         let until_ns = now_ns.saturating_add(map.settings.lease_bound_ns().saturating_mul(STEP_DOWN_LEASES));
         let Some(reign) = &mut self.reign else { return };
+        let known = reign.step_downs.get(&shard);
+        if known.is_some_and(|wish| wish.term == state.term && wish.to == to && now_ns < wish.until_ns) {
+            return;
+        }
         let other = state
             .in_sync
             .iter()
@@ -388,9 +400,11 @@ impl Controller {
         }
     }
 
-    pub(super) fn unclean_requested(&mut self, shard: ShardId, to: Member, now_ns: u64) {
+    pub(super) fn unclean_requested(&mut self, shard: ShardId, to: Member, term: Option<Term>, now_ns: u64) {
         let map = self.map.clone();
-        let Some(state) = map.shard(shard) else { return };
+        let Some(state) = map.shard(shard).filter(|state| term.is_none_or(|term| term == state.term)) else {
+            return;
+        };
         let Some(reign) = &self.reign else { return };
         if reign.leases.may_be_valid(shard, state.term, now_ns) {
             self.story(shard, "an unclean promotion has to wait until the lease is over".to_string());

@@ -4,7 +4,7 @@ use super::failover::{Failover, StepDown};
 use super::renewals::{Received, Renewals};
 use super::roster::Roster;
 use crate::bugs::{Bug, planted};
-use crate::ids::{Member, NodeId, ShardId};
+use crate::ids::{Member, NodeId, ShardId, Term};
 use crate::lease::LeaseTable;
 use crate::map::{ClusterMap, MapCommand, MapReply, ShardState};
 use crate::message::{
@@ -32,15 +32,18 @@ pub enum Event {
         id: u64,
         outcome: Option<MapReply>,
     },
-    /// A person wants another primary, that node if one is named. No write is lost.
+    /// A person wants another primary than that of the term (of any, when none is named), that node if one is named. No
+    /// write is lost. Said again it does nothing.
     FailoverRequested {
         shard: ShardId,
         to: Option<NodeId>,
+        term: Option<Term>,
     },
-    /// A person gives up what the candidates hold.
+    /// A person gives up what the candidates hold, in that term if one is named.
     UncleanRequested {
         shard: ShardId,
         to: Member,
+        term: Option<Term>,
     },
     /// Time passed. To be given every few ms (a tenth of `renew_ms` or more often).
     Tick,
@@ -114,8 +117,8 @@ impl Controller {
             Event::Confirmed { batch } => self.confirmed(batch, now_ns),
             Event::SealReply(reply) => self.seal_reply(reply, now_ns),
             Event::Proposed { id, outcome } => self.proposed(id, outcome, now_ns),
-            Event::FailoverRequested { shard, to } => self.failover_requested(shard, to, now_ns),
-            Event::UncleanRequested { shard, to } => self.unclean_requested(shard, to, now_ns),
+            Event::FailoverRequested { shard, to, term } => self.failover_requested(shard, to, term, now_ns),
+            Event::UncleanRequested { shard, to, term } => self.unclean_requested(shard, to, term, now_ns),
             Event::Tick => {
                 self.begin_reign(now_ns);
                 self.begin_confirmation(now_ns);

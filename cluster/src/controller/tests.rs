@@ -215,7 +215,7 @@ fn a_lease_given_back_makes_way_at_once() {
     bench.wait(600);
     bench.beat(1, true, false);
     bench.beat(2, false, false);
-    bench.step(Event::FailoverRequested { shard: S, to: None });
+    bench.step(Event::FailoverRequested { shard: S, to: None, term: None });
     // The next term is there before the primary stops; no more of its lease is granted.
     assert_eq!(bench.map.shards[&S].pending_term, Some(Term(2)));
     let reply = bench.beat(1, true, false);
@@ -236,11 +236,32 @@ fn a_wish_does_not_wait_for_a_term_that_is_not_given() {
     bench.beat(1, true, false);
     bench.beat(2, false, false);
     // The proposal is lost.
-    bench.controller.step(bench.now, Event::FailoverRequested { shard: S, to: None });
+    bench.controller.step(bench.now, Event::FailoverRequested { shard: S, to: None, term: None });
     assert_eq!(bench.beat(1, true, false).step_down, vec![]);
     bench.wait(2 * Settings::default().renew_ms);
     let reply = bench.beat(1, true, false);
     assert_eq!(reply.step_down, vec![(S, Term(1))]);
+}
+
+#[test]
+fn a_wish_that_is_said_again_moves_the_primary_once() {
+    let mut bench = Bench::started(2);
+    bench.wait(600);
+    bench.beat(1, true, false);
+    bench.beat(2, false, false);
+    let wish = Event::FailoverRequested { shard: S, to: None, term: Some(Term(1)) };
+    bench.step(wish.clone());
+    bench.wait(2 * Settings::default().renew_ms);
+    bench.step(wish.clone());
+    assert_eq!(bench.beat(1, true, false).step_down, vec![(S, Term(1))], "not put off by it");
+    bench.beat(1, false, true);
+    bench.seal(1, Term(2), (1, 9));
+    bench.seal(2, Term(2), (1, 9));
+    assert_eq!(bench.map.shards[&S].term, Term(2));
+    bench.step(wish);
+    bench.beat(1, false, false);
+    assert_eq!(bench.beat(2, true, false).step_down, vec![], "its term is over");
+    assert_eq!(bench.map.shards[&S].pending_term, None);
 }
 
 #[test]

@@ -62,7 +62,7 @@ impl World {
     pub(super) fn ask_failover(&mut self, shard: ShardId) {
         if let Some(host) = self.consensus.leader.filter(|_| self.faults_on) {
             self.check.fault(Kind::FailoverAsked.name());
-            self.control_step(host, ControlEvent::FailoverRequested { shard, to: None });
+            self.control_step(host, ControlEvent::FailoverRequested { shard, to: None, term: None });
         }
     }
 

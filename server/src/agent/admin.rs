@@ -33,6 +33,9 @@ pub enum AdminRequest {
         shard: ShardId,
         /// Where to, if it matters.
         to: Option<NodeId>,
+        /// The term whose primary is to be replaced: once another has begun, saying it again does nothing.
+        #[serde(default)]
+        term: Option<Term>,
     },
     /// Promote a member from outside the sets, whatever is lost; leader only.
     Unclean {
@@ -40,6 +43,9 @@ pub enum AdminRequest {
         shard: ShardId,
         /// The member.
         to: Member,
+        /// As in [`AdminRequest::Failover`].
+        #[serde(default)]
+        term: Option<Term>,
     },
 }
 

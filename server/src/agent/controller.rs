@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use torc_cluster::controller::{Controller, Decision, Event};
-use torc_cluster::ids::{Member, NodeId, ShardId};
+use torc_cluster::ids::{Member, NodeId, ShardId, Term};
 use torc_cluster::map::ClusterMap;
 use torc_cluster::message::{Heartbeat, HeartbeatReply, SealReply, SealRequest};
 use torc_runtime::clock::boottime_ns;
@@ -56,13 +56,13 @@ impl ControllerHandle {
     }
 
     /// A person's wish. False when the controller is swamped or gone.
-    pub async fn failover(&self, shard: ShardId, to: Option<NodeId>) -> bool {
-        self.inputs.send(Input::Event(Event::FailoverRequested { shard, to })).await.is_ok()
+    pub async fn failover(&self, shard: ShardId, to: Option<NodeId>, term: Option<Term>) -> bool {
+        self.inputs.send(Input::Event(Event::FailoverRequested { shard, to, term })).await.is_ok()
     }
 
     /// A person gives up what the candidates hold.
-    pub async fn unclean(&self, shard: ShardId, to: Member) -> bool {
-        self.inputs.send(Input::Event(Event::UncleanRequested { shard, to })).await.is_ok()
+    pub async fn unclean(&self, shard: ShardId, to: Member, term: Option<Term>) -> bool {
+        self.inputs.send(Input::Event(Event::UncleanRequested { shard, to, term })).await.is_ok()
     }
 
     /// What the members said last.

@@ -287,12 +287,12 @@ impl Agent {
             },
             AdminRequest::Propose { command } => self.propose_as_leader(*command).await,
             AdminRequest::Status => AdminReply::Status(Box::new(self.status().await)),
-            AdminRequest::Failover { shard, to } => match self.leading() {
-                Some(voter) => done(voter.controller.failover(shard, to).await),
+            AdminRequest::Failover { shard, to, term } => match self.leading() {
+                Some(voter) => done(voter.controller.failover(shard, to, term).await),
                 None => AdminReply::NotLeader { leader: self.leader_address() },
             },
-            AdminRequest::Unclean { shard, to } => match self.leading() {
-                Some(voter) => done(voter.controller.unclean(shard, to).await),
+            AdminRequest::Unclean { shard, to, term } => match self.leading() {
+                Some(voter) => done(voter.controller.unclean(shard, to, term).await),
                 None => AdminReply::NotLeader { leader: self.leader_address() },
             },
         }
