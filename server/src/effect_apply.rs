@@ -10,7 +10,7 @@ use crate::node::Node;
 use crate::rdb;
 use crate::replication::digest::Parts;
 use crate::store::value::{HashValue, Kind, ListValue, SetValue, SortedSetValue, StreamValue};
-use crate::store::{Collection, Entry, EntryMut, Key, LooseEntry, Meta, STRIPES, Stripe, stripe_of};
+use crate::store::{Collection, Entry, EntryMut, Key, LooseEntry, Meta, STRIPES, Stripe, Updated, stripe_of};
 
 /// What effects on collections are applied to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -231,22 +231,31 @@ fn update(node: &Node, db: u8, key: &[u8], version: u32, change: impl FnOnce(&mu
 fn change<C: Collection>(node: &Node, db: u8, key: &[u8], version: u32, body: &[u8], base: Base) {
     let env = node.env();
     on_key(node, key, |stripe, key| {
-        if stripe.peek(db, key).is_none() {
-            let meta = Meta { version, ..Meta::default() };
-            stripe.insert(db, key, LooseEntry::object(C::default().into_value(), &meta));
-        }
-        let empty = stripe.update(db, key, |entry| {
-            entry.set_version(version);
-            let Some(collection) = entry.as_collection_mut::<C>() else { return false };
+        let replay = |collection: &mut C| {
             if let Err(error) = collection.replay(body, &env)
                 && base == Base::Known
             {
                 damaged(key.bytes, &error);
             }
             collection.is_empty() && !C::STAYS_EMPTY
+        };
+        let done = stripe.update_object(db, key, |entry| {
+            entry.set_version(version);
+            entry.as_collection_mut().is_some_and(replay)
         });
-        if empty == Some(true) {
-            node.drop_later(stripe.remove(db, key));
+        match done {
+            Updated::Missing => {
+                let mut collection = C::default();
+                if !replay(&mut collection) {
+                    let meta = Meta { version, ..Meta::default() };
+                    stripe.insert(db, key, LooseEntry::object(collection.into_value(), &meta));
+                }
+            }
+            Updated::Other => {
+                stripe.update(db, key, |entry| entry.set_version(version));
+            }
+            Updated::Object(true) => node.drop_later(stripe.remove(db, key)),
+            Updated::Object(false) => {}
         }
         stripe.saw_version(version);
         stripe.changed(db, key.bytes);

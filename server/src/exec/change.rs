@@ -6,7 +6,7 @@ use super::cx::{Cx, Shows};
 use super::error::CommandError;
 use crate::notify::Class;
 use crate::store::value::{HashChange, HashValue};
-use crate::store::{Collection, Env, Key, LooseEntry, Updated};
+use crate::store::{Collection, Env, Key, LooseEntry, ObjectMut, Updated};
 
 impl Cx<'_, '_> {
     /// Changes the collection at a key in place, a missing one is created first, and one that is empty afterwards goes
@@ -20,6 +20,17 @@ impl Cx<'_, '_> {
         change: impl FnOnce(&mut C) -> (R, bool),
         record: impl FnOnce(&mut Vec<u8>, &R),
     ) -> Result<R, CommandError> {
+        self.modify_or(key, |_| None, change, record)
+    }
+
+    /// As [`Cx::modify`]; but what `first` could do with the entry, and answers, need not be done by `change`.
+    fn modify_or<C: Collection, R>(
+        &mut self,
+        key: &Key<'_>,
+        first: impl FnOnce(&mut ObjectMut<'_>) -> Option<R>,
+        change: impl FnOnce(&mut C) -> (R, bool),
+        record: impl FnOnce(&mut Vec<u8>, &R),
+    ) -> Result<R, CommandError> {
         let clock = self.clock();
         self.expire_if_due(key);
         let db = self.db;
@@ -28,9 +39,14 @@ impl Cx<'_, '_> {
         // One lookup for both: it is taken where there is an entry, and left for a new one otherwise.
         let mut change = Some(change);
         let done = stripe.update_object(db, key, |entry| {
-            let collection = entry.as_collection_mut::<C>()?;
-            let (result, changed) = change.take()?(collection);
-            let empty = collection.is_empty() && !C::STAYS_EMPTY;
+            let (result, changed, empty) = match first(entry) {
+                Some(result) => (result, true, false),
+                None => {
+                    let collection = entry.as_collection_mut::<C>()?;
+                    let (result, changed) = change.take()?(collection);
+                    (result, changed, collection.is_empty() && !C::STAYS_EMPTY)
+                }
+            };
             if changed {
                 entry.set_version(version);
                 entry.note_use(|old| clock.touched(old));
@@ -115,9 +131,10 @@ impl Cx<'_, '_> {
         items: impl ExactSizeIterator<Item = &'i [u8]> + Clone,
     ) -> Result<usize, CommandError> {
         let Env { limits, hasher } = self.env();
-        let pairs = items.clone();
-        self.modify(
+        let (pairs, same) = (items.clone(), items.clone());
+        self.modify_or(
             key,
+            |entry| entry.overwrite_fields(same, &limits.hash).then_some(0),
             |hash: &mut HashValue| (hash.set_all(pairs, &limits.hash, hasher), true),
             |out, _| HashChange::put_set(out, items),
         )
@@ -126,8 +143,9 @@ impl Cx<'_, '_> {
     /// Sets the value of a field of the hash at a key, which is a hash or missing; the field expires as before.
     pub fn hash_set_value(&mut self, key: &Key<'_>, field: &[u8], value: &[u8]) -> Result<(), CommandError> {
         let Env { limits, hasher } = self.env();
-        self.modify(
+        self.modify_or(
             key,
+            |entry| entry.overwrite_fields([field, value].into_iter(), &limits.hash).then_some(false),
             |hash: &mut HashValue| {
                 let expires = hash.expiry(field).is_some();
                 hash.set_value(field, value, &limits.hash, hasher);

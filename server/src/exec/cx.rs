@@ -24,7 +24,7 @@ use crate::stats::WorkerStats;
 use crate::store::value::{ADOPT_BYTES, Adopted, HashValue};
 use crate::store::{
     Access, Collection, Entry, EntryMut, Env, Key, LooseEntry, Marks, Meta, SLOTS_PER_STRIPE, STRIPES,
-    Stripe, Value, ValueRef,
+    Stripe, Value, ValueRef, View,
 };
 
 /// Result of a handler: the reply is written, or an error says why not.
@@ -240,7 +240,7 @@ impl Cx<'_, '_> {
     }
 
     /// The collection at a key that is read; `None` when there is no key.
-    pub fn read_as<C: Collection>(&mut self, key: &Key<'_>) -> Result<Option<&C>, CommandError> {
+    pub fn read_as<'s, V: View<'s>>(&'s mut self, key: &Key<'_>) -> Result<Option<V>, CommandError> {
         match self.read(key) {
             None => Ok(None),
             Some(entry) => entry.as_collection().map(Some).ok_or(CommandError::WrongType),
@@ -257,7 +257,7 @@ impl Cx<'_, '_> {
     }
 
     /// The collection at a key that is about to be changed; `None` when there is no key.
-    pub fn peek_as<C: Collection>(&mut self, key: &Key<'_>) -> Result<Option<&C>, CommandError> {
+    pub fn peek_as<'s, V: View<'s>>(&'s mut self, key: &Key<'_>) -> Result<Option<V>, CommandError> {
         match self.peek(key) {
             None => Ok(None),
             Some(entry) => entry.as_collection().map(Some).ok_or(CommandError::WrongType),
@@ -465,12 +465,12 @@ impl Cx<'_, '_> {
     }
 
     /// As [`Cx::read_as`], with the reply's writer at hand, so that elements go to the reply without a copy between.
-    pub fn read_as_and<'s, C: Collection + 's, R>(
+    pub fn read_as_and<'s, V: View<'s>, R>(
         &'s mut self,
         key: &Key<'_>,
-        then: impl FnOnce(Option<&'s C>, ReplyWriter<'s>) -> R,
+        then: impl FnOnce(Option<V>, ReplyWriter<'s>) -> R,
     ) -> Result<R, CommandError> {
-        self.read_and(key, |entry, reply| match entry.map(Entry::as_collection::<C>) {
+        self.read_and(key, |entry, reply| match entry.map(Entry::as_collection::<V>) {
             None => Ok(then(None, reply)),
             Some(Some(collection)) => Ok(then(Some(collection), reply)),
             Some(None) => Err(CommandError::WrongType),
@@ -479,12 +479,15 @@ impl Cx<'_, '_> {
 
     /// The collections at several keys, all at once, with the reply's buffer; `None` where there is no key. Each key is
     /// read as by [`Cx::read_as`], one after another, and the first of another type is an error.
-    pub fn read_many<'s, C: Collection + 's>(
+    pub fn read_many<'s, C: Collection + 'static>(
         &'s mut self,
         keys: &[Key<'_>],
-    ) -> Result<(Found<'s, C>, &'s mut Vec<u8>), CommandError> {
+    ) -> Result<(Found<'s, C>, &'s mut Vec<u8>), CommandError>
+    where
+        for<'v> &'v C: View<'v>,
+    {
         for key in keys {
-            self.read_as::<C>(key)?;
+            self.read_as::<&C>(key)?;
         }
         let (access, db, now_ms) = (&self.access, self.db, self.now_ms);
         let of = |key: &Key<'_>| access.get(key.slot)?.get(db, key, now_ms)?.as_collection();

@@ -2,15 +2,15 @@
 
 use super::{Elements, Source, listpack, put_len, put_string, types, zipmap};
 use crate::effect::DecodeError;
-use crate::store::value::{HashValue, MAX_FIELD_TIME_MS};
+use crate::store::value::{HashRef, HashValue, MAX_FIELD_TIME_MS};
 use crate::store::{Collection, Env, Value};
 
 /// Appends a hash with its type byte; fields that a replica hides are written with the others, and with their times.
-pub fn write(hash: &HashValue, out: &mut Vec<u8>) {
+pub fn write(hash: HashRef<'_>, out: &mut Vec<u8>) {
     if let Some(first) = hash.next_expiry() {
         out.push(types::HASH_TIMED);
         out.extend_from_slice(&first.to_le_bytes());
-        put_len(out, hash.len() as u64);
+        put_len(out, hash.count() as u64);
         for (field, value, at_ms) in hash.iter_timed() {
             // 0: it does not expire.
             put_len(out, at_ms.map_or(0, |at| at.saturating_sub(first) + 1));
@@ -20,7 +20,7 @@ pub fn write(hash: &HashValue, out: &mut Vec<u8>) {
         return;
     }
     out.push(types::HASH);
-    put_len(out, hash.len() as u64);
+    put_len(out, hash.count() as u64);
     for (field, value) in hash.iter() {
         put_string(out, field);
         put_string(out, value);

@@ -13,7 +13,7 @@ fn env() -> Env {
 
 fn pairs(value: &Value) -> Vec<(Vec<u8>, Vec<u8>)> {
     let Value::Hash(hash) = value else { panic!("not a hash") };
-    let mut all: Vec<_> = hash.iter().map(|(f, v)| (f.to_vec(), v.to_vec())).collect();
+    let mut all: Vec<_> = hash.view().iter().map(|(f, v)| (f.to_vec(), v.to_vec())).collect();
     all.sort();
     all
 }
@@ -134,7 +134,7 @@ proptest! {
             hash.set(field, value, &env().limits.hash, env().hasher);
         }
         let mut out = Vec::new();
-        write_value(ValueRef::Hash(&hash), &mut out);
+        write_value(ValueRef::Hash(hash.view()), &mut out);
         prop_assert_eq!(pairs(&read_value(&out, &env()).unwrap()), fields.into_iter().collect::<Vec<_>>());
     }
 
@@ -150,9 +150,9 @@ proptest! {
             }
         }
         let mut out = Vec::new();
-        write_value(ValueRef::Hash(&hash), &mut out);
+        write_value(ValueRef::Hash(hash.view()), &mut out);
         let Value::Hash(read) = read_value(&out, &env()).unwrap() else { panic!("not a hash") };
-        let mut all: Vec<_> = read.iter_timed().map(|(f, v, at)| (f.to_vec(), (v.to_vec(), at))).collect();
+        let mut all: Vec<_> = read.view().iter_timed().map(|(f, v, at)| (f.to_vec(), (v.to_vec(), at))).collect();
         all.sort();
         prop_assert_eq!(all, fields.into_iter().collect::<Vec<_>>());
     }

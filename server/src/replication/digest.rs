@@ -157,7 +157,7 @@ impl Digester {
                     sum.wrapping_add(self.element(&[field, value, &time]))
                 });
                 head.push(kind(Kind::Hash));
-                put_u64(&mut head, hash.len() as u64);
+                put_u64(&mut head, hash.count() as u64);
                 head.extend_from_slice(&sum.to_le_bytes());
                 hasher.write(&head);
             }

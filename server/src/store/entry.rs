@@ -1,18 +1,25 @@
 //! One key with its value, its expiry and what eviction and memcached need to know of it.
 //!
-//! Everything stands in one record of [`super::records`]; a value that is no short string is kept beside, and the record
-//! holds its number. Nobody outside this file knows: the accessors are the door behind which the layout may change.
+//! Everything stands in one record of [`super::records`]. A value that is neither a short string nor a small hash is kept
+//! beside, and the record holds its number. A small hash stands in the record as it was made, and goes beside with the
+//! first change that its bytes have no room for: a record that grew again and again would leave a hole each time. Nobody
+//! outside this file knows: the accessors are the door behind which the layout may change.
 //!
 //! ```text
 //! flags u8 | access u32 | version u32 | key length varint | [expiry u48 or u64] [memcached flags u32] [marks]
 //!          | key | value
 //! ```
 
+mod object;
+
 use smallvec::SmallVec;
+
+pub use object::ObjectMut;
 
 use super::marks::Marks;
 use super::records::{Record, RecordMut, Shape, Slab};
-use super::value::{Collection, Value, ValueRef};
+use super::value::packed::PackedRef;
+use super::value::{Collection, HashRef, HashValue, Value, ValueRef, View};
 use super::varint;
 
 const HAS_EXPIRY: u8 = 1;
@@ -24,7 +31,7 @@ const TEXT: u8 = 8;
 /// The entry was read since it was stored.
 const FETCHED: u8 = 16;
 const HAS_MARKS: u8 = 32;
-/// The value is kept beside; its number stands in its place.
+/// The value is no string in this record: it is kept beside, and its number takes [`NUMBER`] bytes, or it is a small hash.
 const OBJECT: u8 = 64;
 /// The expiry takes eight bytes, not six.
 const LATE: u8 = 128;
@@ -36,6 +43,9 @@ const LOOKS: u8 = MODIFIED | TEXT;
 const OPTIONS: u8 = HAS_EXPIRY | HAS_MC_FLAGS | HAS_MARKS | LATE;
 
 const HEADER: usize = 9;
+
+/// Bytes of the number of a value that is kept beside. A hash in a record is longer.
+const NUMBER: usize = 4;
 
 /// Strings longer than this are kept beside, so that APPEND to them is amortized.
 pub const COMPACT_VALUE_MAX: usize = 768;
@@ -189,14 +199,46 @@ impl Shape for EntryShape {
             && let Some(value) = from.take(number)
         {
             let at = layout(record).value;
-            record[at..at + 4].copy_from_slice(&to.put(value).to_le_bytes());
+            record[at..at + NUMBER].copy_from_slice(&to.put(value).to_le_bytes());
         }
+    }
+}
+
+/// What a record says of its value.
+enum Held<'r> {
+    String(&'r [u8]),
+    /// The bytes of a packed hash.
+    Hash(&'r [u8]),
+    /// The number of one that is kept beside.
+    Beside(u32),
+}
+
+#[inline]
+fn held(record: &[u8]) -> Held<'_> {
+    let value = &record[layout(record).value..];
+    if record[0] & OBJECT == 0 {
+        return Held::String(value);
+    }
+    match value.try_into() {
+        Ok(number) => Held::Beside(u32::from_le_bytes(number)),
+        Err(_) => Held::Hash(value),
     }
 }
 
 #[inline]
 fn object_number(record: &[u8]) -> Option<u32> {
-    (record[0] & OBJECT != 0).then(|| u32_at(record, layout(record).value))
+    if record[0] & OBJECT == 0 {
+        return None;
+    }
+    match held(record) {
+        Held::Beside(number) => Some(number),
+        Held::String(_) | Held::Hash(_) => None,
+    }
+}
+
+/// A hash that was in a record.
+fn unpacked(bytes: &[u8]) -> Value {
+    HashValue::from_packed_bytes(bytes).into_value()
 }
 
 /// An entry that is in no table: its key is what it is put under.
@@ -243,9 +285,13 @@ impl LooseEntry {
         if self.inline().is_some() { 0 } else { self.value.heap_bytes() }
     }
 
+    /// What stands in the record, if the value does.
     fn inline(&self) -> Option<&[u8]> {
         match &self.value {
-            Value::Bytes(bytes) if bytes.len() <= COMPACT_VALUE_MAX => Some(bytes),
+            Value::Bytes(bytes) => Some(&bytes[..]).filter(|bytes| bytes.len() <= COMPACT_VALUE_MAX),
+            Value::Hash(hash) => {
+                hash.packed_bytes().filter(|bytes| (NUMBER + 1..=COMPACT_VALUE_MAX).contains(&bytes.len()))
+            }
             _ => None,
         }
     }
@@ -258,13 +304,14 @@ impl LooseEntry {
 
     /// Length of its record under `key`.
     pub(super) fn record_len(&self, key: &[u8]) -> usize {
-        record_len(key, self.inline().map_or(4, <[u8]>::len), &self.meta)
+        record_len(key, self.inline().map_or(NUMBER, <[u8]>::len), &self.meta)
     }
 
     /// Writes its record.
     pub(super) fn write(self, key: &[u8], out: &mut [u8], values: &mut Slab<Value>) {
         if let Some(bytes) = self.inline() {
-            put_record(out, key, &self.meta, self.looks).copy_from_slice(bytes);
+            let kind = if matches!(self.value, Value::Bytes(_)) { 0 } else { OBJECT };
+            put_record(out, key, &self.meta, self.looks | kind).copy_from_slice(bytes);
         } else {
             let value = put_record(out, key, &self.meta, self.looks | OBJECT);
             value.copy_from_slice(&values.put(self.value).to_le_bytes());
@@ -351,9 +398,11 @@ impl<'a> Entry<'a> {
     /// The value.
     #[inline]
     pub fn value(self) -> ValueRef<'a> {
-        match self.object() {
-            Some(value) => value.view(),
-            None => ValueRef::String(&self.record[layout(self.record).value..]),
+        match held(self.record) {
+            Held::String(bytes) => ValueRef::String(bytes),
+            Held::Hash(bytes) => ValueRef::Hash(HashRef::Packed(PackedRef::new(bytes))),
+            // A number that stands for nothing is in no record.
+            Held::Beside(number) => self.values.get(number).map_or(ValueRef::String(&[]), Value::view),
         }
     }
 
@@ -368,8 +417,8 @@ impl<'a> Entry<'a> {
 
     /// The collection, if it is one of this type.
     #[inline]
-    pub fn as_collection<C: Collection>(self) -> Option<&'a C> {
-        C::of(self.value())
+    pub fn as_collection<V: View<'a>>(self) -> Option<V> {
+        V::of(self.value())
     }
 
     /// True when a string was changed in place since it was set.
@@ -461,9 +510,10 @@ impl<'a> Entry<'a> {
 
     /// A copy of the value with other meta data.
     pub fn copy(self, meta: &Meta) -> LooseEntry {
-        let value = match self.object() {
-            Some(value) => value.clone(),
-            None => Value::Bytes(self.as_string().unwrap_or_default().to_vec()),
+        let value = match held(self.record) {
+            Held::String(bytes) => Value::Bytes(bytes.to_vec()),
+            Held::Hash(bytes) => unpacked(bytes),
+            Held::Beside(number) => self.values.get(number).cloned().unwrap_or(Value::Bytes(Vec::new())),
         };
         LooseEntry { meta: *meta, looks: self.record[0] & LOOKS, value }
     }
@@ -506,11 +556,6 @@ impl EntryMut<'_> {
         self.get().as_string()
     }
 
-    /// See [`Entry::as_collection`].
-    pub fn as_collection<C: Collection>(&self) -> Option<&C> {
-        self.get().as_collection()
-    }
-
     /// See [`Entry::meta`].
     pub fn meta(&self) -> Meta {
         self.get().meta()
@@ -546,7 +591,23 @@ impl EntryMut<'_> {
     /// The collection to change, if it is one of this type.
     #[inline]
     pub fn as_collection_mut<C: Collection>(&mut self) -> Option<&mut C> {
+        if let Held::Hash(bytes) = held(self.record.get().bytes) {
+            let value = unpacked(bytes);
+            self.put_beside(value);
+        }
         C::of_mut(self.object_mut()?)
+    }
+
+    /// Puts the value beside the record that was in it.
+    pub(super) fn put_beside(&mut self, value: Value) {
+        let meta = self.meta();
+        let old = self.record.get().bytes;
+        let at = layout(old);
+        let key = &old[at.key..at.value];
+        let mut new = Scratch::from_elem(0, record_len(key, NUMBER, &meta));
+        let number = put_record(&mut new, key, &meta, OBJECT);
+        number.copy_from_slice(&self.record.values_mut().put(value).to_le_bytes());
+        self.record.replace(&new);
     }
 
     /// Writes the record anew with other meta data; the value stays.
@@ -570,7 +631,7 @@ impl EntryMut<'_> {
             new = Scratch::from_elem(0, record_len(key, value.len(), meta));
             put_record(&mut new, key, meta, looks).copy_from_slice(value);
         } else {
-            new = Scratch::from_elem(0, record_len(key, 4, meta));
+            new = Scratch::from_elem(0, record_len(key, NUMBER, meta));
             let number = put_record(&mut new, key, meta, looks | OBJECT);
             let beside = self.record.values_mut().put(Value::Bytes(value.to_vec()));
             number.copy_from_slice(&beside.to_le_bytes());
@@ -628,6 +689,9 @@ impl EntryMut<'_> {
     /// Changes the bytes of a string in place, growing or shrinking it as `change` does. False when the
     /// value is not a string.
     pub fn modify_string(&mut self, change: impl FnOnce(&mut Vec<u8>)) -> bool {
+        if self.as_string().is_none() {
+            return false;
+        }
         self.clear_marks();
         match self.object_mut().map(Value::as_bytes_mut) {
             Some(Some(bytes)) => change(bytes),
@@ -757,67 +821,6 @@ impl EntryMut<'_> {
     }
 }
 
-/// An entry whose value is kept beside its record, taken apart for a change of that value in place: where the record is
-/// and what is in it is worked out once.
-#[derive(Debug)]
-pub struct ObjectMut<'a> {
-    record: &'a mut [u8],
-    value: &'a mut Value,
-    /// The version of an entry that is marked: the marks may go with the old one, which is not done in place.
-    late_version: Option<u32>,
-}
-
-impl<'a> ObjectMut<'a> {
-    /// The entry of a record; `None` when its value is in the record.
-    #[inline]
-    pub(super) fn of(record: &'a mut [u8], values: &'a mut Slab<Value>) -> Option<ObjectMut<'a>> {
-        let value = values.get_mut(object_number(record)?)?;
-        Some(ObjectMut { record, value, late_version: None })
-    }
-
-    /// The collection to change, if it is one of this type.
-    #[inline]
-    pub fn as_collection_mut<C: Collection>(&mut self) -> Option<&mut C> {
-        C::of_mut(self.value)
-    }
-
-    /// See [`Entry::version`].
-    #[inline]
-    pub fn version(&self) -> u32 {
-        self.late_version.unwrap_or_else(|| u32_at(self.record, 5))
-    }
-
-    /// See [`EntryMut::set_version`].
-    #[inline]
-    pub fn set_version(&mut self, version: u32) {
-        if self.record[0] & HAS_MARKS == 0 {
-            self.record[5..9].copy_from_slice(&version.to_le_bytes());
-        } else {
-            self.late_version = Some(version);
-        }
-    }
-
-    /// The version that [`EntryMut::set_version`] is still to give to the entry.
-    #[inline]
-    pub(super) fn late_version(&self) -> Option<u32> {
-        self.late_version
-    }
-
-    /// Notes a use: `access` makes the new view of it from the old one.
-    #[inline]
-    pub fn note_use(&mut self, access: impl FnOnce(u32) -> u32) {
-        let new = access(u32_at(self.record, 1));
-        self.record[1..5].copy_from_slice(&new.to_le_bytes());
-    }
-
-    /// What the value takes and when it changes by itself; of the expiry, which stays, nothing is said.
-    #[inline]
-    pub(super) fn weight(&self) -> Weight {
-        let field_ms = self.value.next_field_expiry();
-        Weight { beside: self.value.heap_bytes(), expire_ms: None, field_ms }
-    }
-}
-
 /// Notes in a record that the entry was read. Writes only what changes: the line may be in another core's cache.
 #[inline]
 pub(super) fn note_use(record: &mut [u8], access: impl FnOnce(u32) -> u32) {
@@ -839,9 +842,10 @@ pub(super) fn remove(record: &[u8], values: &mut Slab<Value>) -> Removed {
 /// Makes the record that goes an entry in no table.
 pub(super) fn take(record: &[u8], values: &mut Slab<Value>) -> LooseEntry {
     let meta = Entry { record, values }.meta();
-    let value = match object_number(record) {
-        Some(number) => values.take(number).unwrap_or_else(|| Value::Bytes(Vec::new())),
-        None => Value::Bytes(record[layout(record).value..].to_vec()),
+    let value = match held(record) {
+        Held::String(bytes) => Value::Bytes(bytes.to_vec()),
+        Held::Hash(bytes) => unpacked(bytes),
+        Held::Beside(number) => values.take(number).unwrap_or_else(|| Value::Bytes(Vec::new())),
     };
     LooseEntry { meta, looks: record[0] & LOOKS, value }
 }

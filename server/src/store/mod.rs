@@ -28,11 +28,11 @@ use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 use torc_protocol::slot::{SLOTS, Slot, key_slot};
 
-pub use entry::{Entry, EntryMut, LooseEntry, Meta, Removed};
+pub use entry::{Entry, EntryMut, LooseEntry, Meta, ObjectMut, Removed};
 pub use hash::KeyHasher;
 pub use marks::Marks;
 pub use stripe::{DATABASES, Expired, Key, Stripe, Updated, WatchFlag};
-pub use value::{Collection, Env, Limits, PackedLimits, Value, ValueRef};
+pub use value::{Collection, Env, Limits, PackedLimits, Value, ValueRef, View};
 
 /// Number of stripes.
 pub const STRIPES: usize = 1024;

@@ -242,7 +242,7 @@ impl Stripe {
         Some(result)
     }
 
-    /// As [`Stripe::update`], for a value that is kept beside its record and changes in place, as collections do.
+    /// As [`Stripe::update`], for a value that changes in place, as collections do.
     #[inline]
     pub fn update_object<R>(
         &mut self,
@@ -258,9 +258,13 @@ impl Stripe {
         let old = object.weight();
         let result = change(&mut object);
         let (new, late_version) = (object.weight(), object.late_version());
+        let outgrown = object.finish();
         part.account(old, new);
         if old.field_ms != new.field_ms {
             self.expiry_changed(old, new, key.hash, db);
+        }
+        if let Some(value) = outgrown {
+            self.update(db, key, |entry| entry.put_beside(value));
         }
         if let Some(version) = late_version {
             self.update(db, key, |entry| entry.set_version(version));
@@ -658,7 +662,7 @@ impl Stripe {
 mod tests {
     use super::super::Marks;
     use super::super::hash::DEFAULT_SEED;
-    use super::super::value::{Collection, End, Fill, HashValue, ListValue};
+    use super::super::value::{Collection, End, Fill, HashRef, HashValue, ListValue, PackedLimits};
     use super::*;
 
     #[test]
@@ -696,6 +700,126 @@ mod tests {
 
     fn list_len(object: &mut ObjectMut<'_>) -> usize {
         object.as_collection_mut::<ListValue>().map_or(0, |list| list.len())
+    }
+
+    const LIMITS: PackedLimits = PackedLimits { entries: 128, value_bytes: 64 };
+
+    fn hash_of(pairs: &[(&str, &str)]) -> Value {
+        let mut hash = HashValue::default();
+        let items = pairs.iter().flat_map(|(field, value)| [field.as_bytes(), value.as_bytes()]);
+        hash.set_all(items, &LIMITS, KeyHasher::new(DEFAULT_SEED));
+        hash.into_value()
+    }
+
+    /// Bytes of the value outside its record, and all fields.
+    fn hash_at(stripe: &Stripe, key: &Key<'_>) -> Option<(usize, Vec<(String, String)>)> {
+        let entry = stripe.peek(0, key)?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let fields = entry.as_collection::<HashRef>()?.iter().map(|(f, v)| (text(f), text(v))).collect();
+        Some((entry.weight().beside, fields))
+    }
+
+    #[test]
+    fn a_small_hash_stands_in_its_record_until_it_outgrows_that() {
+        let hasher = KeyHasher::new(DEFAULT_SEED);
+        let mut stripe = Stripe::new(hasher);
+        let key = Key { bytes: b"k", hash: hasher.hash(b"k"), slot: 0 };
+        let meta = Meta { version: 3, mc_flags: 4, expire_ms: Some(50), ..Meta::default() };
+        stripe.insert(0, &key, LooseEntry::object(hash_of(&[("a", "one"), ("b", "two")]), &meta));
+        let shows = |stripe: &Stripe, here: bool, fields: &[(&str, &str)]| {
+            let (beside, found) = hash_at(stripe, &key).expect("a hash");
+            assert_eq!(beside == 0, here);
+            assert!(found.iter().map(|(f, v)| (&f[..], &v[..])).eq(fields.iter().copied()), "{found:?}");
+            assert_eq!((stripe.used_bytes(), stripe.expiring()), stripe.recount());
+        };
+        shows(&stripe, true, &[("a", "one"), ("b", "two")]);
+        let overwrite = |items: [&'static str; 4]| {
+            move |object: &mut ObjectMut<'_>| {
+                object.overwrite_fields(items.into_iter().map(str::as_bytes), &LIMITS)
+            }
+        };
+        assert_eq!(stripe.update_object(0, &key, overwrite(["b", "six", "a", "ten"])), Updated::Object(true));
+        shows(&stripe, true, &[("a", "ten"), ("b", "six")]);
+        assert_eq!(
+            stripe.update_object(0, &key, overwrite(["a", "one", "c", "new"])),
+            Updated::Object(false)
+        );
+        assert_eq!(
+            stripe.update_object(0, &key, overwrite(["a", "one", "b", "longer"])),
+            Updated::Object(false)
+        );
+        // What is done to its copy comes back where that is as long.
+        let set = |field: &'static str, value: &'static str| {
+            move |object: &mut ObjectMut<'_>| {
+                let hash = object.as_collection_mut::<HashValue>()?;
+                Some(hash.set(field.as_bytes(), value.as_bytes(), &LIMITS, hasher))
+            }
+        };
+        assert_eq!(stripe.update_object(0, &key, set("a", "two")), Updated::Object(Some(false)));
+        shows(&stripe, true, &[("a", "two"), ("b", "six")]);
+        // It is nothing else, and what stands around it may change.
+        let list = |object: &mut ObjectMut<'_>| object.as_collection_mut::<ListValue>().is_some();
+        assert_eq!(stripe.update_object(0, &key, list), Updated::Object(false));
+        stripe.update(0, &key, |entry| {
+            assert!(entry.as_string().is_none() && entry.bytes_mut().is_none());
+            assert!(!entry.modify_string(|value| value.push(1)));
+            entry.set_expire_ms(None);
+            entry.set_marks(Marks::default().with_stale(true));
+            entry.set_version(7);
+        });
+        shows(&stripe, true, &[("a", "two"), ("b", "six")]);
+        let copy = stripe.peek(0, &key).map(|entry| entry.copy(&entry.meta())).expect("it is there");
+        assert_eq!(stripe.update_object(0, &key, set("c", "new")), Updated::Object(Some(true)));
+        shows(&stripe, false, &[("a", "two"), ("b", "six"), ("c", "new")]);
+        let meta = stripe.peek(0, &key).map(Entry::meta).expect("it is there");
+        assert_eq!((meta.version, meta.mc_flags, meta.expire_ms), (7, 4, None));
+        assert!(meta.marks.is_stale());
+        // Moved as a whole it stands in a record again.
+        let taken = stripe.take(0, &key).expect("it is there");
+        stripe.insert(0, &key, taken);
+        shows(&stripe, true, &[("a", "two"), ("b", "six"), ("c", "new")]);
+        stripe.insert(0, &key, copy);
+        shows(&stripe, true, &[("a", "two"), ("b", "six")]);
+        stripe.update(0, &key, |entry| {
+            assert!(entry.as_collection_mut::<HashValue>().is_some_and(|hash| hash.remove(b"a")));
+        });
+        shows(&stripe, false, &[("b", "six")]);
+        stripe.set_string(0, &key, b"four", &Meta::default());
+        assert_eq!(stripe.peek(0, &key).and_then(Entry::as_string), Some(&b"four"[..]));
+        // As long as the number of a value that is kept beside, or too long.
+        let long = "v".repeat(60);
+        let names: Vec<String> = (0..20).map(|n| n.to_string()).collect();
+        let many: Vec<(&str, &str)> = names.iter().map(|name| (&name[..], &long[..])).collect();
+        for fields in [&[("", "")][..], &many] {
+            stripe.insert(0, &key, LooseEntry::object(hash_of(fields), &Meta::default()));
+            shows(&stripe, false, fields);
+        }
+        assert!(stripe.remove(0, &key).is_some());
+        assert_eq!((stripe.used_bytes(), 0), stripe.recount());
+    }
+
+    #[test]
+    fn hashes_in_records_move_with_their_table() {
+        let hasher = KeyHasher::new(DEFAULT_SEED);
+        let mut stripe = Stripe::new(hasher);
+        let names: Vec<String> = (0..3000).map(|n| n.to_string()).collect();
+        let key = |name| Key { bytes: str::as_bytes(name), hash: hasher.hash(str::as_bytes(name)), slot: 0 };
+        for name in &names {
+            let value = hash_of(&[("name", name), ("other", "value")]);
+            stripe.insert(0, &key(name), LooseEntry::object(value, &Meta::default()));
+        }
+        for (n, name) in names.iter().enumerate().filter(|(n, _)| n % 3 == 0) {
+            let done = stripe.update_object(0, &key(name), |object| {
+                let hash = object.as_collection_mut::<HashValue>()?;
+                Some(hash.set(b"n", n.to_string().as_bytes(), &LIMITS, hasher))
+            });
+            assert_eq!(done, Updated::Object(Some(true)));
+        }
+        for (n, name) in names.iter().enumerate() {
+            let (beside, fields) = hash_at(&stripe, &key(name)).expect("a hash");
+            assert_eq!((beside == 0, &fields[0].1, fields.len() == 2), (n % 3 != 0, name, n % 3 != 0));
+        }
+        assert_eq!((stripe.used_bytes(), 0), stripe.recount());
     }
 
     #[test]

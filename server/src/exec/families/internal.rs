@@ -87,9 +87,9 @@ fn wait_for_keys(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     for bytes in keys {
         let key = cx.key(bytes);
         let has_some = match kind {
-            b"list" => cx.peek_as::<ListValue>(&key).is_ok_and(|list| list.is_some()),
-            b"zset" => cx.peek_as::<SortedSetValue>(&key).is_ok_and(|set| set.is_some()),
-            _ => match cx.peek_as::<StreamValue>(&key) {
+            b"list" => cx.peek_as::<&ListValue>(&key).is_ok_and(|list| list.is_some()),
+            b"zset" => cx.peek_as::<&SortedSetValue>(&key).is_ok_and(|set| set.is_some()),
+            _ => match cx.peek_as::<&StreamValue>(&key) {
                 Ok(Some(stream)) => stream
                     .groups
                     .get(name)

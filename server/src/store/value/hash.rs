@@ -8,10 +8,12 @@
 //! word and hides them ([`HashValue::hide`]): what shows fields does not show those.
 
 mod change;
+mod look;
 
 use smallvec::SmallVec;
 
 pub use change::HashChange;
+pub use look::HashRef;
 
 use super::field_times::FieldTimes;
 use super::packed::{Building, MAX_PAIRS, Packed};
@@ -98,14 +100,7 @@ impl Timed {
     }
 }
 
-/// The form of a hash, to look at.
-enum View<'h> {
-    Packed(&'h Packed),
-    Table(&'h Records<Field>),
-    Timed(&'h Timed),
-}
-
-/// The same, to change.
+/// The form of a hash, to change; [`HashRef`] is the same to look at.
 enum ViewMut<'h> {
     Packed(&'h mut Packed),
     Table(&'h mut Records<Field>),
@@ -119,13 +114,28 @@ impl Default for HashValue {
 }
 
 impl HashValue {
+    /// The fields as bytes, if that is all that the hash is: they may stand anywhere ([`super::packed::PackedRef`]).
     #[inline]
-    fn view(&self) -> View<'_> {
+    pub fn packed_bytes(&self) -> Option<&[u8]> {
         match self {
-            HashValue::Packed(pairs) => View::Packed(pairs),
+            HashValue::Packed(pairs) => Some(pairs.as_bytes()),
+            HashValue::Boxed(_) => None,
+        }
+    }
+
+    /// The hash whose [`HashValue::packed_bytes`] these are.
+    pub fn from_packed_bytes(bytes: &[u8]) -> HashValue {
+        HashValue::Packed(Packed::from_bytes(bytes))
+    }
+
+    /// The hash, to look at.
+    #[inline]
+    pub fn view(&self) -> HashRef<'_> {
+        match self {
+            HashValue::Packed(pairs) => HashRef::Packed(pairs.view()),
             HashValue::Boxed(form) => match &**form {
-                Form::Table(fields) => View::Table(fields),
-                Form::Timed(timed) => View::Timed(timed),
+                Form::Table(fields) => HashRef::Table(fields),
+                Form::Timed(timed) => HashRef::Timed(timed),
             },
         }
     }
@@ -141,32 +151,20 @@ impl HashValue {
         }
     }
 
-    /// What OBJECT ENCODING answers.
-    pub fn encoding(&self) -> &'static str {
-        match self.view() {
-            View::Packed(_) => "listpack",
-            View::Table(_) => "hashtable",
-            View::Timed(timed) if matches!(timed.fields, HashValue::Packed(_)) => "listpackex",
-            View::Timed(_) => "hashtable",
-        }
-    }
-
-    /// The value of a field.
+    /// See [`HashRef::get`].
     pub fn get(&self, field: &[u8]) -> Option<&[u8]> {
-        match self.view() {
-            View::Packed(pairs) => pairs.find(field).and_then(|at| pairs.value(&at)),
-            View::Table(fields) => fields.get(fields.hasher().hash(field), field).map(|r| split(r.bytes).1),
-            View::Timed(timed) if timed.hides(field) => None,
-            View::Timed(timed) => timed.fields.get(field),
-        }
+        self.view().get(field)
     }
 
-    /// The value of a field that has not expired at `now_ms`.
-    pub fn get_at(&self, field: &[u8], now_ms: u64) -> Option<&[u8]> {
-        match self.view() {
-            View::Timed(timed) if timed.times.get(field).is_some_and(|at| at <= now_ms) => None,
-            _ => self.get(field),
-        }
+    /// See [`HashRef::expiry`].
+    pub fn expiry(&self, field: &[u8]) -> Option<u64> {
+        self.view().expiry(field)
+    }
+
+    /// See [`HashRef::next_expiry`].
+    #[inline]
+    pub fn next_expiry(&self) -> Option<u64> {
+        self.view().next_expiry()
     }
 
     /// Sets a field, which does not expire then; true when it is new.
@@ -276,103 +274,12 @@ impl HashValue {
         removed
     }
 
-    /// All pairs that are shown; in insertion order while packed.
-    pub fn iter(&self) -> Box<dyn Iterator<Item = (&[u8], &[u8])> + '_> {
-        match self.view() {
-            View::Packed(pairs) => Box::new(pairs.iter()),
-            View::Table(fields) => Box::new(fields.iter().map(|r| split(r.bytes))),
-            View::Timed(timed) if timed.hides_some() => {
-                Box::new(timed.fields.iter().filter(|(field, _)| !timed.hides(field)))
-            }
-            View::Timed(timed) => timed.fields.iter(),
-        }
-    }
-
-    /// All pairs with when they expire, those that are hidden too.
-    pub fn iter_timed(&self) -> impl Iterator<Item = (&[u8], &[u8], Option<u64>)> + '_ {
-        let (fields, times) = match self.view() {
-            View::Timed(timed) => (&timed.fields, Some(&timed.times)),
-            _ => (self, None),
-        };
-        fields.iter().map(move |(field, value)| (field, value, times.and_then(|times| times.get(field))))
-    }
-
-    /// HSCAN: a packed hash is given whole; a table from `from` on as [`Records::scan`] does.
-    pub fn scan<'h>(
-        &'h self,
-        from: u64,
-        count: usize,
-        visit: &mut dyn FnMut(&'h [u8], &'h [u8]),
-    ) -> Option<u64> {
-        match self.view() {
-            View::Packed(pairs) => {
-                pairs.iter().for_each(|(f, v)| visit(f, v));
-                None
-            }
-            View::Table(fields) => fields.scan(from, count, |record| {
-                let (f, v) = split(record.bytes);
-                visit(f, v);
-            }),
-            View::Timed(timed) => timed.fields.scan(from, count, &mut |field, value| {
-                if !timed.hides(field) {
-                    visit(field, value);
-                }
-            }),
-        }
-    }
-
-    /// A pair picked with the random number `r` among those that are shown.
-    pub fn sample(&self, r: u64) -> Option<(&[u8], &[u8])> {
-        match self.view() {
-            View::Packed(pairs) => pairs.iter().nth(r as usize % pairs.len().max(1)),
-            View::Table(fields) => fields.sample(r).map(|r| split(r.bytes)),
-            View::Timed(timed) if timed.hides_some() => self.iter().nth(r as usize % self.shown().max(1)),
-            View::Timed(timed) => timed.fields.sample(r),
-        }
-    }
-
-    /// Whether [`HashValue::sample`] takes a walk.
-    pub fn samples_slowly(&self) -> bool {
-        match self.view() {
-            View::Packed(_) => true,
-            View::Table(_) => false,
-            View::Timed(timed) => timed.hides_some() || timed.fields.samples_slowly(),
-        }
-    }
-
-    /// Number of fields that are shown.
-    pub fn shown(&self) -> usize {
-        match self.view() {
-            View::Timed(timed) if timed.hides_some() => {
-                timed.fields.len().saturating_sub(timed.times.due(timed.hidden_ms))
-            }
-            _ => self.len(),
-        }
-    }
-
-    /// When the next field expires, Unix milliseconds.
-    #[inline]
-    pub fn next_expiry(&self) -> Option<u64> {
-        match self.view() {
-            View::Timed(timed) => timed.times.next(),
-            _ => None,
-        }
-    }
-
-    /// When a field expires, Unix milliseconds.
-    pub fn expiry(&self, field: &[u8]) -> Option<u64> {
-        match self.view() {
-            View::Timed(timed) => timed.times.get(field),
-            _ => None,
-        }
-    }
-
     /// A field expires at `at_ms`, whenever it was to expire before; false when there is no such field.
     pub fn set_expiry(&mut self, field: &[u8], at_ms: u64, hasher: KeyHasher) -> bool {
         if self.get(field).is_none() {
             return false;
         }
-        if !matches!(self.view(), View::Timed(_)) {
+        if !matches!(self.view(), HashRef::Timed(_)) {
             let (fields, times) = (std::mem::take(self), FieldTimes::new(hasher));
             *self = HashValue::Boxed(Box::new(Form::Timed(Box::new(Timed { fields, times, hidden_ms: 0 }))));
         }
@@ -438,21 +345,23 @@ impl Collection for HashValue {
 
     #[inline]
     fn len(&self) -> usize {
-        match self.view() {
-            View::Packed(pairs) => pairs.len(),
-            View::Table(fields) => fields.len(),
-            View::Timed(timed) => timed.fields.len(),
-        }
+        self.view().count()
     }
 
     #[inline]
     fn heap_bytes(&self) -> usize {
-        match self.view() {
-            View::Packed(pairs) => pairs.heap_bytes(),
-            View::Table(fields) => allocated(size_of::<Form>()) + fields.bytes(),
-            View::Timed(timed) => {
-                let boxes = allocated(size_of::<Form>()) + allocated(size_of::<Timed>());
-                boxes + timed.fields.heap_bytes() + timed.times.heap_bytes()
+        match self {
+            HashValue::Packed(pairs) => pairs.heap_bytes(),
+            HashValue::Boxed(form) => {
+                allocated(size_of::<Form>())
+                    + match &**form {
+                        Form::Table(fields) => fields.bytes(),
+                        Form::Timed(timed) => {
+                            allocated(size_of::<Timed>())
+                                + timed.fields.heap_bytes()
+                                + timed.times.heap_bytes()
+                        }
+                    }
             }
         }
     }

@@ -15,7 +15,7 @@ pub mod stream;
 
 pub use adopted::{ADOPT_BYTES, Adopted};
 pub use field_times::MAX_MS as MAX_FIELD_TIME_MS;
-pub use hash::{HashChange, HashValue};
+pub use hash::{HashChange, HashRef, HashValue};
 pub use list::{End, Fill, ListChange, ListValue, Node as ListNode, Sought};
 pub use set::{Ints, Member, MemberList, SetChange, SetValue};
 pub use sorted_set::{LexBound, LexRange, ScoreRange, SortedSetChange, SortedSetValue};
@@ -132,10 +132,7 @@ pub trait Collection: Default + Clone + std::fmt::Debug {
     /// Whether it stays when it is empty (a stream does); the others go with their last element.
     const STAYS_EMPTY: bool = false;
 
-    /// The collection in a value, if it is one of this type.
-    fn of(value: ValueRef<'_>) -> Option<&Self>;
-
-    /// The same, to change.
+    /// The collection in a value, to change, if it is one of this type.
     fn of_mut(value: &mut Value) -> Option<&mut Self>;
 
     /// The collection as a value.
@@ -154,6 +151,12 @@ pub trait Collection: Default + Clone + std::fmt::Debug {
 
     /// Does what a primary did: `body` was written by the type's own change.
     fn replay(&mut self, body: &[u8], env: &Env) -> Result<(), DecodeError>;
+}
+
+/// How a collection is looked at: by a reference, or as [`HashRef`], since a hash may stand in its key's record.
+pub trait View<'v>: Copy {
+    /// The collection in a value, if it is one of this type.
+    fn of(value: ValueRef<'v>) -> Option<Self>;
 }
 
 /// A value that is kept beside its key's record: small, for there is one in the slot of every key that has one.
@@ -194,7 +197,7 @@ impl Value {
         match self {
             Value::Bytes(bytes) => ValueRef::String(bytes),
             Value::Adopted(adopted) => ValueRef::String(adopted.as_slice()),
-            Value::Hash(hash) => ValueRef::Hash(hash),
+            Value::Hash(hash) => ValueRef::Hash(hash.view()),
             Value::List(list) => ValueRef::List(list),
             Value::Set(set) => ValueRef::Set(set),
             Value::SortedSet(set) => ValueRef::SortedSet(set),
@@ -240,7 +243,7 @@ pub enum ValueRef<'a> {
     /// A string's bytes.
     String(&'a [u8]),
     /// A hash.
-    Hash(&'a HashValue),
+    Hash(HashRef<'a>),
     /// A list.
     List(&'a ListValue),
     /// A set.
@@ -265,17 +268,26 @@ impl ValueRef<'_> {
     }
 }
 
-/// Implements the three conversions of [`Collection`] for a variant of [`Value`].
+/// Implements [`View`] for references to collections.
+macro_rules! views {
+    ($($variant:ident $collection:ident),*) => {
+        $(impl<'v> View<'v> for &'v $collection {
+            #[inline]
+            fn of(value: ValueRef<'v>) -> Option<Self> {
+                match value {
+                    ValueRef::$variant(value) => Some(value),
+                    _ => None,
+                }
+            }
+        })*
+    };
+}
+
+views!(List ListValue, Set SetValue, SortedSet SortedSetValue, Stream StreamValue);
+
+/// Implements the two conversions of [`Collection`] for a variant of [`Value`].
 macro_rules! variant {
     ($variant:ident) => {
-        #[inline]
-        fn of(value: $crate::store::value::ValueRef<'_>) -> Option<&Self> {
-            match value {
-                $crate::store::value::ValueRef::$variant(value) => Some(value),
-                _ => None,
-            }
-        }
-
         #[inline]
         fn of_mut(value: &mut $crate::store::value::Value) -> Option<&mut Self> {
             match value {

@@ -10,7 +10,8 @@
 //!
 //! The allocation is as long as its contents (nothing is kept for later growth: the allocator's size classes leave some
 //! room anyway), and the number of pairs is known without a walk. Names are short and so are most values, hence one byte
-//! for both: with two, ten values of 16 bytes were just too long for a size class.
+//! for both: with two, ten values of 16 bytes were just too long for a size class. The same bytes may stand elsewhere, as
+//! in a key's record: [`PackedRef`] looks at them there, and [`overwrite`] changes what keeps its length.
 
 use std::ops::Range;
 
@@ -150,9 +151,47 @@ fn pair_at(bytes: &[u8], rest: &[u8], value: usize, value_len: usize) -> Pair {
     Pair { start, value: start + value..start + value + value_len }
 }
 
+/// Gives the pair of this name another value of the same length; false (and nothing is done) where there is none such.
+#[inline]
+pub fn overwrite(bytes: &mut [u8], name: &[u8], value: &[u8]) -> bool {
+    let place = find(bytes, name).filter(|pair| pair.value.len() == value.len());
+    let place = place.and_then(|pair| bytes.get_mut(pair.value));
+    place.map(|place| place.copy_from_slice(value)).is_some()
+}
+
 /// See the module's text.
 #[derive(Clone, Debug, Default)]
 pub struct Packed(Box<[u8]>);
+
+/// A list, to look at, wherever its bytes are.
+#[derive(Clone, Copy, Debug)]
+pub struct PackedRef<'a>(&'a [u8]);
+
+impl<'a> PackedRef<'a> {
+    /// The list of these bytes, which [`Packed::as_bytes`] gave.
+    #[inline]
+    pub fn new(bytes: &'a [u8]) -> PackedRef<'a> {
+        PackedRef(bytes)
+    }
+
+    /// Number of pairs.
+    #[inline]
+    pub fn pairs(self) -> usize {
+        self.0.first_chunk::<HEAD>().map_or(0, |head| usize::from(u16::from_le_bytes(*head)))
+    }
+
+    /// All pairs in order.
+    #[inline]
+    pub fn iter(self) -> Pairs<'a> {
+        Pairs(self.0.get(HEAD..).unwrap_or_default())
+    }
+
+    /// The value of this name.
+    #[inline]
+    pub fn get(self, name: &[u8]) -> Option<&'a [u8]> {
+        find(self.0, name).and_then(|pair| self.0.get(pair.value))
+    }
+}
 
 /// The pairs of a list, one after another.
 #[derive(Clone, Debug)]
@@ -172,10 +211,27 @@ impl<'a> Iterator for Pairs<'a> {
 }
 
 impl Packed {
+    /// The list of these bytes, which [`Packed::as_bytes`] gave.
+    pub fn from_bytes(bytes: &[u8]) -> Packed {
+        Packed(bytes.into())
+    }
+
+    /// The list as bytes; none where it is empty.
+    #[inline]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The list, to look at.
+    #[inline]
+    pub fn view(&self) -> PackedRef<'_> {
+        PackedRef(&self.0)
+    }
+
     /// Number of pairs.
     #[inline]
     pub fn len(&self) -> usize {
-        self.0.first_chunk::<HEAD>().map_or(0, |head| usize::from(u16::from_le_bytes(*head)))
+        self.view().pairs()
     }
 
     /// True when nothing is in it.
@@ -192,19 +248,13 @@ impl Packed {
     /// All pairs in order.
     #[inline]
     pub fn iter(&self) -> Pairs<'_> {
-        Pairs(self.0.get(HEAD..).unwrap_or_default())
+        self.view().iter()
     }
 
     /// Where the pair of this name stands.
     #[inline]
     pub fn find(&self, name: &[u8]) -> Option<Pair> {
         find(&self.0, name)
-    }
-
-    /// The value of a pair that was found.
-    #[inline]
-    pub fn value(&self, pair: &Pair) -> Option<&[u8]> {
-        self.0.get(pair.value.clone())
     }
 
     /// Adds a pair at the end. There must be room for its number ([`MAX_PAIRS`]), and none of its name.
@@ -356,14 +406,25 @@ mod tests {
         assert_eq!((packed.len(), made.pairs()), (7, 7));
         assert_eq!(packed.0, made.finish().0);
         for name in names {
-            let pair = packed.find(name).expect("it is there");
-            assert_eq!(packed.value(&pair), Some(name));
+            assert_eq!(packed.view().get(name), Some(name));
         }
         for name in [&b"field:0003"[..], b"b", b"aa", &long[..199]] {
             assert_eq!(packed.find(name), None);
         }
         assert_eq!(Packed::default().find(b""), None);
         assert!(Building::default().finish().is_empty());
+    }
+
+    #[test]
+    fn what_keeps_its_length_is_written_over_where_it_stands() {
+        let mut made = Building::default();
+        assert!(made.push(b"a", b"one") && made.push(b"b", b"two"));
+        let mut bytes = made.finish().as_bytes().to_vec();
+        assert!(overwrite(&mut bytes, b"b", b"six"));
+        assert!(!overwrite(&mut bytes, b"a", b"longer") && !overwrite(&mut bytes, b"c", b"one"));
+        let pairs = [(&b"a"[..], &b"one"[..]), (b"b", b"six")];
+        assert!(PackedRef::new(&bytes).iter().eq(pairs) && Packed::from_bytes(&bytes).iter().eq(pairs));
+        assert!(!overwrite(&mut [], b"a", b"one"));
     }
 
     proptest! {

@@ -8,7 +8,7 @@ use crate::exec::{CommandError, CommandResult, Cx};
 use crate::long_double::LongDouble;
 use crate::notify::Class;
 use crate::store::Key;
-use crate::store::value::HashValue;
+use crate::store::value::HashRef;
 
 fn set_all(cx: &mut Cx<'_, '_>, args: &Args<'_>, name: &str) -> Result<usize, CommandError> {
     if args.len() % 2 == 1 {
@@ -37,7 +37,7 @@ pub fn hmset(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
 /// HSETNX key field value
 pub fn hsetnx(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let key = cx.key(&args[1]);
-    let missing = cx.peek_as::<HashValue>(&key)?.is_none_or(|h| h.get(&args[2]).is_none());
+    let missing = cx.peek_as::<HashRef>(&key)?.is_none_or(|h| h.get(&args[2]).is_none());
     if missing {
         cx.hash_set(&key, args.tail(2).iter())?;
         cx.notify(Class::HASH, "hset", key.bytes);
@@ -58,7 +58,7 @@ pub fn hdel(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
 }
 
 fn field<'c>(cx: &'c mut Cx<'_, '_>, key: &Key<'_>, field: &[u8]) -> Result<Option<&'c [u8]>, CommandError> {
-    Ok(cx.peek_as::<HashValue>(key)?.and_then(|h| h.get(field)))
+    Ok(cx.peek_as::<HashRef>(key)?.and_then(|h| h.get(field)))
 }
 
 /// HINCRBY key field increment

@@ -8,7 +8,7 @@ use super::read::with_hash;
 use crate::exec::parse::{TimeUnit, integer};
 use crate::exec::{CommandError, CommandResult, Cx};
 use crate::notify::Class;
-use crate::store::value::{HashChange, HashValue, MAX_FIELD_TIME_MS};
+use crate::store::value::{HashChange, HashRef, HashValue, MAX_FIELD_TIME_MS};
 
 /// There is no such field.
 const NO_FIELD: i64 = -2;
@@ -92,7 +92,7 @@ fn answer(cx: &mut Cx<'_, '_>, answers: &[i64]) {
 /// HEXPIRE key time \[NX | XX | GT | LT\] FIELDS numfields field \[field …\], and the three others of the family.
 pub fn hexpire(cx: &mut Cx<'_, '_>, args: &Args<'_>, unit: TimeUnit, name: &str) -> CommandResult {
     let key = cx.key(&args[1]);
-    let missing = cx.peek_as::<HashValue>(&key)?.is_none();
+    let missing = cx.peek_as::<HashRef>(&key)?.is_none();
     let at_ms = moment(&args[2], unit, cx.now_ms, name)?;
     let condition = args.get(3).and_then(Condition::parse);
     let at = if condition.is_some() { 4 } else { 3 };
@@ -169,7 +169,7 @@ pub fn httl(cx: &mut Cx<'_, '_>, args: &Args<'_>, unit: TimeUnit) -> CommandResu
 /// HPERSIST key FIELDS numfields field \[field …\]
 pub fn hpersist(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let key = cx.key(&args[1]);
-    let missing = cx.peek_as::<HashValue>(&key)?.is_none();
+    let missing = cx.peek_as::<HashRef>(&key)?.is_none();
     let fields = fields(args, 2, BAD_COUNT)?;
     if missing {
         answer(cx, &vec![NO_FIELD; fields.len()]);
@@ -205,7 +205,7 @@ pub fn hpersist(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
 /// HGETDEL key FIELDS numfields field \[field …\]
 pub fn hgetdel(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let key = cx.key(&args[1]);
-    let missing = cx.peek_as::<HashValue>(&key)?.is_none();
+    let missing = cx.peek_as::<HashRef>(&key)?.is_none();
     let fields = fields(args, 2, BAD_COUNT)?;
     if missing {
         let mut reply = cx.reply();

@@ -3,13 +3,13 @@
 use torc_protocol::resp::{Args, ReplyWriter};
 
 use crate::exec::{CommandError, CommandResult, Cx};
-use crate::store::value::HashValue;
+use crate::store::value::HashRef;
 
 /// Runs `then` on the hash at the command's key (`None` when there is no key) with the reply at hand.
 pub fn with_hash<'c, R>(
     cx: &'c mut Cx<'_, '_>,
     args: &Args<'_>,
-    then: impl FnOnce(Option<&'c HashValue>, ReplyWriter<'c>) -> R,
+    then: impl FnOnce(Option<HashRef<'c>>, ReplyWriter<'c>) -> R,
 ) -> Result<R, CommandError> {
     let key = cx.key(&args[1]);
     cx.read_as_and(&key, then)
@@ -40,7 +40,7 @@ pub fn hexists(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
 
 /// HLEN key
 pub fn hlen(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
-    with_hash(cx, args, |hash, mut reply| reply.integer(hash.map_or(0, HashValue::shown) as i64))
+    with_hash(cx, args, |hash, mut reply| reply.integer(hash.map_or(0, HashRef::shown) as i64))
 }
 
 /// HSTRLEN key field
@@ -53,8 +53,8 @@ pub fn hstrlen(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
 /// HGETALL key
 pub fn hgetall(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     with_hash(cx, args, |hash, mut reply| {
-        reply.map(hash.map_or(0, HashValue::shown));
-        for (field, value) in hash.into_iter().flat_map(HashValue::iter) {
+        reply.map(hash.map_or(0, HashRef::shown));
+        for (field, value) in hash.into_iter().flat_map(HashRef::iter) {
             reply.bulk(field);
             reply.bulk(value);
         }
@@ -64,15 +64,15 @@ pub fn hgetall(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
 /// HKEYS key
 pub fn hkeys(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     with_hash(cx, args, |hash, mut reply| {
-        reply.array(hash.map_or(0, HashValue::shown));
-        hash.into_iter().flat_map(HashValue::iter).for_each(|(field, _)| reply.bulk(field));
+        reply.array(hash.map_or(0, HashRef::shown));
+        hash.into_iter().flat_map(HashRef::iter).for_each(|(field, _)| reply.bulk(field));
     })
 }
 
 /// HVALS key
 pub fn hvals(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     with_hash(cx, args, |hash, mut reply| {
-        reply.array(hash.map_or(0, HashValue::shown));
-        hash.into_iter().flat_map(HashValue::iter).for_each(|(_, value)| reply.bulk(value));
+        reply.array(hash.map_or(0, HashRef::shown));
+        hash.into_iter().flat_map(HashRef::iter).for_each(|(_, value)| reply.bulk(value));
     })
 }

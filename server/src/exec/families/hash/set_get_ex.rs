@@ -9,7 +9,7 @@ use crate::exec::parse::TimeUnit;
 use crate::exec::{CommandError, CommandResult, Cx};
 use crate::notify::Class;
 use crate::store::Key;
-use crate::store::value::{HashChange, HashValue};
+use crate::store::value::{HashChange, HashRef, HashValue};
 
 const ONE_EXPIRY: &str = "ERR Only one of EX, PX, EXAT, PXAT or KEEPTTL arguments can be specified";
 
@@ -100,7 +100,7 @@ pub fn hsetex(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let key = cx.key(&args[1]);
     let options = Options::of_set(args, cx.now_ms)?;
     let pairs = pairs(args, options.fields_at)?;
-    let found = cx.peek_as::<HashValue>(&key)?;
+    let found = cx.peek_as::<HashRef>(&key)?;
     let mut names = pairs.iter().step_by(2);
     let has = |field: &[u8]| found.is_some_and(|hash| hash.get(field).is_some());
     let may = match options.missing {
@@ -144,11 +144,11 @@ pub fn hsetex(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
 pub fn hgetex(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let key = cx.key(&args[1]);
     // As in Redis the kind of the value is looked at first.
-    cx.peek_as::<HashValue>(&key)?;
+    cx.peek_as::<HashRef>(&key)?;
     let options = Options::of_get(args, cx.now_ms)?;
     let fields = fields(args, options.fields_at, BAD_COUNT)?;
     let goes = matches!(options.expiry, Expiry::At(at_ms) if at_ms <= cx.now_ms);
-    let found = cx.read_as::<HashValue>(&key)?;
+    let found = cx.read_as::<HashRef>(&key)?;
     // A field that goes at once is given once, however often it is named.
     let mut gone = AHashSet::new();
     let values: Vec<Option<Box<[u8]>>> = fields

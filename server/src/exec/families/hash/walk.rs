@@ -6,7 +6,7 @@ use torc_protocol::resp::{Args, ReplyWriter, Version};
 use super::read::with_hash;
 use crate::exec::parse::{ScanOptions, cursor, picks};
 use crate::exec::{CommandResult, Cx};
-use crate::store::value::HashValue;
+use crate::store::value::HashRef;
 use torc_protocol::glob;
 use torc_runtime::random::split_mix;
 
@@ -86,7 +86,7 @@ impl Pairs<'_> {
     }
 }
 
-fn repeated(hash: &HashValue, count: u64, mut rng: u64, reply: &mut Pairs<'_>) {
+fn repeated(hash: HashRef<'_>, count: u64, mut rng: u64, reply: &mut Pairs<'_>) {
     reply.start(count as usize);
     // A table is sampled in place; what cannot be is walked once.
     let all: Option<Vec<_>> = hash.samples_slowly().then(|| hash.iter().collect());
@@ -101,7 +101,7 @@ fn repeated(hash: &HashValue, count: u64, mut rng: u64, reply: &mut Pairs<'_>) {
 }
 
 /// Each field at most once (selection sampling: each is taken with the chance that is left for it).
-fn distinct(hash: &HashValue, count: u64, mut rng: u64, reply: &mut Pairs<'_>) {
+fn distinct(hash: HashRef<'_>, count: u64, mut rng: u64, reply: &mut Pairs<'_>) {
     let mut left = hash.shown() as u64;
     let mut wanted = count.min(left);
     reply.start(wanted as usize);

@@ -12,7 +12,7 @@ use crate::store::{Collection, Key};
 
 /// Length of the list at a key that is about to be changed; `None` when there is none.
 fn len(cx: &mut Cx<'_, '_>, key: &Key<'_>) -> Result<Option<usize>, CommandError> {
-    Ok(cx.peek_as::<ListValue>(key)?.map(ListValue::len))
+    Ok(cx.peek_as::<&ListValue>(key)?.map(ListValue::len))
 }
 
 /// LSET key index element
@@ -42,7 +42,7 @@ pub fn linsert(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     };
     let key = cx.key(&args[1]);
     let (pivot, item, fill) = (Sought::new(&args[3]), &args[4], fill(cx));
-    let Some(list) = cx.peek_as::<ListValue>(&key)? else {
+    let Some(list) = cx.peek_as::<&ListValue>(&key)? else {
         cx.reply().integer(0);
         return Ok(());
     };

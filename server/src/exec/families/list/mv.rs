@@ -15,11 +15,11 @@ pub fn move_one(
     (to, to_end): (&[u8], End),
 ) -> Result<bool, CommandError> {
     let (from, to) = (cx.key(from), cx.key(to));
-    let Some(item) = cx.peek_as::<ListValue>(&from)?.and_then(|list| list.peek(from_end)) else {
+    let Some(item) = cx.peek_as::<&ListValue>(&from)?.and_then(|list| list.peek(from_end)) else {
         return Ok(false);
     };
     let item = item.into_cow().into_owned();
-    cx.peek_as::<ListValue>(&to)?;
+    cx.peek_as::<&ListValue>(&to)?;
     // The element is added first, as Redis does it: a list that turns round itself is never empty between. Where both
     // ends are the same one, either of the two equal elements may go.
     add(cx, &to, to_end, [&item[..]].into_iter())?;

@@ -92,7 +92,7 @@ pub fn pop(cx: &mut Cx<'_, '_>, args: &Args<'_>, end: End) -> CommandResult {
     if take(cx, &key, end, count.unwrap_or(1), front)? {
         return Ok(());
     }
-    let missing = cx.peek_as::<ListValue>(&key)?.is_none();
+    let missing = cx.peek_as::<&ListValue>(&key)?.is_none();
     let mut reply = cx.reply();
     match count {
         Some(_) if missing => reply.null_array(),

@@ -40,7 +40,7 @@ pub fn push(cx: &mut Cx<'_, '_>, args: &Args<'_>, end: End) -> CommandResult {
 /// LPUSHX and RPUSHX key element \[element …\]
 pub fn pushx(cx: &mut Cx<'_, '_>, args: &Args<'_>, end: End) -> CommandResult {
     let key = cx.key(&args[1]);
-    let len = match cx.peek_as::<ListValue>(&key)? {
+    let len = match cx.peek_as::<&ListValue>(&key)? {
         None => 0,
         Some(_) => add(cx, &key, end, args.tail(2).iter())?,
     };

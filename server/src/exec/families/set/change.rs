@@ -79,12 +79,12 @@ pub fn srem(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
 /// SMOVE source destination member
 pub fn smove(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let (from, to, member) = (cx.key(&args[1]), cx.key(&args[2]), &args[3]);
-    let found = cx.peek_as::<SetValue>(&from)?.map(|set| set.contains(member));
+    let found = cx.peek_as::<&SetValue>(&from)?.map(|set| set.contains(member));
     let Some(found) = found else {
         cx.reply().integer(0);
         return Ok(());
     };
-    cx.peek_as::<SetValue>(&to)?;
+    cx.peek_as::<&SetValue>(&to)?;
     if found && from.bytes != to.bytes {
         remove(cx, &from, std::iter::once(member))?;
         add(cx, &to, std::iter::once(member))?;

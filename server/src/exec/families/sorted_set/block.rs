@@ -14,7 +14,7 @@ pub fn bzpop(cx: &mut Cx<'_, '_>, args: &Args<'_>, max: bool) -> CommandResult {
     let keys = || args.iter().take(last).skip(1);
     for name in keys() {
         let key = cx.key(name);
-        if cx.peek_as::<SortedSetValue>(&key)?.is_none() {
+        if cx.peek_as::<&SortedSetValue>(&key)?.is_none() {
             continue;
         }
         let removed = take(cx, &key, 1, max)?;

@@ -82,7 +82,7 @@ impl<'a> Request<'a> {
     pub fn serve(&self, cx: &mut Cx<'_, '_>) -> Result<bool, CommandError> {
         for name in self.keys {
             let key = cx.key(name);
-            if cx.peek_as::<SortedSetValue>(&key)?.is_none() {
+            if cx.peek_as::<&SortedSetValue>(&key)?.is_none() {
                 continue;
             }
             let removed = take(cx, &key, self.count, self.max)?;

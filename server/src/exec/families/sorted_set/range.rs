@@ -138,7 +138,7 @@ pub fn zrangestore(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let (to, from) = (cx.key(&args[1]), cx.key(&args[2]));
     let env = cx.env();
     let mut result = SortedSetValue::default();
-    if let Some(set) = cx.read_as::<SortedSetValue>(&from)? {
+    if let Some(set) = cx.read_as::<&SortedSetValue>(&from)? {
         let (start, count) = request.select(set);
         for (member, score) in set.range(start, count, request.reverse) {
             result.set(member, score, &env.limits.sorted_set, env.hasher);

@@ -114,7 +114,7 @@ pub fn xadd(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
         return Err(text::XADD_ZERO.into());
     }
     let key = cx.key(&args[1]);
-    if options.no_create && cx.peek_as::<StreamValue>(&key)?.is_none() {
+    if options.no_create && cx.peek_as::<&StreamValue>(&key)?.is_none() {
         cx.reply().null();
         return Ok(());
     }
@@ -174,7 +174,7 @@ pub fn xtrim(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
 /// XDEL key id \[id …\]
 pub fn xdel(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let key = cx.key(&args[1]);
-    if cx.peek_as::<StreamValue>(&key)?.is_none() {
+    if cx.peek_as::<&StreamValue>(&key)?.is_none() {
         cx.reply().integer(0);
         return Ok(());
     }

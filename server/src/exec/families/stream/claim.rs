@@ -134,7 +134,7 @@ impl Options {
 /// \[JUSTID\] \[LASTID id\]
 pub fn xclaim(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let (key, name, now_ms) = (cx.key(&args[1]), &args[2], cx.now_ms as i64);
-    if cx.read_as::<StreamValue>(&key)?.is_none_or(|stream| stream.groups.get(name).is_none()) {
+    if cx.read_as::<&StreamValue>(&key)?.is_none_or(|stream| stream.groups.get(name).is_none()) {
         return Err(no_key_or_group(key.bytes, name));
     }
     let min_idle_ms = parse_i64(&args[4]).ok_or(text::XCLAIM_MIN_IDLE)?.max(0);

@@ -65,7 +65,7 @@ fn misused(args: &Args<'_>) -> CommandError {
 pub fn create(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let Options { make_stream, reads } = Options::read(args, true)?;
     let (key, name) = (cx.key(&args[2]), &args[3]);
-    let exists = cx.peek_as::<StreamValue>(&key)?.is_some();
+    let exists = cx.peek_as::<&StreamValue>(&key)?.is_some();
     if !exists && !make_stream {
         return Err(text::XGROUP_NO_KEY.into());
     }
@@ -211,7 +211,7 @@ pub fn delete_consumer(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
 /// XACK key group id \[id …\]
 pub fn xack(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let (key, name) = (cx.key(&args[1]), &args[2]);
-    if cx.read_as::<StreamValue>(&key)?.is_none_or(|stream| stream.groups.get(name).is_none()) {
+    if cx.read_as::<&StreamValue>(&key)?.is_none_or(|stream| stream.groups.get(name).is_none()) {
         cx.reply().integer(0);
         return Ok(());
     }

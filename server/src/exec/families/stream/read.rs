@@ -184,7 +184,7 @@ fn run(cx: &mut Cx<'_, '_>, args: &Args<'_>, group: bool) -> CommandResult {
     let mut passed = smallvec::SmallVec::<[bool; 4]>::new();
     for n in 0..request.streams {
         let key = cx.key(request.key(n));
-        let stream = cx.read_as::<StreamValue>(&key)?;
+        let stream = cx.read_as::<&StreamValue>(&key)?;
         let this = request.from(n, stream)?;
         let is_new = || request.has_new(stream);
         passed.push(again && group && this == From::Group && !is_new());
@@ -232,7 +232,7 @@ fn read_one(
 ) -> Result<bool, CommandError> {
     let From::Behind(behind) = from else { return Ok(false) };
     cx.peek_and(key, |entry, mut reply| {
-        let stream = entry.and_then(|entry| entry.as_collection::<StreamValue>());
+        let stream = entry.and_then(|entry| entry.as_collection::<&StreamValue>());
         let Some(log) = stream.map(|stream| &stream.log) else { return Ok(false) };
         let (Some(start), Some(last)) = (behind.next(), log.last_entry()) else { return Ok(false) };
         if last <= behind {

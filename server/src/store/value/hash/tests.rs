@@ -24,7 +24,7 @@ proptest! {
         for (field, value) in &model {
             prop_assert_eq!(hash.get(field), Some(&value[..]));
         }
-        prop_assert_eq!(hash.iter().count(), model.len());
+        prop_assert_eq!(hash.view().iter().count(), model.len());
     }
 }
 
@@ -61,15 +61,15 @@ proptest! {
                     let at = at / 4;
                     let due = model.values().filter(|t| t.is_some_and(|t| t <= at)).count();
                     hash.hide(at);
-                    prop_assert_eq!(hash.shown(), model.len() - due);
-                    prop_assert_eq!(hash.iter().count(), hash.shown());
+                    prop_assert_eq!(hash.view().shown(), model.len() - due);
+                    prop_assert_eq!(hash.view().iter().count(), hash.view().shown());
                     hash.hide(0);
                     model.retain(|_, t| t.is_none_or(|t| t > at));
                     prop_assert_eq!(hash.remove_due(at, usize::MAX).len(), due);
                 }
             }
             prop_assert_eq!(hash.next_expiry(), model.values().flatten().min().copied());
-            let mut all: Vec<_> = hash.iter_timed().map(|(f, _, at)| (f.to_vec(), at)).collect();
+            let mut all: Vec<_> = hash.view().iter_timed().map(|(f, _, at)| (f.to_vec(), at)).collect();
             all.sort();
             prop_assert_eq!(all, model.clone().into_iter().collect::<Vec<_>>());
             prop_assert_eq!(hash.len(), model.len());

@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 
 use proptest::prelude::*;
 
+use super::super::View;
 use super::*;
 
 fn text(element: Element<'_>) -> Vec<u8> {
@@ -156,7 +157,7 @@ proptest! {
         crate::rdb::write_value(crate::store::ValueRef::List(&list), &mut bytes);
         if !list.is_empty() {
             let read = crate::rdb::read_value(&bytes, &env).expect("sound");
-            let read = ListValue::of(read.view()).expect("a list");
+            let read = <&ListValue>::of(read.view()).expect("a list");
             prop_assert_eq!(read.iter().map(text).collect::<Vec<_>>(), model.iter().cloned().collect::<Vec<_>>());
             prop_assert_eq!(read.heap_bytes(), recount(read));
         }
