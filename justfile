@@ -104,7 +104,8 @@ sidecar *args:
     cargo build --release -p torc
     bench/sidecar {{ args }}
 
-# Which functions a node runs, and the linker's script that puts them side by side.
+# Which functions a node runs, and the linker's script that puts them side by side, for both optimised profiles.
 layout *args:
     cargo build --release -p torc
-    bench/layout --torc target/release/torc --write cli/layout.ld {{ args }}
+    cargo build --profile quick -p torc
+    bench/layout --torc target/release/torc --torc target/quick/torc --write cli/layout.ld {{ args }}

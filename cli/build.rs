@@ -1,10 +1,10 @@
 //! How the program is linked where that is known to work: for glibc on Linux, optimised.
 //!
-//! Functions that a node runs stand side by side (`layout.ld`, written by `bench/layout`): the system maps a file in by
-//! windows of 64 KiB, so where they are strewn over the text most of it becomes resident. Relative relocations are packed:
-//! the loader then reads a table of some KiB instead of one of a megabyte, and so does the memory. Nothing else depends
-//! on either. Each is tried on an empty program first: a linker that does not know it goes without. `TORC_PLAIN_LINK=1`
-//! leaves both out.
+//! Functions that a node runs stand side by side (`layout.ld`, written by `bench/layout` from a build of each profile): the
+//! system maps a file in by windows of 64 KiB, so where they are strewn over the text most of it becomes resident. Relative
+//! relocations are packed: the loader then reads a table of some KiB instead of one of a megabyte, and so does the memory.
+//! Nothing else depends on either. Each is tried on an empty program first: a linker that does not know it goes without.
+//! `TORC_PLAIN_LINK=1` leaves both out.
 
 use std::env;
 use std::path::Path;
