@@ -24,6 +24,12 @@ pub fn boottime_ms() -> u64 {
     boottime_ns() / 1_000_000
 }
 
+/// Nanoseconds of CPU that the calling thread has used.
+pub fn thread_cpu_ns() -> u64 {
+    let used = clock_gettime(ClockId::ThreadCPUTime);
+    (used.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(used.tv_nsec as u64)
+}
+
 /// Milliseconds of wall time since 1970-01-01 UTC; 0 when the wall clock stands before that.
 #[inline]
 #[expect(clippy::disallowed_methods, reason = "this is the edge that others are sent to")]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll, Token};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+use torc_runtime::clock::thread_cpu_ns;
 
 use super::BenchError;
 use super::args::{BenchArgs, Protocol, Ratio};
@@ -334,8 +335,7 @@ impl Worker {
     }
 }
 
-/// Processor time that this thread has used.
+/// Processor time that this thread has used, in seconds.
 fn thread_cpu_seconds() -> f64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+    thread_cpu_ns() as f64 / 1e9
 }

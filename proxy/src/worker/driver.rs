@@ -2,14 +2,12 @@
 //!
 //! ```text
 //! look at the sockets → nodes: read what they have answered → clients: read, take requests (at most a group)
-//!                     → clients are written to → nodes are written to, now or some rounds later
+//!                     → clients are written to → nodes are written to, now or some rounds later ([`Gathering`])
 //! ```
 //! A connection is a value here, not a task: what it waits for beside its socket wakes it through a [`Call`].
 //!
-//! A write costs far more than a read, and the requests of all clients for a node may go in one. So under load what goes
-//! to the nodes is gathered: as long as each look finds somebody ready, it is written only once there are
-//! [`GATHERED_REQUESTS`] of it, or when the first has waited for [`GATHERING_NS`]. A worker that has nothing else to do
-//! writes at once, and does so before it rests.
+//! When a look finds nobody, what was gathered for the nodes leaves; then the driver looks on for a while ([`Patience`]), or
+//! rests until its runtime wakes it.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -17,10 +15,13 @@ use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use torc_runtime::clock::thread_cpu_ns;
 use torc_runtime::listen::Poller;
 
 use super::Worker;
 use super::door::{Arrival, Call, Token};
+use super::gathering::Gathering;
+use super::patience::Patience;
 use crate::downstream::{self, Served, Turn};
 use crate::upstream::connection::Connection;
 
@@ -28,12 +29,6 @@ use crate::upstream::connection::Connection;
 const GROUP: usize = 64;
 /// Clients that have a turn between two readings of the clock.
 const TURNS_PER_TIME: usize = 8;
-/// Requests that wait at most to be written to the nodes together.
-const GATHERED_REQUESTS: usize = 48;
-/// Nanoseconds that they wait at most.
-const GATHERING_NS: u64 = 60_000;
-/// A rest that was shorter than this many nanoseconds was none.
-const REST_NS: u64 = 5_000;
 
 /// Who has a seat.
 enum Guest {
@@ -62,12 +57,12 @@ pub struct Driver {
     nodes: VecDeque<u32>,
     /// As taken out of the door.
     called: Vec<Token>,
-    /// Since when requests wait to be written to the nodes, on the worker's clock; 0: none do.
-    gathering_ns: u64,
-    /// When the driver went to rest, on the worker's clock; `None`: it only let others have their turn.
-    rested_ns: Option<u64>,
-    /// There was no rest before this turn: more sockets may be ready by now.
-    pressed: bool,
+    /// What is to be written to the nodes.
+    gathering: Gathering,
+    /// How long nobody is waited for.
+    patience: Patience,
+    /// It went to rest, and was not woken yet.
+    resting: bool,
 }
 
 fn token(seat: u32, left: u32) -> Token {
@@ -85,9 +80,9 @@ impl Driver {
             clients: VecDeque::new(),
             nodes: VecDeque::new(),
             called: Vec::new(),
-            gathering_ns: 0,
-            rested_ns: None,
-            pressed: false,
+            gathering: Gathering::new(),
+            patience: Patience::new(),
+            resting: false,
         })
     }
 
@@ -98,30 +93,34 @@ impl Driver {
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.worker.door.begin_work(context.waker());
-        let now_ns = self.worker.clock.refresh();
-        self.pressed = self.rested_ns.take().is_none_or(|at_ns| now_ns - at_ns <= REST_NS);
+        self.worker.clock.refresh();
+        if std::mem::take(&mut self.resting) {
+            self.patience.was_woken(thread_cpu_ns);
+            // The look that follows is for what woke it.
+            let _ = self.poller.poll_ready(context)?;
+        }
         loop {
             self.answer_the_door();
-            if self.pressed {
-                self.look()?;
+            self.look()?;
+            if self.is_anybody_ready() {
+                self.patience.found(|| self.worker.clock.refresh());
+                self.round();
+                break;
             }
-            if !self.is_anybody_ready() {
-                // What was gathered leaves.
-                if self.write_to_nodes() | self.worker.write_to_clients() || self.worker.door.is_knocked_at()
-                {
-                    continue;
-                }
-                if self.poller.poll_ready(context)?.is_pending() {
-                    self.rested_ns = Some(self.worker.clock.refresh());
-                    self.worker.door.end_work();
-                    return Poll::Pending;
-                }
-                self.look()?;
+            let now_ns = self.worker.clock.refresh();
+            let waited_ns = self.patience.nobody(now_ns);
+            if self.gathering.lingers(waited_ns, now_ns) {
                 continue;
             }
-            self.round();
-            if self.pressed || self.is_anybody_ready() {
-                break;
+            if self.write_to_nodes() | self.worker.write_to_clients() || self.worker.door.is_knocked_at() {
+                self.patience.begin_anew();
+                continue;
+            }
+            if !self.patience.looks_on(waited_ns) && self.poller.poll_ready(context)?.is_pending() {
+                self.patience.rests(thread_cpu_ns);
+                self.resting = true;
+                self.worker.door.end_work();
+                return Poll::Pending;
             }
         }
         // Other tasks have their turn between two rounds.
@@ -230,11 +229,7 @@ impl Driver {
         if waiting == 0 {
             return;
         }
-        let now_ns = self.worker.clock.refresh();
-        if self.gathering_ns == 0 {
-            self.gathering_ns = now_ns;
-        }
-        if !self.pressed || waiting >= GATHERED_REQUESTS || now_ns - self.gathering_ns >= GATHERING_NS {
+        if self.gathering.note(waiting, self.worker.clock.refresh()) {
             self.write_to_nodes();
         }
     }
@@ -280,7 +275,7 @@ impl Driver {
 
     /// Writes what was gathered for the nodes. True if there was anything.
     fn write_to_nodes(&mut self) -> bool {
-        self.gathering_ns = 0;
+        self.gathering.written();
         self.worker.write_to_nodes()
     }
 }

@@ -8,6 +8,8 @@ mod clock;
 mod door;
 mod driver;
 mod flush;
+mod gathering;
+mod patience;
 mod pause;
 mod replica;
 mod retry;
