@@ -61,6 +61,9 @@ pub const TIMEOUT_NOT_AN_INTEGER: &str = "ERR timeout is not an integer or out o
 pub const TIMEOUT_NEGATIVE: &str = "ERR timeout is negative";
 /// Why CONFIG SET refuses a value, without a code: it stands inside another text.
 pub const CONFIG_NOT_AN_INTEGER: &str = "argument couldn't be parsed into an integer";
+pub const CONFIG_NOT_A_SIZE: &str = "argument must be a memory value";
+pub const CONFIG_IMMUTABLE: &str = "can't set immutable config";
+pub const CONFIG_DUPLICATE: &str = "duplicate parameter";
 pub const NO_CONFIG_FILE: &str = "ERR The server is running without a config file";
 
 pub const STREAM_ID: &str = "ERR Invalid stream ID specified as stream command argument";
@@ -232,6 +235,16 @@ pub const NO_SUCH_LOCK: &str = "NOLOCK the lock is not held with this token";
 /// `ERR wrong number of arguments for '…' command`; `name` as in the table (`client|list`).
 pub fn wrong_arity(name: &str) -> String {
     format!("ERR wrong number of arguments for '{name}' command")
+}
+
+/// `ERR Unknown option … for CONFIG SET - '…'`; `name` as it was given.
+pub fn unknown_option(name: &str) -> String {
+    format!("ERR Unknown option or number of arguments for CONFIG SET - '{name}'")
+}
+
+/// `ERR CONFIG SET failed … '…' - …`: why an option cannot be set.
+pub fn config_set_failed(name: &str, why: &str) -> String {
+    format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}")
 }
 
 /// `ERR invalid expire time in '…' command`.

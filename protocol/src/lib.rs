@@ -9,6 +9,8 @@
 //! | [`memcached`] | the classic text protocol of memcached |
 //! | [`command`] | the command table, the one source of truth about commands |
 //! | [`slot`] | keys to slots |
+//! | [`shebang`] | what the first line of a script declares |
+//! | [`info`], [`memory`] | sizes, as INFO and configurations have them |
 //! | [`error`] | every error text that a client can see |
 //! | [`context`] | the record that a proxy puts before each request |
 //! | [`login`] | the arguments of AUTH and HELLO, and the comparison of passwords |
@@ -25,7 +27,9 @@ pub mod handshake;
 pub mod info;
 pub mod login;
 pub mod memcached;
+pub mod memory;
 pub mod resp;
+pub mod shebang;
 pub mod slot;
 pub mod trace;
 

@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use torc_protocol::login::MemcachedUsers;
+use torc_protocol::memory::parse_memory;
 use torc_runtime::listen::{PortChoice, parse_mode};
 
+use crate::settings::Settings;
 use crate::settings::options::SetError;
-use crate::settings::{self, Settings};
 
 /// The most worker threads.
 pub const MAX_THREADS: usize = 256;
@@ -204,7 +205,7 @@ impl ServerConfig {
             settings.maxmemory =
                 torc_runtime::cgroup::memory_limit_bytes().map_or(0, |n| n / 100 * CGROUP_SHARE);
         } else {
-            settings.maxmemory = settings::parse_memory(&self.maxmemory).ok_or_else(|| {
+            settings.maxmemory = parse_memory(&self.maxmemory).ok_or_else(|| {
                 ConfigError::new("maxmemory", format!("'{}' is no size such as 100mb", self.maxmemory))
             })?;
         }

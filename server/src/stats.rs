@@ -1,21 +1,12 @@
 //! What a worker counts: plain fields with one writer, summed by whoever reads; and what is worked out from the
 //! sums once a second ([`Rates`]).
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 use torc_protocol::command::Command;
-
-/// Error codes that are counted one by one; further ones are counted together as [`OTHER_ERRORS`].
-const MAX_ERROR_CODES: usize = 128;
-
-/// See [`MAX_ERROR_CODES`].
-const OTHER_ERRORS: &str = "OTHER";
-
-/// The longest error code, bytes.
-const MAX_CODE_BYTES: usize = 32;
+use torc_runtime::metrics::ErrorCodes;
 
 /// A counter with a single writing thread: an addition is a load and a store, no locked instruction.
 #[derive(Debug, Default)]
@@ -113,8 +104,8 @@ pub struct WorkerStats {
     /// memcached's own counters.
     pub memcached: crate::memcached::Counters,
     commands: Box<[CommandStats]>,
-    /// Error replies by code; off the path of what succeeds.
-    errors: Mutex<BTreeMap<Box<str>, u64>>,
+    /// Error replies by code.
+    pub errors: ErrorCodes,
 }
 
 impl Default for WorkerStats {
@@ -141,7 +132,7 @@ impl Default for WorkerStats {
             leases_waited: Counter::default(),
             memcached: crate::memcached::Counters::default(),
             commands: (0..Command::COUNT).map(|_| CommandStats::default()).collect(),
-            errors: Mutex::default(),
+            errors: ErrorCodes::default(),
         }
     }
 }
@@ -151,30 +142,6 @@ impl WorkerStats {
     #[inline]
     pub fn command(&self, command: Command) -> &CommandStats {
         &self.commands[command.index()]
-    }
-
-    /// Counts an error reply by the code that its text begins with.
-    #[cold]
-    pub fn error(&self, text: &[u8]) {
-        let code = text.split(|byte| *byte == b' ').next().unwrap_or_default();
-        let known = |code: &[u8]| {
-            (1..=MAX_CODE_BYTES).contains(&code.len()) && code.iter().all(u8::is_ascii_uppercase)
-        };
-        let code = std::str::from_utf8(code).ok().filter(|code| known(code.as_bytes())).unwrap_or("ERR");
-        let mut errors = self.errors.lock();
-        if let Some(count) = errors.get_mut(code) {
-            *count += 1;
-            return;
-        }
-        let code = if errors.len() < MAX_ERROR_CODES { code } else { OTHER_ERRORS };
-        *errors.entry(code.into()).or_default() += 1;
-    }
-
-    /// Adds the error replies of this worker to `into`.
-    pub fn add_errors(&self, into: &mut BTreeMap<Box<str>, u64>) {
-        for (code, count) in &*self.errors.lock() {
-            *into.entry(code.clone()).or_default() += count;
-        }
     }
 
     /// CONFIG RESETSTAT: all counters start anew.
@@ -205,7 +172,7 @@ impl WorkerStats {
             }
             command.latency.iter().for_each(Counter::reset);
         }
-        self.errors.lock().clear();
+        self.errors.clear();
     }
 }
 
@@ -257,21 +224,6 @@ impl Rates {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn errors_are_counted_by_their_code() {
-        let stats = WorkerStats::default();
-        for text in ["ERR no", "WRONGTYPE x", "ERR", "odd text", ""] {
-            stats.error(text.as_bytes());
-        }
-        let mut all = BTreeMap::new();
-        stats.add_errors(&mut all);
-        assert_eq!(all.into_iter().collect::<Vec<_>>(), [("ERR".into(), 4), ("WRONGTYPE".into(), 1)]);
-        stats.reset();
-        let mut all = BTreeMap::new();
-        stats.add_errors(&mut all);
-        assert!(all.is_empty());
-    }
 
     #[test]
     fn rates_are_per_second() {

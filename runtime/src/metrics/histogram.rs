@@ -125,6 +125,14 @@ impl HistogramSnapshot {
         self.sum_ns = self.sum_ns.wrapping_add(other.sum_ns);
     }
 
+    /// Takes away what an earlier snapshot of the same histograms had.
+    pub fn take_away(&mut self, earlier: &Self) {
+        for (mine, theirs) in self.counts.iter_mut().zip(&earlier.counts) {
+            *mine = mine.saturating_sub(*theirs);
+        }
+        self.sum_ns = self.sum_ns.saturating_sub(earlier.sum_ns);
+    }
+
     /// How many durations were counted.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()

@@ -5,9 +5,11 @@
 //! [`LatencyHistogram`] has one writer and any number of readers.
 
 mod collector;
+mod errors;
 mod histogram;
 
 pub use collector::{FamilyBuilder, FnCollector, register};
+pub use errors::ErrorCodes;
 pub use histogram::{DEFAULT_BOUNDS_NS, HistogramSnapshot, LatencyHistogram};
 
 use prometheus::{Encoder, Registry, TextEncoder};

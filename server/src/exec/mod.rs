@@ -370,7 +370,7 @@ impl<'n, 'e> Batch<'n, 'e> {
             }
             Err((error, executed)) => {
                 out.truncate(start);
-                self.exec.stats.error(&error.text());
+                self.exec.stats.errors.count(&error.text());
                 let stats = self.exec.stats.command(command);
                 if executed {
                     stats.failed.add(1);
@@ -465,7 +465,7 @@ impl<'n, 'e> Batch<'n, 'e> {
         if let Some(transaction) = &mut session.transaction {
             transaction.failed = true;
         }
-        self.exec.stats.error(&error.text());
+        self.exec.stats.errors.count(&error.text());
         error.write(&mut ReplyWriter::new(out, session.version));
     }
 }

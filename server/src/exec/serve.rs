@@ -232,7 +232,7 @@ impl<'n> Batch<'n, '_> {
             Ok(done) => (done.kind, done.barrier),
             Err(error) => {
                 out.clear();
-                self.exec.stats.error(&error.text());
+                self.exec.stats.errors.count(&error.text());
                 self.exec.stats.command(command).failed.add(1);
                 error.write(&mut ReplyWriter::new(&mut out, session.version));
                 (ReplyKind::Read, 0)

@@ -204,7 +204,7 @@ impl<'n> Batch<'n, '_> {
                     Ok(()) => stats.command(command).calls.add(1),
                     Err(error) => {
                         stats.command(command).failed.add(1);
-                        stats.error(&error.text());
+                        stats.errors.count(&error.text());
                         cx.out.truncate(at);
                         error.write(&mut cx.reply());
                     }

@@ -135,7 +135,7 @@ pub fn gather(node: &Node) -> Vec<MetricFamily> {
         }
     }
     let mut by_code = BTreeMap::new();
-    node.stats.iter().for_each(|stats| stats.add_errors(&mut by_code));
+    node.stats.iter().for_each(|stats| stats.errors.add_to(&mut by_code));
     let mut errors = FamilyBuilder::counter(ERRORS.0, ERRORS.1);
     by_code.iter().for_each(|(code, count)| errors.add(&[("code", code)], *count as f64));
     let clients = &node.clients;

@@ -13,9 +13,9 @@ use parking_lot::Mutex;
 use sha1::{Digest, Sha1};
 use torc_protocol::command::{Command, ScriptingCommand};
 use torc_protocol::resp::Args;
+use torc_protocol::shebang::split;
 
 use super::running::{KillError, Registry};
-use super::shebang::split;
 use crate::effect::EffectWriter;
 
 /// Bodies that EVAL may leave behind.

@@ -13,12 +13,12 @@ use ahash::AHashMap;
 use mlua::{ChunkMode, Function, HookTriggers, Lua, LuaOptions, StdLib, Table, Value, VmState};
 use torc_protocol::error as text;
 use torc_protocol::resp::Version;
+use torc_protocol::shebang::{self, Declared};
 
 use super::cache::{Sha, hex, sha_from_hex, sha1};
 use super::call::Caller;
 use super::error::{Caught, ScriptError, Stop, caught};
 use super::running::{Registry, Running};
-use super::shebang::{self, Declared};
 use super::{Request, convert, library};
 use crate::exec::{Cx, Depth};
 use crate::shard::Role;

@@ -18,7 +18,6 @@ mod error;
 mod library;
 mod number;
 mod running;
-mod shebang;
 #[cfg(test)]
 mod tests;
 

@@ -4,10 +4,12 @@
 //! ([`Settings::fixed`]), and those of Redis that mean nothing here ([`super::kept`]), which are accepted and kept
 //! so that tools which set them go on working.
 
+use torc_protocol::error::{CONFIG_IMMUTABLE, CONFIG_NOT_A_SIZE, CONFIG_NOT_AN_INTEGER};
 use torc_protocol::glob;
+use torc_protocol::memory::parse_memory;
 
 use super::kept::{self, Kept};
-use super::{EvictionPolicy, Settings, parse_memory};
+use super::{EvictionPolicy, Settings};
 use crate::clients::MAX_CLIENTS_BOUND;
 use crate::notify::Class;
 
@@ -241,8 +243,7 @@ fn yes_no(value: &str) -> Result<bool, SetError> {
 }
 
 fn integer(value: &str, least: i64, most: i64) -> Result<i64, SetError> {
-    let number: i64 =
-        value.parse().map_err(|_| SetError::from(torc_protocol::error::CONFIG_NOT_AN_INTEGER))?;
+    let number: i64 = value.parse().map_err(|_| SetError::from(CONFIG_NOT_AN_INTEGER))?;
     if (least..=most).contains(&number) {
         Ok(number)
     } else {
@@ -251,7 +252,7 @@ fn integer(value: &str, least: i64, most: i64) -> Result<i64, SetError> {
 }
 
 fn memory(value: &str) -> Result<u64, SetError> {
-    parse_memory(value).ok_or("argument must be a memory value".into())
+    parse_memory(value).ok_or(CONFIG_NOT_A_SIZE.into())
 }
 
 fn memory_between(value: &str, least: u64) -> Result<u64, SetError> {
@@ -322,20 +323,28 @@ fn set_output_limits(settings: &mut Settings, value: &str) -> Result<(), SetErro
 }
 
 impl Settings {
+    /// Whether there is such an option (in small letters), and it may be changed.
+    pub fn can_be_set(&self, name: &str) -> Result<(), SetError> {
+        if OPTIONS.iter().any(|option| option.name == name) {
+            return Ok(());
+        }
+        let fixed = self.fixed.contains_key(name);
+        match kept::find(name) {
+            _ if fixed => Err(CONFIG_IMMUTABLE.into()),
+            Some(Kept { immutable: true, .. }) => Err(CONFIG_IMMUTABLE.into()),
+            Some(_) => Ok(()),
+            None => Err(SetError::Unknown),
+        }
+    }
+
     /// Sets one option; nothing is changed when that fails.
     pub fn set_option(&mut self, name: &str, value: &str) -> Result<(), SetError> {
         let name = name.to_ascii_lowercase();
+        self.can_be_set(&name)?;
         if let Some(option) = OPTIONS.iter().find(|option| option.name == name) {
             (option.set)(self, value)?;
-        } else if self.fixed.contains_key(name.as_str()) {
-            return Err("can't set immutable config".into());
         } else {
-            match kept::find(&name).ok_or(SetError::Unknown)? {
-                Kept { immutable: true, .. } => return Err("can't set immutable config".into()),
-                Kept { .. } => {
-                    self.kept.insert(name.clone(), value.to_owned());
-                }
-            }
+            self.kept.insert(name.clone(), value.to_owned());
         }
         self.changed.insert(name);
         Ok(())

@@ -40,27 +40,35 @@ pub fn set(cx: &mut Cx<'_, '_>, args: &Args<'_>) -> CommandResult {
 /// The settings with what `args` ask for.
 fn changed(old: &Settings, args: &Args<'_>) -> Result<Settings, CommandError> {
     let mut new = Settings::clone(old);
-    let mut seen: Vec<String> = Vec::with_capacity(args.len() / 2);
+    let mut names: Vec<String> = Vec::with_capacity(args.len() / 2);
+    // All names are looked at before any value.
     for at in (2..args.len()).step_by(2) {
-        let (name, value) = (&args[at], &args[at + 1]);
-        let shown = String::from_utf8_lossy(name).into_owned();
-        let lower = shown.to_ascii_lowercase();
-        let result = match std::str::from_utf8(value) {
-            _ if seen.contains(&lower) => Err(SetError::from("duplicate parameter")),
-            Ok(value) => new.set_option(&lower, value),
-            Err(_) => Err(SetError::from("argument is not UTF-8")),
+        let given = String::from_utf8_lossy(&args[at]);
+        let name = given.to_ascii_lowercase();
+        let fine = match names.contains(&name) {
+            true => Err(text::CONFIG_DUPLICATE.into()),
+            false => old.can_be_set(&name),
         };
-        result.map_err(|error| match error {
-            SetError::Unknown => CommandError::from(format!(
-                "ERR Unknown option or number of arguments for CONFIG SET - '{shown}'"
-            )),
-            SetError::Invalid(why) => CommandError::from(format!(
-                "ERR CONFIG SET failed (possibly related to argument '{shown}') - {why}"
-            )),
-        })?;
-        seen.push(lower);
+        fine.map_err(|error| refusal(error, &given))?;
+        names.push(name);
+    }
+    for (at, name) in names.iter().enumerate() {
+        let set = match std::str::from_utf8(&args[at * 2 + 3]) {
+            Ok(value) => new.set_option(name, value),
+            Err(_) => Err("argument is not UTF-8".into()),
+        };
+        set.map_err(|error| refusal(error, name))?;
     }
     Ok(new)
+}
+
+/// The error of an option. Of its name it speaks as that was given, of its value with its own name.
+fn refusal(error: SetError, name: &str) -> CommandError {
+    match error {
+        SetError::Unknown => text::unknown_option(name),
+        SetError::Invalid(why) => text::config_set_failed(name, &why),
+    }
+    .into()
 }
 
 /// `CONFIG RESETSTAT`

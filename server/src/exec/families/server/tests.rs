@@ -28,6 +28,21 @@ fn config_is_all_or_nothing() {
             "-ERR CONFIG SET failed (possibly related to argument 'timeout') - argument couldn't be parsed into an \
              integer\r\n",
         ),
+        // Names are looked at before values.
+        ("CONFIG SET TIMEOUT x NoSuch 1", "-ERR Unknown option or number of arguments for CONFIG SET - 'NoSuch'\r\n"),
+        (
+            "CONFIG SET timeout x TIMEOUT 1",
+            "-ERR CONFIG SET failed (possibly related to argument 'TIMEOUT') - duplicate parameter\r\n",
+        ),
+        (
+            "CONFIG SET timeout x daemonize yes",
+            "-ERR CONFIG SET failed (possibly related to argument 'daemonize') - can't set immutable config\r\n",
+        ),
+        (
+            "CONFIG SET TIMEOUT x",
+            "-ERR CONFIG SET failed (possibly related to argument 'timeout') - argument couldn't be parsed into an \
+             integer\r\n",
+        ),
         ("CONFIG GET maxmemory", "*2\r\n$9\r\nmaxmemory\r\n$7\r\n1048576\r\n"),
         ("CONFIG GET nosuch", "*0\r\n"),
         ("CONFIG REWRITE", "-ERR The server is running without a config file\r\n"),

@@ -31,7 +31,7 @@ fn counts(cx: &Cx<'_, '_>, command: Command) -> Counts {
 
 fn errors_by_code(cx: &Cx<'_, '_>) -> BTreeMap<Box<str>, u64> {
     let mut all = BTreeMap::new();
-    cx.node.stats.iter().for_each(|stats| stats.add_errors(&mut all));
+    cx.node.stats.iter().for_each(|stats| stats.errors.add_to(&mut all));
     all
 }
 
