@@ -138,7 +138,8 @@ impl<'n> Batch<'n, '_> {
             }
             all.extend(slots);
             whole |= place::whole_store(spec)
-                || (self.role == Role::Plain && sorts_by_keys(queued.command, &args));
+                || (sorts_by_keys(queued.command, &args)
+                    && self.node.shard.reaches_all_keys(request.proxied));
             grows |= place::grows(queued.command, spec, &args);
             scripts |= place::may_touch_any_key(queued.command);
             may_grow |= place::may_grow(queued.command, &args);

@@ -400,6 +400,12 @@ impl Shard {
         self.view.load()
     }
 
+    /// Whether a client may turn to any key here: there are no others, and it knows nothing of slots, or its proxy
+    /// (`proxied`) does that for it.
+    pub fn reaches_all_keys(&self, proxied: bool) -> bool {
+        self.role() == Role::Plain || (proxied && self.view().as_ref().as_ref().is_some_and(View::owns_all))
+    }
+
     /// Replaces the map.
     pub fn set_view(&self, view: View) {
         self.view.store(Arc::new(Some(view)));

@@ -20,6 +20,8 @@ pub struct View {
     pub shard: Option<ShardId>,
     /// A bit for each slot: whether that shard owns it. Each request asks, and this lies in the cache.
     owned: Box<[u64; SLOTS as usize / WORD]>,
+    /// Whether it owns all slots.
+    owns_all: bool,
 }
 
 impl View {
@@ -31,7 +33,13 @@ impl View {
                 owned[usize::from(slot) / WORD] |= 1 << (usize::from(slot) % WORD);
             }
         }
-        View { map, me, shard, owned }
+        let owns_all = owned.iter().all(|word| *word == u64::MAX);
+        View { map, me, shard, owned, owns_all }
+    }
+
+    /// Whether the node's shard owns all slots.
+    pub fn owns_all(&self) -> bool {
+        self.owns_all
     }
 
     /// Whether the node's shard owns the slot.
@@ -68,7 +76,10 @@ mod tests {
                     "{slot} {shard:?}"
                 );
             }
-            assert!(!view.owns(Slot::MAX));
+            assert!(!view.owns(Slot::MAX) && !view.owns_all());
         }
+        let mut whole = ClusterMap::default();
+        (0..SLOTS).for_each(|slot| whole.slots.set(slot, ours));
+        assert!(View::new(Arc::new(whole), me, Some(ours)).owns_all());
     }
 }

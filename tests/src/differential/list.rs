@@ -26,12 +26,25 @@
 //! | `rules-since V` | Redis before V may take what we refuse, and refuse what we take, as V does |
 //! | `ours REPLY [REPLY3]` | required of us alone, where we differ on purpose (the comment above says why) |
 //! | `direct` | not through the proxy, which says itself why not (or has a reply of its own) |
+//! | `one-shard` | not through the proxy of several shards |
 //! | `gap WHY` | a known difference: it may differ, and when it agrees the mark must go |
 
 use std::path::Path;
 
 use super::compare::Check;
 use crate::quote;
+
+/// Of which Torc a command is asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Of {
+    /// Any.
+    #[default]
+    All,
+    /// Not of the proxy of several shards.
+    OneShard,
+    /// Not of any proxy.
+    Direct,
+}
 
 /// One thing a list does.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,8 +59,8 @@ pub enum Action {
         replies: usize,
         /// Why a difference is known.
         gap: Option<String>,
-        /// Left out when Torc is asked through its proxy.
-        direct: bool,
+        /// Of whom it is asked.
+        of: Of,
     },
     /// Repeats a cursor command to its end; elements in groups of this size.
     Scan(Vec<Vec<u8>>, usize),
@@ -141,7 +154,7 @@ struct Pending {
     replies: Option<usize>,
     gap: Option<String>,
     scan: Option<usize>,
-    direct: bool,
+    of: Of,
 }
 
 impl Pending {
@@ -153,7 +166,7 @@ impl Pending {
                 check: self.check.unwrap_or(Check::Exact),
                 replies: self.replies.unwrap_or(1),
                 gap: self.gap,
-                direct: self.direct,
+                of: self.of,
             },
         }
     }
@@ -180,8 +193,8 @@ impl Pending {
                 self.gap = Some(rest.to_owned());
                 return Ok(None);
             }
-            "direct" => {
-                self.direct = true;
+            "direct" | "one-shard" => {
+                self.of = if word == "direct" { Of::Direct } else { Of::OneShard };
                 return Ok(None);
             }
             "scan" => {

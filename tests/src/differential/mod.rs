@@ -26,6 +26,8 @@ use torc_protocol::resp::OwnedArgs;
 
 use crate::client::Endpoint;
 
+use list::Of;
+
 /// Differences shown of one run; a run with more is cut short.
 pub const MAX_DIFFERENCES: usize = 40;
 /// Bytes shown of one reply.
@@ -42,7 +44,7 @@ pub struct Pair {
     pub theirs: Endpoint,
     /// Whether what the lists ask of Torc alone (`since`, `ours`) is required of `ours`.
     pub ours_is_torc: bool,
-    /// Whether Torc is asked through its proxy: then what is marked `direct` is left out.
+    /// Whether Torc is asked through its proxy; see [`Pair::leaves_out`].
     pub through_proxy: bool,
     /// Whether that has several shards: then keys get one hash tag (see [`tagged`]).
     pub several_shards: bool,
@@ -62,6 +64,15 @@ impl Pair {
     /// The same for a cluster of several shards.
     pub fn proxy_of_several(ours: Endpoint, theirs: Endpoint) -> Self {
         Self { several_shards: true, ..Self::proxy(ours, theirs) }
+    }
+
+    /// Whether a command is not compared: it is not asked of such a Torc.
+    pub fn leaves_out(&self, of: Of) -> bool {
+        match of {
+            Of::All => false,
+            Of::OneShard => self.several_shards,
+            Of::Direct => self.through_proxy,
+        }
     }
 
     /// Two of the other servers: a test of the harness.

@@ -20,7 +20,7 @@ use rand::{Rng, SeedableRng};
 
 use super::compare::{self, Check};
 use super::keyspace;
-use super::list::{Action, List};
+use super::list::{Action, List, Of};
 use super::{Pair, Report, SHOWN_ARG_BYTES};
 use crate::client::{self, Connection};
 use crate::quote;
@@ -56,8 +56,7 @@ pub struct Family {
 struct Template {
     parts: Vec<String>,
     check: Check,
-    /// Not through the proxy.
-    direct: bool,
+    of: Of,
 }
 
 impl Family {
@@ -73,9 +72,9 @@ impl Family {
             match step.action {
                 Action::Reset => in_setup = false,
                 Action::Call { args, .. } if in_setup => family.setup.push(args),
-                Action::Call { args, check, direct, .. } => {
+                Action::Call { args, check, of, .. } => {
                     let text = |arg: &Vec<u8>| String::from_utf8_lossy(arg).into_owned();
-                    family.templates.push(Template { parts: args.iter().map(text).collect(), check, direct });
+                    family.templates.push(Template { parts: args.iter().map(text).collect(), check, of });
                 }
                 other => panic!("{}:{}: {other:?} has no meaning here", family.name, step.line),
             }
@@ -187,10 +186,9 @@ fn sequence(
         }
         batch.clear();
         for _ in 0..rng.random_range(1..=MAX_BATCH.min(left)) {
-            let Template { parts, check, direct } =
-                family.templates.choose(rng).unwrap_or(&family.templates[0]);
+            let Template { parts, check, of } = family.templates.choose(rng).unwrap_or(&family.templates[0]);
             left -= 1;
-            if *direct && pair.through_proxy {
+            if pair.leaves_out(*of) {
                 continue;
             }
             // A damaged command may be another one, which its check does not fit.

@@ -124,7 +124,7 @@ impl Run<'_> {
             Action::Protocol(version) => self.line().and_then(|line| line.switch(*version)),
             Action::Closed => self.closed(step),
             Action::Scan(args, group) => self.scan(step, args, *group),
-            Action::Call { direct: true, .. } if self.pair.through_proxy => Ok(()),
+            Action::Call { of, .. } if self.pair.leaves_out(*of) => Ok(()),
             Action::Call { args, check, replies, gap, .. } => {
                 let args = if self.pair.several_shards { &tagged(args) } else { args };
                 self.call(step, args, check, *replies, gap.as_deref())

@@ -7,7 +7,6 @@ use torc_protocol::slot::key_slot;
 use super::pattern;
 use crate::exec::parse::integer;
 use crate::exec::{CommandError, Cx};
-use crate::shard::Role;
 
 /// See the module's text.
 #[derive(Debug, Default)]
@@ -32,7 +31,7 @@ impl<'a> Request<'a> {
     pub fn parse(cx: &Cx<'_, '_>, args: &Args<'a>, may_store: bool) -> Result<Request<'a>, CommandError> {
         let mut request = Request::default();
         let slot = key_slot(&args[1]);
-        let clustered = cx.node.shard.role() != Role::Plain;
+        let clustered = !cx.node.shard.reaches_all_keys(cx.proxied);
         let denied = |what: &str| {
             CommandError::from(format!(
                 "ERR {what} option of SORT denied in Cluster mode when keys formed by the pattern may be in different slots."

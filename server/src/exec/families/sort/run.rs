@@ -9,7 +9,6 @@ use super::pattern::look_up;
 use super::request::Request;
 use crate::exec::{CommandError, CommandResult, Cx, Depth};
 use crate::notify::Class;
-use crate::shard::Role;
 use crate::store::value::{End, Fill, ListValue};
 use crate::store::{Collection, Key, ValueRef};
 
@@ -114,8 +113,8 @@ fn weigh<'c>(cx: &'c Cx<'_, '_>, request: &Request<'_>, item: &mut Item<'c>) -> 
 /// SORT_RO
 pub fn sort(cx: &mut Cx<'_, '_>, args: &Args<'_>, may_store: bool) -> CommandResult {
     let mut request = Request::parse(cx, args, may_store)?;
-    // The patterns of a cluster's node stay in the slot of the key.
-    if request.names_keys() && cx.node.shard.role() == Role::Plain {
+    // Where there are other nodes the patterns stay in the slot of the key.
+    if request.names_keys() && cx.node.shard.reaches_all_keys(cx.proxied) {
         cx.lock_whole_store()?;
     }
     let key = cx.key(&args[1]);
