@@ -51,6 +51,17 @@ pub fn swap(cx: &mut Cx<'_, '_>, a: u8, b: u8) -> CommandResult {
     if a == b {
         return Ok(());
     }
+    // To who watches a key in one of them, what has expired in the other is nothing: so it goes first.
+    for (db, other) in [(a, b), (b, a)] {
+        let watched: Vec<Box<[u8]>> =
+            cx.access.stripes().flat_map(|(_, stripe)| stripe.watched(db)).collect();
+        let own = std::mem::replace(&mut cx.db, other);
+        for bytes in &watched {
+            let key = cx.key(bytes);
+            cx.expire_if_due(&key);
+        }
+        cx.db = own;
+    }
     for (_, stripe) in cx.access.stripes() {
         stripe.swap(a, b);
     }

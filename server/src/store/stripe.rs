@@ -470,6 +470,11 @@ impl Stripe {
         });
     }
 
+    /// The keys of a database that somebody watches.
+    pub fn watched(&self, db: u8) -> impl Iterator<Item = Box<[u8]>> {
+        self.watchers.keys().filter(move |(watched, _)| *watched == db).map(|(_, key)| key.clone())
+    }
+
     /// Tells those who watch a key of `db` that holds something, in this database or in `replaced_by`.
     fn changed_all(&mut self, db: u8, replaced_by: Option<u8>) {
         let (parts, hasher) = (&self.parts, self.hasher);

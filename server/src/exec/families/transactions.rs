@@ -189,6 +189,19 @@ mod tests {
     }
 
     #[test]
+    fn what_has_expired_is_nothing_to_a_swap() {
+        let mut t = Harness::new();
+        t.expect(&[("SET k 1 PX 10", OK)]);
+        t.advance(10);
+        t.expect(&[("SELECT 1", OK), ("WATCH k", OK), ("SWAPDB 0 1", OK), ("MULTI", OK), ("EXEC", "*0\r\n")]);
+        t.expect(&[("SELECT 0", OK), ("SET k 1 PX 10", OK), ("SELECT 1", OK), ("SET k 1 PX 10", OK)]);
+        t.advance(10);
+        t.expect(&[("WATCH k", OK), ("SWAPDB 0 1", OK), ("MULTI", OK), ("EXEC", "*0\r\n")]);
+        t.expect(&[("SELECT 0", OK), ("SET k 1", OK), ("SELECT 1", OK), ("WATCH k", OK), ("SWAPDB 0 1", OK)]);
+        t.expect(&[("MULTI", OK), ("EXEC", BROKEN)]);
+    }
+
+    #[test]
     fn flushing_and_swapping_touch_only_what_exists() {
         let mut t = Harness::new();
         let slot = t.node.store.key(b"k").slot;
