@@ -5,7 +5,8 @@
 //!      └─ looks ten times a second whether a shard has another primary, or the client listens no more
 //! ```
 //! What is shown is what the nodes get: a request that was split is shown in its parts, with the proxy's address, and what
-//! the proxy answers itself is not shown. Lines of different nodes come in the order in which they arrive.
+//! the proxy answers itself is not shown. Lines of different nodes come in the order in which they arrive. A line is as long
+//! as its request, and goes to the client whole; one that would be more than it may leave unread is left out.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -15,7 +16,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 use torc_cluster::ShardId;
-use torc_protocol::resp::{ReplyScanner, request_arg, request_header};
+use torc_protocol::resp::{request_arg, request_header};
 
 use crate::call::Call;
 use crate::downstream::client::Client;
@@ -28,6 +29,8 @@ use crate::worker::Worker;
 
 /// In [`Client::monitors`]: it is shown nothing.
 const NOTHING: u64 = 0;
+/// A buffer above this is freed when nothing is in it.
+const KEEP_BYTES: usize = 1024 * 1024;
 /// The pause between two looks at the map.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -119,27 +122,84 @@ async fn show(worker: Rc<Worker>, (client, watch): (Rc<Client>, u64), target: Ta
     if stream.write_all(&request).await.is_err() {
         return;
     }
-    let (mut bytes, mut scanner) = (Vec::new(), ReplyScanner::new());
+    let mut lines = Lines::default();
     loop {
-        match stream.read_buf(&mut bytes).await {
+        match stream.read_buf(&mut lines.bytes).await {
             Ok(0) | Err(_) => return,
             Ok(_) => {}
         }
-        let mut used = 0;
-        while let Ok(Some(frame)) = scanner.next(bytes.get(used..).unwrap_or_default()) {
-            let line = bytes.get(used..used + frame.len).unwrap_or_default();
+        let settings = worker.settings();
+        let most = match settings.pubsub_output_hard_bytes {
+            0 => settings.client_output_hard_bytes,
+            most => most.min(settings.client_output_hard_bytes),
+        };
+        let mut shown = true;
+        lines.take(most / 2, |line| {
             if !open.replace(true) {
-                if line.first() == Some(&b'-') {
+                shown = line.first() != Some(&b'-');
+                if !shown {
                     tracing::warn!(node = %target.address, "the node does not show its requests");
-                    return;
                 }
-            } else if client.monitors.get() != watch {
-                return;
-            } else {
+            } else if client.monitors.get() == watch {
                 client.push_line(&worker, line);
             }
-            used += frame.len;
+        });
+        if !shown || (open.get() && client.monitors.get() != watch) {
+            return;
         }
-        bytes.drain(..used);
+    }
+}
+
+/// Lines as a node sends them: nothing else comes on such a connection.
+#[derive(Debug, Default)]
+struct Lines {
+    /// What has come and was not taken.
+    bytes: Vec<u8>,
+    /// Bytes of it in which no line ends.
+    looked: usize,
+    /// The line that has begun is too long: it is left out.
+    skips: bool,
+}
+
+impl Lines {
+    /// Gives all whole lines, their ends included, but those of more than `most` bytes.
+    fn take(&mut self, most: usize, mut give: impl FnMut(&[u8])) {
+        let mut begin = 0;
+        while let Some(at) = memchr::memchr(b'\n', self.bytes.get(self.looked..).unwrap_or_default()) {
+            let end = self.looked + at + 1;
+            let line = self.bytes.get(begin..end).unwrap_or_default();
+            if !std::mem::take(&mut self.skips) && line.len() <= most {
+                give(line);
+            }
+            (begin, self.looked) = (end, end);
+        }
+        self.bytes.drain(..begin);
+        if self.skips || self.bytes.len() > most {
+            self.skips = true;
+            self.bytes.clear();
+        }
+        self.looked = self.bytes.len();
+        if self.bytes.is_empty() && self.bytes.capacity() > KEEP_BYTES {
+            self.bytes = Vec::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_come_whole_and_one_that_is_too_long_is_left_out() {
+        let sent = [&b"+a\r\n+bc\r\n+"[..], &[b'x'; 100], b"\r\n+d\r\n+", &[b'y'; 8], b"\r\n+e\r\n"].concat();
+        for piece in 1..sent.len() {
+            let (mut lines, mut given) = (Lines::default(), Vec::new());
+            for bytes in sent.chunks(piece) {
+                lines.bytes.extend_from_slice(bytes);
+                lines.take(11, |line| given.push(line.to_vec()));
+                assert!(lines.bytes.len() <= 11);
+            }
+            assert_eq!(given.concat(), b"+a\r\n+bc\r\n+d\r\n+yyyyyyyy\r\n+e\r\n", "in pieces of {piece}");
+        }
     }
 }

@@ -103,6 +103,15 @@ fn monitor_shows_what_all_shards_get() {
         let line = String::from_utf8(watcher.read_frame().expect("a line")).expect("text");
         assert!(line.starts_with('+') && line.contains(&format!("\"SET\" \"{key}\" \"v\"")), "{line}");
     }
+    // A line is as long as its request; one that is too long is left out, and what comes behind it is shown.
+    let mut shown = |bytes: usize| {
+        client.call(&["SET", keys[0].as_str(), &"b".repeat(bytes)]).expect("an answer");
+        client.call(&["SET", keys[0].as_str(), "behind"]).expect("an answer");
+        let behind = b"\"behind\"\r\n";
+        watcher.read_until(|lines| lines.ends_with(behind)).expect("lines").0.len()
+    };
+    assert!(shown(3 << 20) > 3 << 20);
+    assert!(shown(20 << 20) < 1 << 20);
     assert_eq!(watcher.call_raw(&["RESET"]).expect("an answer"), b"+RESET\r\n");
     client.call(&["SET", keys[0].as_str(), "v"]).expect("an answer");
     assert_eq!(watcher.call_raw(&["PING"]).expect("an answer"), b"+PONG\r\n");
