@@ -270,3 +270,196 @@ async fn a_request_that_has_begun_ends_where_it_began() {
     assert_eq!(client.reply_bytes().await, "+OK\r\n");
     world.end().await;
 }
+
+/// What is found to be slow at a look at it: less than what stands aside at once.
+const SLOW: usize = 10 * 1024 * 1024;
+
+/// A client that asks for a big value and does not read it, on a connection that others have requests on: the node answers
+/// it when they have been sent. Gives that client, and `other`, which has sent `lines`.
+async fn behind_a_slow_reader(world: &World, lines: &[&str]) -> (Client, Client) {
+    world.nodes[0].set("slow", &value(SLOW));
+    world.nodes[0].hook(|seen| match seen.args.join(" ").as_str() {
+        "GET slow" => Act::Late(Duration::from_millis(300)),
+        _ => Act::Usual,
+    });
+    let (mut slow, mut other) = (world.client().await, world.client().await);
+    other.ask("PING").await;
+    slow.send("GET slow").await;
+    world.until(|world| world.nodes[0].count("GET slow") > 0).await;
+    for line in lines {
+        other.send(line).await;
+    }
+    (slow, other)
+}
+
+/// The reply to `GET slow` stands aside: those behind it were sent elsewhere.
+async fn stands_aside(world: &World) {
+    let connections = world.nodes[0].connections();
+    world.until(|world| world.nodes[0].connections() > connections).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+#[tokio::test]
+async fn nothing_overtakes_what_stays_behind_a_big_value() {
+    let world = World::new(1, config()).await;
+    let lines = ["SET k 1", "INCR n", "FLUSHALL", "INCR n", "GET n", "INCR n", "SET k 2"];
+    let (mut slow, mut other) = behind_a_slow_reader(&world, &lines).await;
+    stands_aside(&world).await;
+    // What comes now waits as well.
+    for line in ["INCR n", "GET k", "PING"] {
+        other.send(line).await;
+    }
+    // Others do not.
+    let mut third = world.client().await;
+    assert_eq!(third.ask("SET third 3").await, "+OK\r\n");
+    assert_eq!(other.reply_bytes().await, "+OK\r\n");
+    assert_eq!(other.reply().await.as_int(), Some(1));
+    assert!(other.is_silent(200).await, "{:?}", String::from_utf8_lossy(&other.buffer));
+    assert_eq!(
+        world.nodes[0].value("n").as_deref(),
+        Some("1"),
+        "what was sent before FLUSHALL, and nothing else"
+    );
+    assert_eq!(slow.reply().await.as_bytes().map(<[u8]>::len), Some(SLOW));
+    for wanted in
+        ["+OK\r\n", ":1\r\n", "$1\r\n1\r\n", ":2\r\n", "+OK\r\n", ":3\r\n", "$1\r\n2\r\n", "+PONG\r\n"]
+    {
+        assert_eq!(other.reply_bytes().await, wanted);
+    }
+    // Nobody waited for the shard.
+    let info = third.ask("INFO proxy").await;
+    assert!(info.contains("\r\nheld_requests_total:0\r\n"), "{info}");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn who_must_stay_behind_a_slow_reader_outlives_it() {
+    let world = World::new(1, ProxyConfig { request_timeout_ms: 3_000, ..config() }).await;
+    let (mut slow, mut other) = behind_a_slow_reader(&world, &["FLUSHALL", "INCR n"]).await;
+    assert_eq!(other.reply_bytes().await, "+OK\r\n");
+    assert_eq!(other.reply().await.as_int(), Some(1));
+    assert!(slow.rest().await.len() < SLOW, "closed with a part of it");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn what_has_not_left_is_sent_elsewhere_once() {
+    let world = World::new(1, config()).await;
+    // More than the sockets take while the node does not read.
+    let fill = value(7 * 1024 * 1024);
+    let lines: Vec<String> = (0..4).map(|n| format!("SET fill{n} {fill}")).collect();
+    let mut lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    lines.extend(["INCR n", "GET n", "INCR n", "FLUSHALL", "INCR n"]);
+    let (mut slow, mut other) = behind_a_slow_reader(&world, &lines).await;
+    for _ in 0..4 {
+        assert_eq!(other.reply_bytes().await, "+OK\r\n");
+    }
+    for wanted in [":1\r\n", "$1\r\n1\r\n", ":2\r\n", "+OK\r\n", ":1\r\n"] {
+        assert_eq!(other.reply_bytes().await, wanted);
+    }
+    assert_eq!(slow.reply().await.as_bytes().map(<[u8]>::len), Some(SLOW));
+    assert_eq!(slow.ask("PING").await, "+PONG\r\n");
+    assert_eq!(world.nodes[0].count("INCR n"), 3);
+    assert_eq!(other.ask("GET n").await, "$1\r\n1\r\n");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_pause_holds_big_requests() {
+    let world = World::new(1, config()).await;
+    let big = value(BIG);
+    let mut other = world.client().await;
+    // Half of one is at the node already.
+    let (mut begun, mut fresh) = (world.client().await, world.client().await);
+    let (first, rest) = set("begun", &big, BIG / 2);
+    begun.send_raw(&first).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(other.ask("CLIENT PAUSE 60000 WRITE").await, "+OK\r\n");
+    let whole = set("fresh", &big, BIG);
+    let fresh = tokio::spawn(async move {
+        fresh.send_raw(&[whole.0, whole.1].concat()).await;
+        fresh.reply_bytes().await
+    });
+    let begun = tokio::spawn(async move {
+        begun.send_raw(&rest).await;
+        begun.reply_bytes().await
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!((world.nodes[0].value("begun"), world.nodes[0].value("fresh")), (None, None));
+    assert_eq!(other.ask("GET k").await, "$-1\r\n");
+    assert_eq!(other.ask("CLIENT UNPAUSE").await, "+OK\r\n");
+    assert_eq!(begun.await.expect("answered"), "+OK\r\n");
+    assert_eq!(fresh.await.expect("answered"), "+OK\r\n");
+    let sizes = ["begun", "fresh"].map(|key| world.nodes[0].value(key).map(|value| value.len()));
+    assert_eq!(sizes, [Some(BIG); 2]);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_client_that_is_killed_gets_a_part_of_a_big_value_and_nothing_behind_it() {
+    let world = World::new(1, config()).await;
+    world.nodes[0].set("big", &value(BIG));
+    let (mut slow, mut other) = (world.client().await, world.client().await);
+    slow.send("CLIENT ID").await;
+    let id = slow.reply().await.as_int().expect("a number");
+    slow.send("GET big").await;
+    slow.send("PING").await;
+    asked_for(&world, "GET big").await;
+    assert_eq!(other.ask(&format!("CLIENT KILL ID {id}")).await, ":1\r\n");
+    let left = slow.rest().await;
+    assert!(left.len() < BIG && !left.ends_with(b"+PONG\r\n"), "{} bytes", left.len());
+    assert_eq!(other.ask("SET a 1").await, "+OK\r\n");
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while buffered(&mut other).await > 1024 * 1024 {
+        assert!(tokio::time::Instant::now() < deadline, "still held");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn messages_come_behind_a_big_value() {
+    let world = World::new(1, config()).await;
+    let big = value(BIG);
+    world.nodes[0].set("big", &big);
+    let mut slow = world.client().await;
+    slow.ask("HELLO 3").await;
+    slow.ask("SUBSCRIBE news").await;
+    slow.send("GET big").await;
+    asked_for(&world, "GET big").await;
+    world.nodes[0].push(&["message", "news", "hello"]);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(slow.reply().await.as_bytes(), Some(big.as_bytes()));
+    assert_eq!(slow.reply_bytes().await, ">3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$5\r\nhello\r\n");
+    assert_eq!(slow.ask("PING").await, "+PONG\r\n");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_big_request_that_fails_leaves_what_is_watched() {
+    let world = World::new(1, config()).await;
+    let big = value(BIG);
+    let (first, rest) = set("big", &big, BIG / 2);
+    let mut client = world.client().await;
+    let is_big = |args: &[String]| args.first().is_some_and(|name| name == "SET") && args[1] == "big";
+    assert_eq!(client.ask("WATCH k").await, "+OK\r\n");
+    world.nodes[0].hook(move |seen| match is_big(&seen.args) {
+        true => Act::Reply("-CLUSTERDOWN Hash slot not served\r\n".into()),
+        false => Act::Usual,
+    });
+    client.send_raw(&first).await;
+    client.send_raw(&rest).await;
+    let reply = client.reply_bytes().await;
+    assert!(reply.starts_with("-TRYAGAIN "), "{reply}");
+    // One of which the connection is lost, too.
+    world.nodes[0].hook(move |seen| if is_big(&seen.args) { Act::Drop } else { Act::Usual });
+    client.send_raw(&first).await;
+    client.send_raw(&rest).await;
+    let reply = client.reply_bytes().await;
+    assert!(reply.starts_with("-UNCERTAIN "), "{reply}");
+    world.nodes[0].unhook();
+    assert_eq!(client.ask("MULTI").await, "+OK\r\n");
+    assert_eq!(client.ask("INCR k").await, "+QUEUED\r\n");
+    assert_eq!(client.ask("EXEC").await, "*1\r\n:1\r\n");
+    world.end().await;
+}

@@ -155,6 +155,9 @@ pub struct Client {
     /// On which shared connections its requests go. Changes only while none is under way, so that they keep their
     /// order.
     pub lane: Cell<Lane>,
+    /// Whether others left the connection on which requests of it had to stay: until these are answered it gives no further
+    /// ones, which would overtake them.
+    pub bound: Cell<bool>,
     /// Whether somebody ordered it closed.
     pub killed: Cell<bool>,
     /// Bytes of memory that its unfinished requests hold.
@@ -195,6 +198,7 @@ impl Client {
             unread_since_ns: Cell::new(0),
             watching: Cell::new(false),
             lane: Cell::default(),
+            bound: Cell::new(false),
             killed: Cell::new(false),
             input: Cell::new(0),
             positions: RefCell::default(),

@@ -113,11 +113,12 @@ impl Taker for RespSession {
                 let outbox = client.outbox.borrow();
                 (outbox.pending(), outbox.held_bytes())
             };
-            if self.alone && pending > 0 {
+            if (self.alone || client.bound.get()) && pending > 0 {
                 client.resume_at(0);
                 break Stop::Wait;
             }
             self.alone = false;
+            client.bound.set(false);
             if pending >= config.max_pending_per_client {
                 client.resume_at(config.max_pending_per_client / 2);
                 break Stop::Wait;

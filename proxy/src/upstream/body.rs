@@ -172,6 +172,16 @@ pub fn may_repeat(command: Command, bytes: &[u8]) -> bool {
     safe
 }
 
+/// Whether a node that gets the request in `bytes` twice knows it again, and executes it once.
+pub fn happens_once(command: Command, bytes: &[u8]) -> bool {
+    if command == Command::Transactions(TransactionCommand::Exec) {
+        return transaction_may_repeat(bytes);
+    }
+    let mut known = true;
+    each_frame(bytes, |args| known &= is_numbered(&args) && has_a_home(command, &args.tail(CONTEXT_ARGS)));
+    known
+}
+
 fn is_numbered(args: &Args<'_>) -> bool {
     context(args).and_then(|context| context.request_id).is_some_and(|id| id.seq != 0)
 }
@@ -198,7 +208,7 @@ fn transaction_may_repeat(bytes: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use torc_protocol::command::{StringCommand, lookup};
+    use torc_protocol::command::{ScriptingCommand, StringCommand, lookup};
 
     fn body(line: &str, context: &Context<'_>) -> Vec<u8> {
         let (mut prefix, mut args, mut out) = (Vec::new(), Vec::new(), Vec::new());
@@ -262,6 +272,12 @@ mod tests {
         let id = RequestId { origin: 1, seq: 5, settled: 3 };
         let named = Context { request_id: Some(id), ..context };
         assert!(may_repeat(incr, &body("incr a", &named)));
+        assert!(
+            happens_once(incr, &body("incr a", &named)) && !happens_once(incr, &body("incr a", &context))
+        );
+        let flush = Command::Scripting(ScriptingCommand::ScriptFlush);
+        let forget = body("script flush", &named);
+        assert!(may_repeat(flush, &forget) && !happens_once(flush, &forget));
         assert!(!may_repeat(
             incr,
             &body("incr a", &Context { request_id: Some(RequestId::default()), ..named })

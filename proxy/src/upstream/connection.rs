@@ -9,21 +9,23 @@ mod stream;
 mod upload;
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::rc::Rc;
 
+use smallvec::SmallVec;
 use thiserror::Error;
 use torc_protocol::resp::{ProtocolError, ReplyScanner};
 use torc_protocol::trace::Trace;
 use torc_runtime::listen::{Readiness, StdStream};
 
-use super::body::Body;
+use super::body::{Body, happens_once, may_repeat};
 use super::handshake::{self, DialError, Dialled};
 use super::ids::Ticket;
 use super::link::Link;
-use super::pending::Pending;
+use super::pending::{NEVER, Pending};
 use crate::buffer::{InBuffer, Received};
+use crate::downstream::client::Client;
 use crate::worker::{Arrival, Call, Worker};
 use stream::{Passage, STREAM_BYTES};
 use upload::Upload;
@@ -145,15 +147,28 @@ enum EndWish {
     WhenIdle,
 }
 
-/// A request that a broken connection leaves behind.
+/// A request that a broken connection leaves behind, or that was taken away from its connection.
 #[derive(Debug)]
 pub struct Orphan {
     /// What it is.
     pub pending: Pending,
     /// Its bytes.
     pub bytes: Vec<u8>,
-    /// Whether the node may have got all of them.
+    /// Whether the node may have got all of them, or may still get them.
     pub sent: bool,
+}
+
+/// A request under way, as somebody looks at it who may take it away.
+#[derive(Debug)]
+pub struct Asked<'a> {
+    /// Its place in the row.
+    place: usize,
+    /// What it is.
+    pub pending: &'a Pending,
+    /// Its bytes.
+    bytes: &'a [u8],
+    /// Whether some of them have left.
+    sent: bool,
 }
 
 impl Connection {
@@ -280,47 +295,101 @@ impl Connection {
         }
     }
 
-    /// Takes the requests that are overdue from their clients (their replies will be dropped), and ends the
-    /// connection when the node has answered nothing for `patience_ns` beyond a deadline.
+    /// Takes the requests that are overdue away, and ends the connection when the node has answered nothing for
+    /// `patience_ns` beyond a deadline.
     pub fn take_overdue(&self, now_ns: u64, patience_ns: u64, overdue: &mut Vec<(Orphan, Trace)>) {
-        let mut state = self.state.borrow_mut();
-        let State { out, acked, written, fifo, answered, .. } = &mut *state;
-        let (mut at, mut request) = (*acked, *answered);
-        let mut stalled = false;
         let lenient = self.streaming.get() || now_ns < self.lenient_until_ns.get();
-        for (index, pending) in fifo.iter_mut().enumerate() {
-            let end = at + pending.len;
-            request += 1 + u64::from(pending.skip);
-            if index == 0 && !lenient && pending.deadline_ns.saturating_add(patience_ns) < now_ns {
-                stalled = true;
-            }
-            if pending.deadline_ns <= now_ns && pending.client.is_some() {
-                let bytes = out.get(at..end).unwrap_or_default();
-                let trace = Trace { connection: self.name.get(), request };
-                overdue.push((orphan(pending, bytes, end <= *written), trace));
-            }
-            at = end;
-        }
-        drop(state);
+        let (mut request, mut traces) = (0, SmallVec::<[Trace; 4]>::new());
+        let stalled = {
+            let state = self.state.borrow();
+            request += state.answered;
+            let due_ns = state.fifo.front().map_or(NEVER, |first| first.deadline_ns);
+            !lenient && due_ns.saturating_add(patience_ns) < now_ns
+        };
+        let taken = self.take_if(|asked| {
+            request += 1 + u64::from(asked.pending.skip);
+            let late = asked.pending.deadline_ns <= now_ns && asked.pending.client.is_some();
+            traces.extend(late.then(|| Trace { connection: self.name.get(), request }));
+            late
+        });
+        overdue.extend(taken.into_iter().zip(traces));
         if stalled {
             self.give_up();
         }
     }
 
-    /// Takes the requests that `wanted` chooses away from their places (their replies will be dropped).
-    pub fn take_if(&self, mut wanted: impl FnMut(&Pending, &[u8]) -> bool) -> Vec<Orphan> {
+    /// Takes the requests that `wanted` chooses away. One of which nothing has left is taken back whole; the node gets all
+    /// of any other, whose place stays in the row: its reply will be dropped.
+    pub fn take_if(&self, mut wanted: impl FnMut(&Asked<'_>) -> bool) -> Vec<Orphan> {
         let mut state = self.state.borrow_mut();
         let State { out, acked, written, fifo, .. } = &mut *state;
-        let (mut at, mut taken) = (*acked, Vec::new());
-        for pending in fifo.iter_mut() {
-            let end = at + pending.len;
-            let bytes = out.get(at..end).unwrap_or_default();
-            if pending.client.is_some() && wanted(pending, bytes) {
-                taken.push(orphan(pending, bytes, end <= *written));
+        let (mut at, mut taken, mut unsent) = (*acked, Vec::new(), Vec::new());
+        for (place, pending) in fifo.iter_mut().enumerate() {
+            let range = at..at + pending.len;
+            at = range.end;
+            let bytes = out.get(range.clone()).unwrap_or_default();
+            // Of a request that passes no bytes are kept, and they have begun to leave.
+            let sent = range.start < *written || range.is_empty();
+            if wanted(&Asked { place, pending, bytes, sent }) && pending.client.is_some() {
+                taken.push(orphan(pending, bytes, sent));
+                unsent.extend((!sent).then_some((place, range)));
             }
-            at = end;
+        }
+        self.link.metrics.in_flight.sub(unsent.len() as u64);
+        for (place, range) in unsent.into_iter().rev() {
+            fifo.remove(place);
+            out.drain(range);
         }
         taken
+    }
+
+    /// Takes the requests of `chosen` that may be sent elsewhere, in the order of each client's requests: from its first one
+    /// on that may not, a client's requests stay, and it gives no further ones until they are answered.
+    ///
+    /// A request may not of which the node may have got something and that must not be executed twice. Where the node still
+    /// `answers`, that is also a write which it does not know again: it could execute it after later ones (FLUSHALL). Nor may
+    /// a read go that it may have got together with a later write of the same client: elsewhere it could show what that has
+    /// written.
+    pub fn take_in_order(&self, answers: bool, chosen: impl Fn(&Pending) -> bool) -> Vec<Orphan> {
+        let overtaken = if answers { self.sent_before_writes() } else { Vec::new() };
+        let mut bound: Vec<Rc<Client>> = Vec::new();
+        self.take_if(|asked| {
+            let Some(client) = asked.pending.client.as_ref().filter(|_| chosen(asked.pending)) else {
+                return false;
+            };
+            let is_bound = bound.iter().any(|known| Rc::ptr_eq(known, client));
+            let (command, bytes) = (asked.pending.command, asked.bytes);
+            let safe = !asked.sent
+                || match answers && asked.pending.write {
+                    true => happens_once(command, bytes),
+                    false => {
+                        !overtaken.get(asked.place).copied().unwrap_or(false) && may_repeat(command, bytes)
+                    }
+                };
+            if !is_bound && !safe {
+                client.bound.set(true);
+                bound.push(Rc::clone(client));
+            }
+            !is_bound && safe
+        })
+    }
+
+    /// For each request under way whether the node may have got a later write of the same client.
+    fn sent_before_writes(&self) -> Vec<bool> {
+        let state = self.state.borrow();
+        let mut writers: HashSet<u64, ahash::RandomState> = HashSet::default();
+        let mut end = state.out.len();
+        let mut found: Vec<bool> = Vec::with_capacity(state.fifo.len());
+        for pending in state.fifo.iter().rev() {
+            end -= pending.len;
+            let client = pending.client.as_ref().map_or(0, |client| client.id());
+            found.push(writers.contains(&client));
+            if pending.write && end < state.written {
+                writers.insert(client);
+            }
+        }
+        found.reverse();
+        found
     }
 
     /// The driver has it from now on: `call` asks for its turns, and `watch` has its socket watched.

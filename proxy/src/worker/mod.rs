@@ -272,6 +272,19 @@ impl Worker {
         link.give_back(connection, clean);
     }
 
+    /// Ends the connections on which a big request of a client passes: it was answered. What it watches stays watched.
+    pub fn give_back_uploads(&self, client: &Client) {
+        let mut dedicated = client.dedicated.borrow_mut();
+        let passing: SmallVec<[Rc<Connection>; 1]> =
+            dedicated.iter().filter(|connection| connection.is_uploading()).cloned().collect();
+        dedicated.retain(|connection| !connection.is_uploading());
+        drop(dedicated);
+        for connection in passing {
+            let link = Rc::clone(&connection.link);
+            link.give_back(connection, false);
+        }
+    }
+
     /// Takes back all dedicated connections of a client; one on which something is under way, or watched, is
     /// closed.
     pub fn give_back(&self, client: &Client) {
@@ -404,8 +417,10 @@ impl Worker {
             return quest.refuse(self, text);
         }
         self.fail_one(client, pending.command, (pending.seq, pending.part), text);
-        if pending.way != Way::Shared {
-            self.give_back(client);
+        match pending.way {
+            Way::Shared => {}
+            Way::Upload => self.give_back_uploads(client),
+            Way::OneShot | Way::Watching => self.give_back(client),
         }
     }
 

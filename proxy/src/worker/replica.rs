@@ -38,7 +38,7 @@ impl Worker {
         let now_ns = self.clock.now_ns();
         for connection in link.connections() {
             let late = |pending: &Pending| pending.since_ns.saturating_add(patience_ns) <= now_ns;
-            let taken = connection.take_if(|pending, _| pending.replica && late(pending));
+            let taken = connection.take_if(|asked| asked.pending.replica && late(asked.pending));
             for orphan in taken {
                 self.metrics.replica_returned.add(1);
                 link.leave_alone(self, SILENT_PAUSE_NS);

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use torc_protocol::error;
 
-use super::Worker;
+use super::{Routes, Worker};
 use crate::text;
 use crate::upstream::body::{Body, Renewal, may_repeat, renew};
 use crate::upstream::connection::Orphan;
 use crate::upstream::ids::Ticket;
+use crate::upstream::link::Link;
 use crate::upstream::pending::{Pending, Way};
 
 impl Worker {
@@ -23,7 +24,7 @@ impl Worker {
             self.metrics.replica_returned.add(1);
             return self.read_at_primary(pending, &bytes);
         }
-        if pending.way != Way::Shared
+        if matches!(pending.way, Way::OneShot | Way::Watching)
             && pending.quest.is_none()
             && let Some(client) = &pending.client
         {
@@ -112,43 +113,21 @@ impl Worker {
                 continue;
             }
             let place = routes.place(pending.dest);
-            let client = pending.client.as_ref().map_or(0, |client| client.id());
-            let connection = match place.and_then(|index| routes.link(index)) {
+            let link = match place.and_then(|index| routes.link(index)) {
                 Some(link) if !stuck.contains(&place) && !link.is_paused(self) => Some(link),
                 _ => None,
             };
-            let Some(link) = connection else {
+            let Some(link) = link else {
                 stuck.push(place);
                 self.hold(pending, held.bytes);
                 continue;
             };
-            renewed.clear();
-            // A second sending of what may have been executed has the number of the first one.
-            if !pending.doubtful && pending.write && pending.way == Way::Shared {
-                pending.ticket = Some(self.numbers.draw());
-            }
-            let renewal = Renewal {
-                epoch: routes.table.epoch,
-                deadline_ms: pending.left_ms(now_ns),
-                id: pending.ticket.as_ref().map(Ticket::id).unwrap_or_default(),
-                repeated: pending.doubtful,
-                wait_ms: pending.wait_left_ms(now_ns),
-            };
-            renew(&held.bytes, renewal, &mut renewed);
-            self.metrics.retries.add(1);
-            let body = Body::Frames { bytes: &renewed, id_at: None };
-            match pending.way {
-                Way::OneShot => self.submit_alone(&routes, pending, body),
-                Way::Shared | Way::Watching | Way::Upload => match link.shared(self, client, pending.lane) {
-                    Some(connection) => {
-                        connection.push(pending, body);
-                        self.mark_connection(&connection);
-                    }
-                    None => {
-                        stuck.push(place);
-                        self.hold(pending, held.bytes);
-                    }
-                },
+            if pending.way == Way::OneShot {
+                self.renew(&routes, &mut pending, &held.bytes, &mut renewed);
+                self.submit_alone(&routes, pending, Body::Frames { bytes: &renewed, id_at: None });
+            } else if let Err(pending) = self.send_again(&routes, link, pending, &held.bytes, &mut renewed) {
+                stuck.push(place);
+                self.hold(pending, held.bytes);
             }
         }
         self.pool.give(renewed);
@@ -156,6 +135,71 @@ impl Worker {
         held.tidy(now_ns);
         self.holding.set(!held.is_empty());
         self.metrics.held.set(held.len() as u64);
+    }
+
+    /// Sends at once what was taken from its connection: to the primary, behind what waits for that already.
+    pub fn send_elsewhere(self: &Rc<Self>, taken: Vec<Orphan>) {
+        let (routes, mut renewed) = (self.routes(), self.pool.take());
+        for Orphan { mut pending, bytes, sent } in taken {
+            if pending.replica {
+                self.read_at_primary(pending, &bytes);
+                continue;
+            }
+            pending.doubtful |= sent;
+            self.hand_on(&mut pending);
+            let wanted = pending.client.as_ref().is_some_and(|client| !client.closed.get());
+            let shard = routes.place(pending.dest);
+            let link = shard.and_then(|index| routes.link(index)).filter(|_| {
+                wanted
+                    && pending.deadline_ns > self.clock.now_ns()
+                    && !(self.holding.get()
+                        && self.held.borrow().waits_for(shard.map(|index| routes.shard_id(index))))
+            });
+            let unsent = match link {
+                Some(link) => self.send_again(&routes, link, pending, &bytes, &mut renewed).err(),
+                None => Some(pending),
+            };
+            if let Some(pending) = unsent {
+                self.hold(pending, bytes);
+            }
+        }
+        self.pool.give(renewed);
+    }
+
+    /// Sends a request on a shared connection again. It is given back when there is none to be had.
+    fn send_again(
+        self: &Rc<Self>,
+        routes: &Routes,
+        link: &Rc<Link>,
+        mut pending: Pending,
+        bytes: &[u8],
+        renewed: &mut Vec<u8>,
+    ) -> Result<(), Pending> {
+        let client = pending.client.as_ref().map_or(0, |client| client.id());
+        let Some(connection) = link.shared(self, client, pending.lane) else { return Err(pending) };
+        self.renew(routes, &mut pending, bytes, renewed);
+        connection.push(pending, Body::Frames { bytes: renewed, id_at: None });
+        self.mark_connection(&connection);
+        Ok(())
+    }
+
+    /// Writes the frames of another sending.
+    fn renew(&self, routes: &Routes, pending: &mut Pending, bytes: &[u8], renewed: &mut Vec<u8>) {
+        // A second sending of what may have been executed has the number of the first one.
+        if !pending.doubtful && pending.write && pending.way == Way::Shared {
+            pending.ticket = Some(self.numbers.draw());
+        }
+        let now_ns = self.clock.now_ns();
+        let renewal = Renewal {
+            epoch: routes.table.epoch,
+            deadline_ms: pending.left_ms(now_ns),
+            id: pending.ticket.as_ref().map(Ticket::id).unwrap_or_default(),
+            repeated: pending.doubtful,
+            wait_ms: pending.wait_left_ms(now_ns),
+        };
+        renewed.clear();
+        renew(bytes, renewal, renewed);
+        self.metrics.retries.add(1);
     }
 
     /// A client is gone: nothing is sent or kept for it any more.

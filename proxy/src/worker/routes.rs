@@ -8,7 +8,6 @@ use torc_cluster::{ClusterMap, ShardId};
 use super::Worker;
 use crate::table::{RouteTable, Target};
 use crate::text;
-use crate::upstream::body::may_repeat;
 use crate::upstream::link::Link;
 use crate::upstream::pending::{Dest, Way};
 
@@ -135,11 +134,8 @@ impl Worker {
                 continue;
             }
             for connection in link.connections() {
-                let orphans = connection.take_if(|pending, bytes| {
-                    pending.way == Way::Shared
-                        && !pending.replica
-                        && old.place(pending.dest) == Some(index)
-                        && may_repeat(pending.command, bytes)
+                let orphans = connection.take_in_order(false, |pending| {
+                    pending.way == Way::Shared && !pending.replica && old.place(pending.dest) == Some(index)
                 });
                 for mut orphan in orphans {
                     orphan.pending.doubtful |= orphan.sent;

@@ -419,6 +419,10 @@ impl Inner {
                 let removed = args[1..].iter().filter(|key| inner.store.remove(*key).is_some()).count();
                 reply.integer(removed as i64);
             }
+            "FLUSHALL" => {
+                inner.store.clear();
+                reply.ok();
+            }
             "INCR" => {
                 let value = inner
                     .store

@@ -82,6 +82,11 @@ impl Taker for MemcachedSession {
                 let outbox = client.outbox.borrow();
                 (outbox.pending(), outbox.held_bytes())
             };
+            if client.bound.get() && pending > 0 {
+                client.resume_at(0);
+                return Stop::Wait;
+            }
+            client.bound.set(false);
             if pending >= config.max_pending_per_client {
                 client.resume_at(config.max_pending_per_client / 2);
                 return Stop::Wait;

@@ -178,7 +178,9 @@ impl Connection {
         self.link.closed(self, ended, worker);
         for mut pending in fifo {
             let end = at + pending.len;
-            if let (Some(client), Some(_)) = (&pending.client, &pending.quest) {
+            if let Some(client) = &pending.client
+                && (pending.quest.is_some() || pending.way == Way::Upload)
+            {
                 worker.give_back_one(client, self);
             }
             if pending.client.is_some() {

@@ -4,7 +4,8 @@
 //! the value, only as much as the client leaves unread (`client_output_soft_bytes`); beyond that the node is not read from,
 //! and TCP holds it up. What else is under way on the connection must not wait for one client's pace: a very big reply, or
 //! one whose client is slow, has the connection to itself from then on (it *stands aside*). New requests go over a new one,
-//! and those behind the reply are sent again there where that is safe.
+//! and those behind the reply are sent there as well where that is safe. A client of whose requests some must stay goes on
+//! when these are answered; before they are overdue the slow client is closed.
 //!
 //! Everything else (arrays, replies joined from several shards, or to be translated) is taken whole.
 
@@ -15,7 +16,6 @@ use torc_protocol::resp::{ReplyScanner, parse_i64};
 use super::{Connection, Ended, Input};
 use crate::downstream::client::Client;
 use crate::downstream::render::Render;
-use crate::upstream::body::may_repeat;
 use crate::upstream::pending::{Pending, Way};
 use crate::worker::Worker;
 
@@ -198,17 +198,7 @@ impl Connection {
             return;
         }
         self.is_aside.set(true);
-        let others = self.take_if(|pending, bytes| {
-            pending.way == Way::Shared && (pending.replica || may_repeat(pending.command, bytes))
-        });
-        for mut orphan in others {
-            if orphan.pending.replica {
-                worker.read_at_primary(orphan.pending, &orphan.bytes);
-            } else {
-                orphan.pending.doubtful |= orphan.sent;
-                worker.hold(orphan.pending, orphan.bytes);
-            }
-        }
+        worker.send_elsewhere(self.take_in_order(true, |pending| pending.way == Way::Shared));
     }
 
     /// Looks after a reply that passes: one whose client is slow stands aside, a client that takes nothing is closed, and a
@@ -243,7 +233,10 @@ impl Connection {
         }
         self.stand_aside(worker);
         let alone = self.is_aside.get() || self.in_flight() == 1;
-        if waited_ns > PATIENCE_NS || !alone {
+        let others_ns =
+            self.others_wait_since_ns(&client).map_or(0, |since_ns| now_ns.saturating_sub(since_ns));
+        let patience_ns = u64::from(worker.settings.borrow().request_timeout_ms) * 1_000_000 / 2;
+        if waited_ns > PATIENCE_NS || !alone || others_ns > patience_ns {
             tracing::warn!(client = client.id(), address = %client.info.address, bytes = unread,
                 "closing a client that does not read a big reply");
             worker.metrics.output_closed.add(1);
@@ -253,7 +246,15 @@ impl Connection {
 
     /// Whether nobody but the client of the reply that passes waits for anything here.
     fn has_to_itself(&self) -> bool {
-        self.is_aside.get() && self.in_flight() == 1
+        self.is_aside.get() && self.state.borrow().fifo.iter().all(|pending| pending.client.is_none())
+    }
+
+    /// Since when others than this client wait for what had to stay here, on the worker's clock; `None`: nobody does.
+    fn others_wait_since_ns(&self, client: &Rc<Client>) -> Option<u64> {
+        let state = self.state.borrow();
+        let mut others =
+            state.fifo.iter().filter_map(|pending| Some((pending.client.as_ref()?, pending.since_ns)));
+        others.find(|(other, _)| !Rc::ptr_eq(other, client)).map(|(_, since_ns)| since_ns)
     }
 
     /// The connection ends: the client whose reply was passing has a part of it, and can be given nothing else.
