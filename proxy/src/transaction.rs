@@ -146,7 +146,7 @@ impl Transaction {
         if request.is_write() {
             self.writes.get_or_insert_with(Keys::none).join(&hot::keys_of(request));
         }
-        self.changes |= request.command.is_noticed();
+        self.changes |= request.is_noticed();
         Ok(())
     }
 }

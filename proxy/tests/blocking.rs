@@ -4,8 +4,9 @@ mod common;
 
 use std::time::Duration;
 
-use common::World;
+use common::client::Client;
 use common::node::Act;
+use common::{PATIENCE, World};
 use torc_proxy::ProxyConfig;
 
 const POPPED: &str = "*2\r\n$1\r\nq\r\n$1\r\nx\r\n";
@@ -66,5 +67,35 @@ async fn what_may_have_been_executed_is_uncertain() {
     let mut client = world.client().await;
     assert!(client.ask("BLPOP q 30").await.starts_with("-UNCERTAIN "));
     assert_eq!(client.ask("PING").await, "+PONG\r\n");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_pause_of_writes_holds_what_may_write() {
+    let world = World::new(1, ProxyConfig::default()).await;
+    let (mut client, mut held, mut other) =
+        (world.client().await, world.client().await, world.client().await);
+    let eval = |script: &str| format!("*3\r\n$4\r\nEVAL\r\n${}\r\n{script}\r\n$1\r\n0\r\n", script.len());
+    let (reads, writes) = (eval("#!lua flags=no-writes\nreturn 1"), eval("#!lua\nreturn 1"));
+    assert_eq!(other.ask("CLIENT PAUSE 60000 WRITE").await, "+OK\r\n");
+    client.send_raw(reads.as_bytes()).await;
+    client.reply_bytes().await;
+    assert_eq!(client.ask("MULTI").await, "+OK\r\n");
+    client.send_raw(reads.as_bytes()).await;
+    assert_eq!(client.reply_bytes().await, "+QUEUED\r\n");
+    assert!(client.ask("EXEC").await.starts_with("*1\r\n"));
+    held.send_raw(writes.as_bytes()).await;
+    let blocked = async |client: &mut Client, count: usize| {
+        let line = format!("\r\nblocked_clients:{count}\r\n");
+        while !client.ask("INFO clients").await.contains(&line) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, blocked(&mut other, 1)).await.expect("it is held");
+    assert!(held.is_silent(100).await);
+    // Nobody waits from the moment on when the pause ends.
+    assert_eq!(other.ask("CLIENT UNPAUSE").await, "+OK\r\n");
+    assert!(other.ask("INFO clients").await.contains("\r\nblocked_clients:0\r\n"));
+    held.reply_bytes().await;
     world.end().await;
 }

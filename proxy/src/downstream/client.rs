@@ -69,6 +69,8 @@ pub struct ClientInfo {
     pub listens: [AtomicU32; 3],
     /// Whether it waits in a blocking command.
     pub blocked: AtomicBool,
+    /// Whether CLIENT PAUSE has held it up, while that goes on.
+    pub paused: AtomicBool,
     /// `CLIENT NO-EVICT`.
     pub no_evict: AtomicBool,
     /// `CLIENT NO-TOUCH`.
@@ -102,6 +104,15 @@ impl Registry {
     /// A client has gone.
     pub fn remove(&self, id: u64) {
         self.clients.lock().remove(&id);
+    }
+
+    /// How many wait at nodes, and how many CLIENT PAUSE has held up.
+    pub fn waiting(&self) -> (usize, usize) {
+        let clients = self.clients.lock();
+        let count = |flag: fn(&ClientInfo) -> &AtomicBool| {
+            clients.values().filter(|client| flag(client).load(Ordering::Relaxed)).count()
+        };
+        (count(|client| &client.blocked), count(|client| &client.paused))
     }
 
     /// All clients, by number.

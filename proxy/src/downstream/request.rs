@@ -1,7 +1,8 @@
 //! One request of a RESP client, on its way through the proxy.
 
-use torc_protocol::command::{Command, CommandSpec};
+use torc_protocol::command::{Command, CommandSpec, ScriptingCommand};
 use torc_protocol::resp::{Args, Frame, request_arg};
+use torc_protocol::shebang;
 
 /// A request with its row of the table.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +39,14 @@ impl<'a> Request<'a> {
     #[inline]
     pub fn is_write(&self) -> bool {
         self.spec.is_write() || (matches!(self.command, Command::Scripting(_)) && !self.spec.is_readonly())
+    }
+
+    /// Whether others may notice it, so that CLIENT PAUSE WRITE holds it. A script whose text declares that it only reads is not
+    /// held; of one that is called by its digest the proxy does not know that.
+    pub fn is_noticed(&self) -> bool {
+        let only_reads = || shebang::split(self.arg(1)).is_ok_and(|(declared, _)| declared.no_writes);
+        let eval = Command::Scripting(ScriptingCommand::Eval);
+        self.command.is_noticed() && !(self.command == eval && only_reads())
     }
 
     /// The arguments as bulk strings: as they came, or written into `scratch`.

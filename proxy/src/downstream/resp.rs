@@ -299,7 +299,7 @@ impl RespSession {
         match (&self.session.transaction, request.command) {
             (Some(open), Command::Transactions(TransactionCommand::Exec)) => open.may_change(),
             (Some(_), _) => false,
-            (None, command) => command.is_noticed(),
+            (None, _) => request.is_noticed(),
         }
     }
 

@@ -67,6 +67,7 @@ pub fn welcome(worker: &Rc<Worker>, accepted: Accepted, call: Call) -> Served {
         no_evict: false.into(),
         no_touch: false.into(),
         blocked: false.into(),
+        paused: false.into(),
         requests: 0.into(),
         output: 0.into(),
         labels: Default::default(),

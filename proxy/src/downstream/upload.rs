@@ -206,6 +206,10 @@ impl Upload {
                 if bytes.is_empty() {
                     return Fed::More(self.left.min(PIECE_BYTES));
                 }
+                if self.args == 0 && bytes.len() == self.left && self.is_paused(worker, client) {
+                    // The node executes it when it has its end.
+                    return Fed::Full;
+                }
                 if !self.pass(worker, client, bytes) {
                     return Fed::Full;
                 }
@@ -251,6 +255,15 @@ impl Upload {
         self.connection.append(bytes);
         worker.mark_connection(&self.connection);
         true
+    }
+
+    /// Whether CLIENT PAUSE holds it; if so the client is woken when that may be over.
+    fn is_paused(&self, worker: &Worker, client: &Rc<Client>) -> bool {
+        let paused = worker.is_paused(|| true) && self.connection.uploads(client, self.seq);
+        if paused {
+            worker.wait_for_pause(client);
+        }
+        paused
     }
 
     fn give_up(&self, client: &Rc<Client>, violation: ProtocolError) -> Fed {

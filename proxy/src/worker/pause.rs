@@ -1,11 +1,14 @@
 //! CLIENT PAUSE and CLIENT UNBLOCK, as the clients of this worker feel them.
 
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use torc_protocol::command::{Command, ConnectionCommand};
 use torc_protocol::context::Context;
 use torc_protocol::resp::request_arg;
+use torc_runtime::clock::unix_ms;
 
 use super::Worker;
 use crate::downstream::client::Client;
@@ -32,12 +35,15 @@ impl Worker {
         if client.pause_armed.replace(true) {
             return;
         }
+        client.info.paused.store(true, Ordering::Relaxed);
         let left_ms = self.shared.pause.until_ms().saturating_sub(self.clock.unix_ms());
         let pause = Duration::from_millis(left_ms.clamp(1, LOOK_MS));
-        let client = Rc::clone(client);
+        let (client, shared) = (Rc::clone(client), Arc::clone(&self.shared));
         tokio::task::spawn_local(async move {
             tokio::time::sleep(pause).await;
             client.pause_armed.set(false);
+            let goes_on = shared.pause.until_ms() > unix_ms();
+            client.info.paused.store(goes_on, Ordering::Relaxed);
             client.wake();
         });
     }

@@ -153,7 +153,7 @@ impl Connection {
         };
         let mut upload = self.upload.borrow_mut();
         let Some(upload) = &mut *upload else { return };
-        if upload.seen != upload.moved {
+        if upload.seen != upload.moved || worker.is_paused(|| true) {
             (upload.seen, upload.seen_ns) = (upload.moved, now_ns);
         }
         let quiet_ns = now_ns.saturating_sub(upload.seen_ns);
