@@ -178,8 +178,10 @@ pub const MAX_SLOW_LOG: usize = 1 << 16;
 const MAX_COPY_MS: usize = 60_000;
 /// Nodes are asked four times in the bound: less than this would be nothing but asking.
 const MIN_COPY_BOUND_MS: usize = 20;
+/// The shortest request time-out.
+pub const MIN_TIMEOUT_MS: u64 = 10;
 /// The longest request time-out: a day.
-const MAX_TIMEOUT_MS: u32 = 86_400_000;
+pub const MAX_TIMEOUT_MS: u32 = 86_400_000;
 
 /// A setting that cannot be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -226,7 +228,12 @@ impl ProxyConfig {
         within("blocking_connections", self.blocking_connections, 1, 65_536)?;
         within("dedicated_connections", self.dedicated_connections, 1, 65_536)?;
         within("max_pending_per_client", self.max_pending_per_client, 1, 1 << 20)?;
-        within("request_timeout_ms", self.request_timeout_ms as usize, 10, MAX_TIMEOUT_MS as usize)?;
+        within(
+            "request_timeout_ms",
+            self.request_timeout_ms as usize,
+            MIN_TIMEOUT_MS as usize,
+            MAX_TIMEOUT_MS as usize,
+        )?;
         within("upstream_buffer_bytes", self.upstream_buffer_bytes, 1024, usize::MAX)?;
         within("max_request_bytes", self.max_request_bytes, 1024, u32::MAX as usize)?;
         within("max_bulk_bytes", self.max_bulk_bytes, 1024, self.max_request_bytes)?;

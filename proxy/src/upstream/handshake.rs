@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use torc_protocol::context::Context;
 use torc_protocol::handshake::{ClientHandshake, HandshakeError, HelloReply, Role};
@@ -17,8 +17,8 @@ use torc_runtime::listen::Stream;
 use super::body::write_prefix;
 use crate::worker::Worker;
 
-/// The most bytes of a handshake's reply.
-const MAX_REPLY_BYTES: usize = 4096;
+/// The most bytes of a reply.
+const MAX_REPLY_BYTES: usize = 64 * 1024;
 
 /// Why a node could not be reached.
 #[derive(Debug, Error)]
@@ -54,6 +54,17 @@ pub struct Dialled {
 pub async fn dial(worker: &Rc<Worker>, address: &str, probe: bool) -> Result<Dialled, DialError> {
     let patience = Duration::from_millis(worker.settings().connect_timeout_ms);
     tokio::time::timeout(patience, connect(worker, address, probe)).await.map_err(|_| DialError::Timeout)?
+}
+
+/// Asks a node one thing, on a connection of its own; as long as opening one may take.
+pub async fn ask(worker: &Rc<Worker>, address: &str, request: &[u8]) -> Result<Value, DialError> {
+    let patience = Duration::from_millis(worker.settings().connect_timeout_ms);
+    let asked = async {
+        let mut stream = connect(worker, address, false).await?.stream;
+        stream.write_all(request).await?;
+        reply(&mut stream).await
+    };
+    tokio::time::timeout(patience, asked).await.map_err(|_| DialError::Timeout)?
 }
 
 async fn connect(worker: &Rc<Worker>, address: &str, probe: bool) -> Result<Dialled, DialError> {
@@ -92,7 +103,7 @@ async fn connect(worker: &Rc<Worker>, address: &str, probe: bool) -> Result<Dial
 }
 
 /// One reply: the node sends nothing beyond it before it is asked again.
-async fn reply(stream: &mut TcpStream) -> Result<Value, DialError> {
+async fn reply(stream: &mut (impl AsyncRead + Unpin)) -> Result<Value, DialError> {
     let mut bytes = Vec::with_capacity(256);
     loop {
         if let Some((value, used)) = Value::decode(&bytes)? {
