@@ -131,6 +131,8 @@ pub const NO_TRACKING: &str = "ERR client-side caching is not served: the server
      have read; use keyspace events or short expiries";
 pub const INVALID_CLIENT_ID: &str = "ERR Invalid client ID";
 pub const CLIENT_ID_ABOVE_0: &str = "ERR client-id should be greater than 0";
+pub const MAX_AGE_NOT_AN_INTEGER: &str = "ERR maxage is not an integer or out of range";
+pub const MAX_AGE_ABOVE_0: &str = "ERR maxage should be greater than 0";
 pub const UNBLOCK_REASON: &str = "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR";
 pub const UNBLOCKED: &str = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
 pub const NO_SUCH_CLIENT: &str = "ERR No such client";

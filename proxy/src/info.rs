@@ -1,12 +1,15 @@
 //! INFO of the proxy: sections named as in Redis, and one of its own.
 
+mod counted;
+
 use std::fmt::Write as _;
 
 use torc_protocol::REDIS_VERSION;
-use torc_protocol::command::Command;
 use torc_protocol::info::human_bytes;
 use torc_runtime::clock::unix_ms;
 use torc_runtime::process;
+
+pub use counted::Counted;
 
 use crate::downstream::render::bulk_text;
 use crate::metrics::{Counter, WorkerMetrics};
@@ -17,7 +20,7 @@ use crate::table::RouteTable;
 pub const TORC_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Sections without arguments.
-const DEFAULT: [&str; 10] = [
+const DEFAULT: [&str; 11] = [
     "server",
     "clients",
     "memory",
@@ -25,6 +28,7 @@ const DEFAULT: [&str; 10] = [
     "stats",
     "replication",
     "cpu",
+    "errorstats",
     "cluster",
     "proxy",
     "keyspace",
@@ -61,19 +65,12 @@ pub fn sum(shared: &Shared, counter: impl Fn(&WorkerMetrics) -> &Counter) -> u64
     shared.workers.iter().map(|worker| counter(worker).get()).fold(0, u64::wrapping_add)
 }
 
-/// The sum of one counter over all workers and commands.
-pub fn sum_commands(shared: &Shared, counter: impl Fn(&crate::metrics::CommandMetrics) -> &Counter) -> u64 {
-    shared
-        .workers
-        .iter()
-        .flat_map(|worker| worker.commands.iter())
-        .map(|command| counter(command).get())
-        .sum()
-}
-
 /// The text of the sections that the proxy itself knows.
 pub fn render(shared: &Shared, table: &RouteTable, sections: &Sections) -> String {
     let mut text = String::new();
+    let counted =
+        ["stats", "errorstats", "commandstats", "latencystats"].iter().any(|name| sections.has(name));
+    let counted = if counted { Counted::now(shared) } else { Counted::default() };
     for section in DEFAULT.iter().chain(&EXTRA).filter(|section| sections.has(section)) {
         if *section == "keyspace" {
             continue;
@@ -81,9 +78,7 @@ pub fn render(shared: &Shared, table: &RouteTable, sections: &Sections) -> Strin
         if !text.is_empty() {
             text.push_str("\r\n");
         }
-        let name = if *section == "commandstats" || *section == "latencystats" {
-            (*section).to_owned()
-        } else if *section == "cpu" {
+        let name = if *section == "cpu" {
             section.to_ascii_uppercase()
         } else {
             let (first, rest) = section.split_at(1);
@@ -94,7 +89,7 @@ pub fn render(shared: &Shared, table: &RouteTable, sections: &Sections) -> Strin
             "server" => server(shared, &mut text),
             "clients" => clients(shared, &mut text),
             "memory" => memory(shared, &mut text),
-            "stats" => stats(shared, &mut text),
+            "stats" => stats(shared, &counted, &mut text),
             // What the nodes say is added.
             "persistence" => text.push_str("loading:0\r\n"),
             "replication" => {
@@ -106,8 +101,9 @@ pub fn render(shared: &Shared, table: &RouteTable, sections: &Sections) -> Strin
             }
             "cluster" => text.push_str("cluster_enabled:0\r\n"),
             "proxy" => proxy(shared, table, &mut text),
-            "commandstats" => commands(shared, &mut text),
-            _ => latencies(shared, &mut text),
+            "errorstats" => counted.errors(&mut text),
+            "commandstats" => counted.commands(&mut text),
+            _ => counted.latencies(&mut text),
         }
     }
     if sections.has("keyspace") {
@@ -140,13 +136,15 @@ fn server(shared: &Shared, text: &mut String) {
 
 fn clients(shared: &Shared, text: &mut String) {
     let (resp, memcached) = (sum(shared, |w| &w.resp_clients), sum(shared, |w| &w.memcached_clients));
+    let (waiting, held) = shared.clients.waiting();
+    let held = if shared.pause.until_ms() > unix_ms() { held } else { 0 };
     let _ = write!(
         text,
         "connected_clients:{}\r\nmemcached_clients:{memcached}\r\nmaxclients:{}\r\nblocked_clients:{}\r\n\
-         pubsub_clients:{}\r\n",
+         paused_clients:{held}\r\npubsub_clients:{}\r\n",
         resp + memcached,
         shared.limit.limit(),
-        sum(shared, |w| &w.blocked),
+        waiting + held,
         sum(shared, |w| &w.listeners),
     );
 }
@@ -160,20 +158,11 @@ fn memory(shared: &Shared, text: &mut String) {
     );
 }
 
-fn stats(shared: &Shared, text: &mut String) {
+fn stats(shared: &Shared, counted: &Counted, text: &mut String) {
+    counted.stats(text);
     let _ = write!(
         text,
-        "total_connections_received:{}\r\nrejected_connections:{}\r\ntotal_commands_processed:{}\r\n\
-         total_error_replies:{}\r\ntotal_net_input_bytes:{}\r\ntotal_net_output_bytes:{}\r\n\
-         client_output_buffer_limit_disconnections:{}\r\npubsub_channels:{}\r\npubsub_patterns:{}\r\n\
-         pubsubshard_channels:{}\r\n",
-        shared.limit.accepted(),
-        shared.limit.refused(),
-        sum_commands(shared, |c| &c.requests),
-        sum_commands(shared, |c| &c.errors),
-        sum(shared, |w| &w.bytes_in),
-        sum(shared, |w| &w.bytes_out),
-        sum(shared, |w| &w.output_closed) + sum(shared, |w| &w.listeners_closed),
+        "pubsub_channels:{}\r\npubsub_patterns:{}\r\npubsubshard_channels:{}\r\n",
         sum(shared, |w| &w.channels),
         sum(shared, |w| &w.patterns),
         sum(shared, |w| &w.shard_channels),
@@ -218,56 +207,8 @@ fn proxy(shared: &Shared, table: &RouteTable, text: &mut String) {
     }
 }
 
-/// Calls `visit` for each command with its counters summed over the workers, unless it was never called.
-fn each_command(
-    shared: &Shared,
-    mut visit: impl FnMut(Command, u64, u64, torc_runtime::metrics::HistogramSnapshot),
-) {
-    for command in Command::ALL {
-        let (mut calls, mut errors) = (0, 0);
-        let mut times = torc_runtime::metrics::HistogramSnapshot::default();
-        for worker in &shared.workers {
-            let metrics = worker.command(command);
-            calls += metrics.requests.get();
-            errors += metrics.errors.get();
-            if let Some(latency) = metrics.latency.get() {
-                times.merge(&latency.snapshot());
-            }
-        }
-        if calls > 0 {
-            visit(command, calls, errors, times);
-        }
-    }
-}
-
-fn commands(shared: &Shared, text: &mut String) {
-    each_command(shared, |command, calls, errors, times| {
-        let microseconds = times.sum_ns() / 1000;
-        let _ = write!(
-            text,
-            "cmdstat_{}:calls={calls},usec={microseconds},usec_per_call={:.2},rejected_calls=0,failed_calls={errors}\r\n",
-            command.spec().name,
-            microseconds as f64 / calls as f64,
-        );
-    });
-}
-
-fn latencies(shared: &Shared, text: &mut String) {
-    each_command(shared, |command, _, _, times| {
-        let at = |q: f64| times.quantile_ns(q) as f64 / 1000.0;
-        let _ = write!(
-            text,
-            "latency_percentiles_usec_{}:p50={:.3},p99={:.3},p99.9={:.3}\r\n",
-            command.spec().name,
-            at(0.5),
-            at(0.99),
-            at(0.999),
-        );
-    });
-}
-
 /// Sections to which the nodes have something to add.
-const OF_NODES: [&str; 4] = ["memory", "persistence", "stats", "keyspace"];
+const OF_NODES: [&str; 5] = ["clients", "memory", "persistence", "stats", "keyspace"];
 /// What is added up over the primaries, by section.
 const MEMORY_SUMS: [&str; 12] = [
     "used_memory",
@@ -292,6 +233,8 @@ const STATS_SUMS: [&str; 6] = [
     "instantaneous_ops_per_sec",
 ];
 
+const CLIENTS_SUMS: [&str; 2] = ["total_blocking_keys", "total_blocking_keys_on_nokey"];
+
 /// What the nodes are asked for, to answer these sections.
 pub fn asked(sections: &Sections) -> Vec<&'static str> {
     OF_NODES.into_iter().filter(|section| sections.has(section)).collect()
@@ -310,6 +253,16 @@ pub fn with_nodes(own: &str, parts: &[&[u8]]) -> String {
         text.push_str("\r\n");
         match section.lines().next() {
             Some("# Memory") if !texts.is_empty() => memory_of_nodes(&texts, &mut text),
+            Some("# Clients") if !texts.is_empty() => {
+                // Who waits at a node does so from the moment on when the node has its request.
+                let number =
+                    |name| field(section, name).and_then(|value| value.parse::<u64>().ok()).unwrap_or(0);
+                let (blocked, paused) = (number("blocked_clients"), number("paused_clients"));
+                let there = blocked.saturating_sub(paused).min(total(&texts, "blocked_clients")) + paused;
+                let of = |blocked| format!("\r\nblocked_clients:{blocked}\r\n");
+                text = text.replace(&of(blocked), &of(there));
+                totals(&texts, &CLIENTS_SUMS, &mut text);
+            }
             Some("# Persistence") if !texts.is_empty() => {
                 let saved = numbers(&texts, "rdb_last_save_time").min().unwrap_or(0);
                 let _ = write!(
@@ -322,9 +275,7 @@ pub fn with_nodes(own: &str, parts: &[&[u8]]) -> String {
             Some("# Stats") if !texts.is_empty() => {
                 // Fewer than there are: what the others have counted is missing in the sums.
                 let _ = write!(text, "shards_asked:{}\r\nshards_answered:{}\r\n", parts.len(), texts.len());
-                for name in STATS_SUMS {
-                    let _ = write!(text, "{name}:{}\r\n", total(&texts, name));
-                }
+                totals(&texts, &STATS_SUMS, &mut text);
             }
             Some("# Keyspace") => keyspace(&texts, &mut text),
             _ => {}
@@ -357,6 +308,13 @@ fn memory_of_nodes(texts: &[String], text: &mut String) {
 /// The sum of what the nodes say of one name.
 fn total(texts: &[String], name: &str) -> u64 {
     numbers(texts, name).fold(0, u64::saturating_add)
+}
+
+/// A line for the sum of each name.
+fn totals(texts: &[String], names: &[&str], text: &mut String) {
+    for name in names {
+        let _ = write!(text, "{name}:{}\r\n", total(texts, name));
+    }
 }
 
 /// The value of a line.
@@ -417,6 +375,22 @@ fn verbatim_text(frame: &[u8]) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_waits_does_so_when_the_nodes_know() {
+        let own = "# Clients\r\nconnected_clients:9\r\nblocked_clients:5\r\npaused_clients:2\r\n";
+        let blocked = |at_node: u64| {
+            let text = format!("# Clients\r\nblocked_clients:{at_node}\r\ntotal_blocking_keys:{at_node}\r\n");
+            let text = with_nodes(own, &[format!("${}\r\n{text}\r\n", text.len()).as_bytes()]);
+            assert!(
+                text.ends_with(&format!(
+                    "total_blocking_keys:{at_node}\r\ntotal_blocking_keys_on_nokey:0\r\n"
+                ))
+            );
+            field(&text, "blocked_clients").and_then(|value| value.parse().ok())
+        };
+        assert_eq!([0, 2, 3, 7].map(blocked), [Some(2), Some(4), Some(5), Some(5)]);
+    }
 
     #[test]
     fn the_keyspace_is_summed() {

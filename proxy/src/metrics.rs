@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use torc_protocol::command::Command;
-use torc_runtime::metrics::LatencyHistogram;
+use torc_runtime::metrics::{ErrorCodes, LatencyHistogram};
 
 /// A number with one writer.
 #[derive(Debug, Default)]
@@ -61,6 +61,8 @@ impl CommandMetrics {
 pub struct WorkerMetrics {
     /// By [`Command::index`].
     pub commands: Box<[CommandMetrics]>,
+    /// Errors that RESP clients were answered, by code.
+    pub error_codes: ErrorCodes,
     /// Open client connections, by protocol.
     pub resp_clients: Counter,
     /// Open memcached connections.
@@ -154,6 +156,7 @@ impl Default for WorkerMetrics {
         let commands = (0..Command::COUNT).map(|_| CommandMetrics::default()).collect();
         WorkerMetrics {
             commands,
+            error_codes: ErrorCodes::default(),
             resp_clients: Counter::default(),
             memcached_clients: Counter::default(),
             bytes_in: Counter::default(),

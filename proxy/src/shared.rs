@@ -15,6 +15,7 @@ use crate::config::{MAX_THREADS, ProxyConfig};
 use crate::downstream::client::Registry;
 use crate::hot::report::Told;
 use crate::hot::stamps::Stamps;
+use crate::info::Counted;
 use crate::metrics::{NodeMetrics, WorkerMetrics};
 use crate::pause::Pause;
 use crate::slow::SlowLog;
@@ -38,6 +39,8 @@ pub struct Shared {
     pub reloads: AtomicU64,
     /// Configurations refused while running.
     pub reload_failures: AtomicU64,
+    /// What INFO's counters were at the latest CONFIG RESETSTAT.
+    pub reset: Mutex<Counted>,
     /// CLIENT PAUSE.
     pub pause: Pause,
     /// All clients.
@@ -97,6 +100,7 @@ impl Shared {
             changing: Mutex::default(),
             reloads: AtomicU64::new(0),
             reload_failures: AtomicU64::new(0),
+            reset: Mutex::default(),
             pause: Pause::default(),
             clients: Registry::default(),
             limit: ConnectionLimit::new(config.max_clients),

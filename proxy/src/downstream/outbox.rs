@@ -49,6 +49,8 @@ pub struct Outbox {
     base: u64,
     /// Bytes in slots that wait for earlier ones.
     parked: usize,
+    /// The code of the latest error that replies were joined to, until it is asked for.
+    joined_error: Option<Box<[u8]>>,
 }
 
 impl Outbox {
@@ -148,6 +150,11 @@ impl Outbox {
                 let held = join.held_bytes();
                 let mut bytes = pool.take();
                 let (error, translated) = join.finish(render, &mut bytes);
+                if error {
+                    let code =
+                        bytes.get(1..).unwrap_or_default().split(|byte| matches!(byte, b' ' | b'\r')).next();
+                    self.joined_error = code.map(Box::from);
+                }
                 self.parked = (self.parked + bytes.len()).saturating_sub(held);
                 slot.state = State::Ready(bytes);
                 if at == 0 {
@@ -158,6 +165,11 @@ impl Outbox {
             // Answered before (its deadline passed), or half of its answer has left.
             State::Ready(_) | State::Streaming => Delivered::default(),
         }
+    }
+
+    /// The code of the error that the latest answer was joined to.
+    pub fn take_joined_error(&mut self) -> Option<Box<[u8]>> {
+        self.joined_error.take()
     }
 
     /// Answers slot `seq` with bytes that the client gets as they are.

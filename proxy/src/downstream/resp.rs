@@ -364,7 +364,13 @@ pub fn reply(
 ) {
     let render = session.render();
     let mut outbox = client.outbox.borrow_mut();
-    outbox.reply(render, &worker.pool, |out| write(&mut ReplyWriter::new(out, session.version)));
+    outbox.reply(render, &worker.pool, |out| {
+        let at = out.len();
+        write(&mut ReplyWriter::new(out, session.version));
+        if out.get(at) == Some(&b'-') {
+            worker.metrics.error_codes.count(out.get(at + 1..).unwrap_or_default());
+        }
+    });
     let unsent = outbox.unsent();
     drop(outbox);
     if unsent > 0 {

@@ -249,13 +249,12 @@ fn kill(call: &mut Call<'_>) -> Step {
     let now_ms = unix_ms();
     let mut found = call.worker.shared.clients.all();
     found.retain(|client| {
-        let age_s = now_ms.saturating_sub(client.since_ms) / 1000;
         filter.id.is_none_or(|id| client.id == id)
             && filter.address.is_none_or(|address| client.address.as_bytes() == address)
             && filter.local.is_none_or(|address| client.local.as_bytes() == address)
             && filter.user.is_none_or(|user| user == b"default")
             && filter.kind.is_none_or(|kind| kind == Some(is_listener(client)))
-            && filter.max_age_s.is_none_or(|most| age_s >= most)
+            && filter.max_age_s.is_none_or(|most| age_s(client, now_ms) >= most)
             && !(filter.skip_me && client.id == me)
     });
     end(call, &found, |reply, count| reply.integer(count))
@@ -287,8 +286,9 @@ fn filter<'a>(call: &Call<'a>) -> Result<Filter<'a>, String> {
             let unknown = || format!("ERR Unknown client type '{}'", String::from_utf8_lossy(value));
             filter.kind = Some(type_of(value).ok_or_else(unknown)?);
         } else if is("MAXAGE") {
-            let age = parse_i64(value).filter(|age| *age > 0);
-            filter.max_age_s = Some(age.ok_or("ERR maxage is not an integer or out of range")? as u64);
+            let age = parse_i64(value).ok_or(error::MAX_AGE_NOT_AN_INTEGER)?;
+            filter.max_age_s =
+                Some(u64::try_from(age).ok().filter(|age| *age > 0).ok_or(error::MAX_AGE_ABOVE_0)?);
         } else if is("SKIPME") {
             filter.skip_me = match (value.eq_ignore_ascii_case(b"yes"), value.eq_ignore_ascii_case(b"no")) {
                 (true, _) => true,
@@ -323,6 +323,11 @@ fn end(
     step
 }
 
+/// The seconds that have begun since a client came: as Redis counts them, whole ones of the clock.
+fn age_s(client: &ClientInfo, now_ms: u64) -> u64 {
+    (now_ms / 1000).saturating_sub(client.since_ms / 1000)
+}
+
 /// A client as CLIENT LIST shows it, line end included.
 fn line(client: &ClientInfo) -> Vec<u8> {
     let now_ms = unix_ms();
@@ -343,7 +348,7 @@ fn line(client: &ClientInfo) -> Vec<u8> {
         flags.push('N');
     }
     let command = Command::ALL.get(usize::from(client.command.load(Ordering::Relaxed)));
-    let age_s = now_ms.saturating_sub(client.since_ms) / 1000;
+    let age_s = age_s(client, now_ms);
     let idle_s = now_ms.saturating_sub(client.active_ms.load(Ordering::Relaxed)) / 1000;
     let output = client.output.load(Ordering::Relaxed);
     let mut line =

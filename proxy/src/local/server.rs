@@ -64,6 +64,14 @@ pub(super) fn answer(call: &mut Call<'_>, command: ServerCommand) -> Step {
         ServerCommand::DebugSleep => sleep(call),
         ServerCommand::ConfigGet => config::get(call),
         ServerCommand::ConfigSet => config::set(call),
+        ServerCommand::ConfigResetstat => {
+            let step = dispatch::by_table(call);
+            if step != Step::NotYet {
+                let shared = &call.worker.shared;
+                *shared.reset.lock() = info::Counted::ever(shared);
+            }
+            step
+        }
         ServerCommand::ConfigRewrite => call.refuse(error::NO_CONFIG_FILE),
         ServerCommand::AclCat
         | ServerCommand::AclDeluser

@@ -382,6 +382,10 @@ impl Worker {
         let mut outbox = client.outbox.borrow_mut();
         let delivered = outbox.deliver(seq, part, body, &self.pool);
         let left = outbox.pending();
+        if delivered.error && delivered.answered {
+            let joined = outbox.take_joined_error();
+            self.metrics.error_codes.count(joined.as_deref().unwrap_or(body.get(1..).unwrap_or_default()));
+        }
         drop(outbox);
         if delivered.answered {
             let command = self.metrics.command(command);
@@ -428,8 +432,10 @@ impl Worker {
         let mut outbox = client.outbox.borrow_mut();
         let delivered = outbox.fail(seq, part, text, &self.pool);
         let left = outbox.pending();
+        outbox.take_joined_error();
         drop(outbox);
         if delivered.answered {
+            self.metrics.error_codes.count(text.as_bytes());
             self.metrics.command(command).errors.add(1);
             self.mark_client(client);
             client.answered(left);
