@@ -297,6 +297,14 @@ impl ReplicaSet {
         self.advance_mark();
     }
 
+    /// A replica takes a record that is so long that it cannot acknowledge it in time. Since it gets on it is not behind,
+    /// nor will it be before `until_ns` for that record's sake.
+    pub fn takes(&mut self, member: Member, stream: StreamId, until_ns: u64) {
+        if let Some(replica) = self.on_stream(member, stream).filter(|replica| replica.verified) {
+            replica.caught_up_ns = replica.caught_up_ns.max(until_ns);
+        }
+    }
+
     /// A full sync is done: the replica now holds the primary's history up to `at`, and nothing else.
     pub fn synced(&mut self, member: Member, stream: StreamId, at: Offset, now_ns: u64) {
         let last = self.last;

@@ -268,3 +268,22 @@ fn a_deposed_primary_counts_nothing() {
     assert_eq!((bench.mark(), bench.set.propose(900 * MS)), (0, None));
     assert_eq!(bench.hello(3, &History::default(), 0), HelloReply::NotPrimary { term: Term(1) });
 }
+
+/// A record of hundreds of megabytes takes longer than the time-out: who gets on with it stays.
+#[test]
+fn who_takes_a_long_record_is_not_behind() {
+    let mut bench = Bench::new();
+    bench.joined(0);
+    bench.write(1);
+    for now in [300, 600, 900] {
+        bench.set.takes(member(2), ONE, now * MS);
+        bench.set.acked(member(2), ONE, Offset(0), now * MS);
+        assert_eq!(bench.set.propose((now + 300) * MS), None);
+    }
+    // What it has not acknowledged it does not hold.
+    assert_eq!(bench.mark(), 0);
+    // On another connection nothing is taken, and who stands still leaves.
+    bench.set.takes(member(2), StreamId(7), 2_000 * MS);
+    assert_eq!(bench.commit(1_500 * MS).map(|c| c.1), Some(MapReply::Done));
+    assert!(!bench.map.shards[&S].in_sync.contains(&member(2)));
+}
