@@ -62,6 +62,7 @@ const SERVER: Example = Example {
         ("weight", "100"),
         ("lease_ms", "500"),
         ("backlog_bytes", "67108864"),
+        ("backlog_max_bytes", "268435456"),
     ],
     tables: &[("redis", "[redis]\nmaxmemory-policy = \"allkeys-lru\"")],
 };

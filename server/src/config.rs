@@ -75,6 +75,9 @@ pub struct ServerConfig {
     pub lease_ms: Option<u64>,
     /// Bytes of effects that are kept for replicas which fall behind.
     pub backlog_bytes: Option<usize>,
+    /// Bytes of effects that are kept at most while a connected replica has yet to be sent them; none: four times
+    /// backlog_bytes, 256 MiB at least.
+    pub backlog_max_bytes: Option<usize>,
     /// File with the cluster secret; none: `cluster.secret` in the folder.
     pub secret_file: Option<PathBuf>,
     /// DEBUG is answered.
@@ -109,6 +112,7 @@ impl Default for ServerConfig {
             weight: None,
             lease_ms: None,
             backlog_bytes: None,
+            backlog_max_bytes: None,
             secret_file: None,
             enable_debug: false,
             config_file: None,

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use torc_runtime::clock;
 
-use crate::effect::EffectWriter;
+use crate::effect::{EffectWriter, Records};
 use crate::node::Node;
 use crate::notify::Class;
 use crate::shard::Role;
@@ -67,7 +67,7 @@ fn round(node: &Node, worker: usize, next: &mut usize, now_ms: u64, clock_ns: fn
     let in_time = || clock_ns().saturating_sub(began_ns) < ROUND_NS;
     let step = node.stats.len().max(1);
     let mut effects = EffectWriter::new(role == Role::Primary);
-    let mut records = Vec::new();
+    let mut records = Records::default();
     let mut out_of_time = false;
     let stripes = if node.active_expiry.load(Ordering::Relaxed) { STRIPES.div_ceil(step) } else { 0 };
     for _ in 0..stripes {
@@ -102,7 +102,7 @@ fn sweep(
     index: u16,
     now_ms: u64,
     effects: &mut EffectWriter,
-    records: &mut Vec<u8>,
+    records: &mut Records,
     go_on: impl Fn() -> bool,
 ) -> bool {
     let Some(mut stripe) = node.store.try_stripe(index) else { return true };
@@ -114,7 +114,7 @@ fn sweep(
         if fields_only {
             let count = remove_fields(node, &mut stripe, db, &key, now_ms, effects);
             if !effects.is_empty() {
-                effects.take_record(node.shard.term().0, node.shard.next_offset(), records);
+                effects.take_into(node.shard.term().0, node.shard.next_offset(), records);
             }
             fields += count;
             if count == FIELDS_AT_ONCE {
@@ -132,7 +132,7 @@ fn sweep(
         effects.delete(db, &bytes);
         node.notify(Class::EXPIRED, db, "expired", &bytes);
         if !effects.is_empty() {
-            effects.take_record(node.shard.term().0, node.shard.next_offset(), records);
+            effects.take_into(node.shard.term().0, node.shard.next_offset(), records);
         }
         node.drop_later(old);
         removed += 1;
@@ -205,8 +205,7 @@ mod tests {
         assert!(!round(&t.node, 0, &mut next, START_MS + 59, || 0));
         assert_eq!(t.node.store.len(0), 51);
         assert_eq!(t.node.total(|s| s.expired.get()), 50);
-        let mut records = Vec::new();
-        t.node.shard.collect_records(&mut records);
+        let records = t.records();
         let (record, len) = crate::effect::record(&records).expect("sound").expect("whole");
         assert_eq!(record.offset, 102);
         assert!(before > 0 && records.len() == 50 * len || !records.is_empty());

@@ -16,6 +16,7 @@ use torc_server::agent::bootstrap::{ClusterPlan, Tool};
 use torc_server::agent::{AgentConfig, AgentHandle, Peers, start};
 use torc_server::exec::{Batch, Executor, Now, Session};
 use torc_server::node::Node;
+use torc_server::replication::Bounds;
 use torc_server::settings::Settings as NodeSettings;
 use torc_server::shard::Role;
 use torc_server::store::KeyHasher;
@@ -67,7 +68,7 @@ fn start_node_on(dir: &Path, id: u64, incarnation: u64, join: &[String], bus_por
         zone: String::new(),
         weight: 100,
         lease_ms: None,
-        backlog_bytes: None,
+        backlog: Bounds::default(),
         secret: secret(),
     };
     let handle = start(config, node.clone(), listener, shutdown.clone()).unwrap();

@@ -11,8 +11,8 @@ use torc_tests::fleet::{Fleet, Place, Plan};
 use torc_tests::relay::Way;
 use torc_tests::scrape::Scrape;
 
-/// A backlog that is rolled over once the buffers of a socket are full.
-const BACKLOG: &[&str] = &["--backlog-bytes", "1048576"];
+/// A backlog that is rolled over once the buffers of a socket are full, though the replica is connected.
+const BACKLOG: &[&str] = &["--backlog-bytes", "1048576", "--backlog-max-bytes", "1048576"];
 const PLAN: Plan = Plan { shards: 1, replicas: 2, hosts: 3 };
 /// Keys of each type.
 const KEYS: usize = 600;

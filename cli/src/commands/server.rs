@@ -62,6 +62,10 @@ pub struct ServerArgs {
     /// Bytes of effects that are kept for replicas which fall behind
     #[arg(long, env = "TORC_BACKLOG_BYTES", value_name = "BYTES")]
     backlog_bytes: Option<usize>,
+    /// Bytes of effects that are kept at most while a connected replica has yet to be sent them [default: four times as
+    /// many, 256 MiB at least]
+    #[arg(long, env = "TORC_BACKLOG_MAX_BYTES", value_name = "BYTES")]
+    backlog_max_bytes: Option<usize>,
     /// File with the cluster secret [default: cluster.secret in the folder]
     #[arg(long, env = "TORC_SECRET_FILE", value_name = "FILE")]
     secret_file: Option<PathBuf>,
@@ -142,7 +146,8 @@ fn merge(args: ServerArgs) -> Result<Options, Box<dyn Error>> {
     macro_rules! given_some {
         ($($field:ident),*) => { $(config.$field = args.$field.or(config.$field);)* };
     }
-    given_some!(node_id, dir, cluster, advertise, bus_port, secret_file, weight, lease_ms, backlog_bytes);
+    given_some!(node_id, dir, cluster, advertise, bus_port, secret_file, weight, lease_ms);
+    given_some!(backlog_bytes, backlog_max_bytes);
     config.unixsocket = args.listen.unixsocket.or(config.unixsocket);
     config.memcached_auth_file = args.listen.memcached_auth_file.or(config.memcached_auth_file);
     config.memcached_unixsocket = args.listen.memcached_unixsocket.or(config.memcached_unixsocket);

@@ -20,7 +20,7 @@ use torc_runtime::shutdown::Shutdown;
 use super::peers::Peers;
 use super::{Agent, HANDOVER_QUEUE, bus, heartbeat, role};
 use crate::node::Node;
-use crate::replication::{DEFAULT_BACKLOG_BYTES, Replication, primary, pump, replica};
+use crate::replication::{Bounds, Replication, primary, pump, replica};
 
 /// What a node must be told to join a cluster.
 pub struct AgentConfig {
@@ -48,8 +48,8 @@ pub struct AgentConfig {
     pub weight: u32,
     /// The lease of the cluster, for the election time-outs of a voter.
     pub lease_ms: Option<u64>,
-    /// Bytes of the replication backlog.
-    pub backlog_bytes: Option<usize>,
+    /// How much the replication backlog keeps.
+    pub backlog: Bounds,
     /// The cluster's secret.
     pub secret: Secret,
 }
@@ -91,7 +91,7 @@ pub fn start(
     let me = Member::new(NodeId(config.node_id), Incarnation(config.incarnation));
     let bus_port = listener.port().unwrap_or_default();
     let identity = BusIdentity::node(config.secret, config.node_id, config.incarnation);
-    let repl = Replication::new(me, config.backlog_bytes.unwrap_or(DEFAULT_BACKLOG_BYTES));
+    let repl = Replication::new(me, config.backlog);
     let (replicas, replica_conns) = mpsc::channel(HANDOVER_QUEUE);
     let info = NodeInfo {
         id: me.node,

@@ -4,10 +4,10 @@ use torc_protocol::resp::Limits;
 
 use super::Protocol;
 use super::ahead::Ahead;
+use super::hold::Holds;
 use super::lines::Lines;
 use super::output::ErrorForm;
 use super::pipeline::Pipeline;
-use crate::clients::Pause;
 use crate::exec::session::ReplyMode;
 use crate::exec::{Batch, Done, Flow, Park, ReplyKind, Session};
 use crate::settings::Settings;
@@ -28,6 +28,8 @@ pub enum Step {
     More { hint: usize },
     /// A request is held back by CLIENT PAUSE; nothing was consumed.
     Held,
+    /// A request of so many bytes waits until there is room for its record; nothing was consumed.
+    NoRoom { bytes: usize },
     /// `consumed` bytes are done with, without a reply.
     Nothing { consumed: usize },
     /// A request was executed.
@@ -118,17 +120,17 @@ impl Dialect {
         batch: &mut Batch<'_, '_>,
         ahead: &mut Ahead,
         session: &mut Session,
-        pause: Option<Pause>,
+        holds: Holds,
         buf: &[u8],
         out: &mut Vec<u8>,
     ) -> Step {
         match self {
-            Dialect::Resp(pipeline) => pipeline.step(batch, ahead, session, pause, buf, out),
+            Dialect::Resp(pipeline) => pipeline.step(batch, ahead, session, holds, buf, out),
             Dialect::Memcached(lines) => {
-                if pause.is_some() && !buf.is_empty() {
+                if holds.pause.is_some() && !buf.is_empty() {
                     return Step::Held;
                 }
-                lines.step(batch, ahead, session, buf, out)
+                lines.step(batch, ahead, session, holds, buf, out)
             }
         }
     }

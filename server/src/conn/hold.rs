@@ -1,19 +1,42 @@
-//! CLIENT PAUSE: which requests are held back.
+//! Requests that are held back: by CLIENT PAUSE, and writes while there is no room for their records.
 
 use torc_protocol::command::{Command, TransactionCommand, resolve_internal};
 use torc_protocol::resp::Args;
 
 use crate::clients::Pause;
-use crate::exec::Session;
+use crate::exec::{Batch, Session};
 use crate::script::ScriptCache;
 
+/// A request of a proxy that is as long is in no proxy's memory, which has streamed it on a connection of its own
+/// (`torc_proxy::downstream::upload`): it cannot be sent again, and nothing stands behind it.
+const STREAMED_BYTES: usize = 8 << 20;
+
+/// What requests may have to wait for now.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Holds {
+    /// CLIENT PAUSE.
+    pub pause: Option<Pause>,
+    /// Room for records; not when the request has waited for it long enough.
+    pub room: bool,
+}
+
+/// Whether a request of so many bytes waits until there is room for its record. Proxies are refused instead and send it again,
+/// so that requests of their other clients on the same connection need not wait behind it.
+#[inline]
+pub fn lacks_room(holds: Holds, batch: &Batch<'_, '_>, session: &Session, bytes: usize) -> bool {
+    holds.room && !batch.has_room_for(bytes) && (!session.trusted || bytes >= STREAMED_BYTES)
+}
+
 /// Whether a request waits until the pause is over.
-pub fn holds(pause: Pause, scripts: &ScriptCache, session: &Session, args: &Args<'_>) -> bool {
+pub fn is_paused(pause: Pause, scripts: &ScriptCache, session: &Session, args: &Args<'_>) -> bool {
     // Another part of Torc never waits for a person's pause: its clients are not the ones that were meant.
+    !session.trusted && (pause == Pause::All || writes(scripts, session, args))
+}
+
+/// Whether a request may change something, now: in a transaction that is EXEC alone. What a proxy sends may, wherever it
+/// matters here.
+pub fn writes(scripts: &ScriptCache, session: &Session, args: &Args<'_>) -> bool {
     if session.trusted {
-        return false;
-    }
-    if pause == Pause::All {
         return true;
     }
     let writes =
@@ -42,7 +65,7 @@ mod tests {
         let mut session = Session::new(1, true);
         let scripts = ScriptCache::default();
         let hold = |session: &Session, pause, args: &[&str]| {
-            holds(pause, &scripts, session, &OwnedArgs::new(args).view())
+            is_paused(pause, &scripts, session, &OwnedArgs::new(args).view())
         };
         let held =
             |session: &Session, pause, line: &str| hold(session, pause, &line.split(' ').collect::<Vec<_>>());

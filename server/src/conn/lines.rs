@@ -11,6 +11,7 @@ use torc_protocol::slot::Slot;
 
 use super::ahead::Ahead;
 use super::dialect::Step;
+use super::hold::{Holds, lacks_room};
 use crate::exec::{Batch, Session};
 use crate::memcached::{self, Foreseen};
 use crate::settings::Settings;
@@ -102,6 +103,7 @@ impl Lines {
         batch: &mut Batch<'_, '_>,
         ahead: &mut Ahead,
         session: &mut Session,
+        holds: Holds,
         buf: &[u8],
         out: &mut Vec<u8>,
     ) -> Step {
@@ -117,10 +119,16 @@ impl Lines {
             return Step::Done { consumed: frame_bytes, done };
         }
         let foreseen = seen.map(|seen| Foreseen { frame_bytes: seen.frame_bytes, key: seen.key });
-        match self.connection.next(batch, session, buf, out, foreseen) {
+        match self.connection.next(batch, session, buf, out, foreseen, |batch, session, bytes| {
+            lacks_room(holds, batch, session, bytes)
+        }) {
             memcached::Step::More { hint } => {
                 self.seen.clear();
                 Step::More { hint }
+            }
+            memcached::Step::NoRoom { bytes } => {
+                self.seen.clear();
+                Step::NoRoom { bytes }
             }
             memcached::Step::Done { consumed, done } => {
                 // The look went another way, or what follows is no request (the data block of a line that was

@@ -25,6 +25,7 @@ pub mod worker;
 
 pub(crate) use ahead::Ahead;
 pub(crate) use dialect::Step;
+pub(crate) use hold::Holds;
 pub(crate) use lines::Lines;
 
 use crate::settings::Settings;

@@ -10,8 +10,7 @@ use torc_protocol::resp::{Frame, Limits, ProtocolError, ReplyWriter, RequestPars
 
 use super::ahead::Ahead;
 use super::dialect::{Step, silence};
-use super::hold::holds;
-use crate::clients::Pause;
+use super::hold::{Holds, is_paused, lacks_room, writes};
 use crate::exec::ahead::Foreseen;
 use crate::exec::session::ReplyMode;
 use crate::exec::{Batch, Session};
@@ -90,7 +89,7 @@ impl Pipeline {
         batch: &mut Batch<'_, '_>,
         ahead: &mut Ahead,
         session: &mut Session,
-        pause: Option<Pause>,
+        holds: Holds,
         buf: &[u8],
         out: &mut Vec<u8>,
     ) -> Step {
@@ -105,10 +104,14 @@ impl Pipeline {
             return Step::Nothing { consumed };
         }
         let args = frame.view(buf);
-        if let Some(pause) = pause
-            && holds(pause, &node.scripts, session, &args)
+        if let Some(pause) = holds.pause
+            && is_paused(pause, &node.scripts, session, &args)
         {
             return Step::Held;
+        }
+        let bytes = frame.len;
+        if lacks_room(holds, batch, session, bytes) && writes(&node.scripts, session, &args) {
+            return Step::NoRoom { bytes };
         }
         ahead.fetch(store, next.fetched);
         let (start, mode, authenticated) = (out.len(), session.reply_mode, session.authenticated);

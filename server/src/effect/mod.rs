@@ -12,12 +12,14 @@
 //! form of its type, which alone can read it ([`crate::store::Collection::replay`]).
 
 mod reader;
+mod records;
 mod writer;
 
 use torc_protocol::context::RequestId;
 use torc_protocol::slot::{Slot, key_slot};
 
 pub use reader::{Items, Reader};
+pub use records::{Amount, KEPT_RECORD_BYTES, LONG_RECORD_BYTES, LongRecord, Records};
 pub use writer::{EffectWriter, put_bytes, put_items, put_u32, put_u64};
 
 use crate::store::value::Kind;

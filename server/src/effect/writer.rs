@@ -2,9 +2,11 @@
 
 use torc_protocol::context::RequestId;
 
+use super::records::header;
 use super::{
-    APPEND, CHANGE, DELETE, EXPIRE, FENCE, FENCE_FLOOR, FLUSH, FLUSH_LATER, FLUSH_STRIPE, LOCK, MARK, PATCH,
-    PUT, PUT_STRING, REMEMBER, SCRIPT, SCRIPT_FLUSH, SWAP,
+    APPEND, CHANGE, DELETE, EXPIRE, FENCE, FENCE_FLOOR, FLUSH, FLUSH_LATER, FLUSH_STRIPE, LOCK,
+    LONG_RECORD_BYTES, LongRecord, MARK, PATCH, PUT, PUT_STRING, REMEMBER, Records, SCRIPT, SCRIPT_FLUSH,
+    SWAP,
 };
 use crate::rdb;
 use crate::store::value::{Kind, ValueRef};
@@ -47,6 +49,12 @@ impl EffectWriter {
         EffectWriter { enabled, buf: Vec::new() }
     }
 
+    /// One that records into a buffer that was used before.
+    pub fn reusing(mut buf: Vec<u8>) -> Self {
+        buf.clear();
+        EffectWriter { enabled: true, buf }
+    }
+
     /// Switches recording; nothing may be recorded at that moment.
     pub fn set_enabled(&mut self, enabled: bool) {
         self.enabled = enabled;
@@ -64,10 +72,18 @@ impl EffectWriter {
 
     /// Appends what was recorded to `out` as one record and starts anew.
     pub fn take_record(&mut self, term: u64, offset: u64, out: &mut Vec<u8>) {
-        out.extend_from_slice(&offset.to_le_bytes());
-        out.extend_from_slice(&term.to_le_bytes());
-        out.extend_from_slice(&(self.buf.len() as u32).to_le_bytes());
+        out.extend_from_slice(&header(offset, term, self.buf.len()));
         out.append(&mut self.buf);
+    }
+
+    /// As [`EffectWriter::take_record`]; a long record goes as it is.
+    #[inline]
+    pub fn take_into(&mut self, term: u64, offset: u64, out: &mut Records) {
+        if self.buf.len() < LONG_RECORD_BYTES {
+            self.take_record(term, offset, &mut out.short);
+        } else {
+            out.long.push(LongRecord { offset, term, body: self.take_bytes() });
+        }
     }
 
     /// The bytes recorded so far: for a full sync, which sends effects without records.

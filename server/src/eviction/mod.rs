@@ -25,7 +25,7 @@ use torc_protocol::error as text;
 
 use self::ghost::Ghosts;
 use self::pool::{Candidate, Pool};
-use crate::effect::EffectWriter;
+use crate::effect::{EffectWriter, Records};
 use crate::exec::CommandError;
 use crate::memcached::watch;
 use crate::node::Node;
@@ -144,7 +144,7 @@ impl Node {
     pub fn make_room(
         &self,
         effects: &mut EffectWriter,
-        records: &mut Vec<u8>,
+        records: &mut Records,
         stats: &WorkerStats,
         now_ms: u64,
         rng: &mut u64,
@@ -173,7 +173,7 @@ impl Node {
     fn evict_one(
         &self,
         settings: &Settings,
-        (effects, records): (&mut EffectWriter, &mut Vec<u8>),
+        (effects, records): (&mut EffectWriter, &mut Records),
         stats: &WorkerStats,
         now_ms: u64,
         rng: &mut u64,
@@ -208,7 +208,7 @@ impl Node {
                     effects.delete(victim.db, key.bytes);
                     self.notify(Class::EVICTED, victim.db, "evicted", key.bytes);
                     if !effects.is_empty() {
-                        effects.take_record(self.shard.term().0, self.shard.next_offset(), records);
+                        effects.take_into(self.shard.term().0, self.shard.next_offset(), records);
                     }
                     let growth = stripe.take_growth();
                     drop((stripe, pools));

@@ -12,7 +12,7 @@ use super::{
     place,
 };
 use crate::pubsub::Subscriptions;
-use crate::shard::Role;
+use crate::shard::{MAX_UNPLACED_LONG_BYTES, Role};
 use crate::store::Access;
 
 impl<'n> Batch<'n, '_> {
@@ -29,6 +29,15 @@ impl<'n> Batch<'n, '_> {
             return Ack::InSync;
         }
         request.ack.unwrap_or_else(|| self.node.default_ack())
+    }
+
+    /// Whether a request of so many bytes may make a record now; see [`Shard::has_room_for`](crate::shard::Shard::has_room_for).
+    #[inline]
+    pub fn has_room_for(&self, request_bytes: usize) -> bool {
+        let ours = &self.exec.records.long;
+        self.role != Role::Primary
+            || self.node.shard.has_room_for(request_bytes)
+                && (ours.is_empty() || self.exec.records.amount().long <= MAX_UNPLACED_LONG_BYTES)
     }
 
     /// Refuses a write while replication has more records to place than it should hold.
@@ -194,7 +203,7 @@ impl<'n> Batch<'n, '_> {
             0
         } else {
             let offset = self.node.shard.next_offset();
-            self.exec.effects.take_record(self.term, offset, &mut self.exec.records);
+            self.exec.effects.take_into(self.term, offset, &mut self.exec.records);
             offset
         };
         if offset != 0 {

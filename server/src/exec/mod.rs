@@ -38,7 +38,7 @@ use torc_protocol::context::Ack;
 use torc_protocol::error as text;
 use torc_protocol::resp::{Args, ReplyWriter};
 
-use crate::effect::EffectWriter;
+use crate::effect::{EffectWriter, KEPT_RECORD_BYTES, Records};
 use crate::node::Node;
 use crate::pubsub::describe_request;
 use crate::script::{Engine, Meanwhile};
@@ -63,7 +63,7 @@ pub struct Executor {
     stats: Arc<WorkerStats>,
     effects: EffectWriter,
     /// Whole records of the batch under way.
-    records: Vec<u8>,
+    records: Records,
     rng: u64,
     versioned_env: VersionedEnv,
     scripts: Engine,
@@ -82,7 +82,7 @@ impl Executor {
             worker,
             stats: node.stats[worker].clone(),
             effects: EffectWriter::new(node.shard.role() != Role::Plain),
-            records: Vec::new(),
+            records: Records::default(),
             rng: seed,
             versioned_env: VersionedEnv::of(node),
             scripts: Engine::default(),
@@ -249,6 +249,7 @@ impl<'n, 'e> Batch<'n, 'e> {
         self.exec.ran.clear();
         self.node.store.report_growth(self.growth);
         self.node.shard.put_down(self.exec.worker, &mut self.exec.records);
+        self.exec.effects.shrink_to(KEPT_RECORD_BYTES);
     }
 
     /// The last command that a request named since this was asked.
@@ -413,7 +414,10 @@ impl<'n, 'e> Batch<'n, 'e> {
         let may_write =
             spec.flags.intersects(Flags::WRITE.or(Flags::MAY_REPLICATE)) || request.fence.is_some();
         if may_write {
-            self.check_behind()?;
+            if session.transaction.is_none() {
+                // What is queued is executed by EXEC, which is looked at as a whole.
+                self.check_behind()?;
+            }
             if self.effective_ack(command, request) == Ack::InSync {
                 self.check_in_sync()?;
             }

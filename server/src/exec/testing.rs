@@ -23,7 +23,8 @@ use super::{Batch, Done, Executor, Flow, Now, Session};
 #[cfg(test)]
 use crate::blocked::{Place, Turn};
 use crate::clients::Client;
-use crate::conn::{Ahead, Lines, Step};
+use crate::conn::{Ahead, Holds, Lines, Step};
+use crate::effect::Records;
 use crate::node::Node;
 use crate::settings::Settings;
 use crate::shard::{Role, View};
@@ -210,9 +211,14 @@ impl Harness {
         'all: for piece in pieces {
             input.extend_from_slice(piece);
             let mut at = 0;
-            while let Step::Done { consumed, done } =
-                lines.step(&mut batch, &mut ahead, &mut self.session, &input[at..], &mut out)
-            {
+            while let Step::Done { consumed, done } = lines.step(
+                &mut batch,
+                &mut ahead,
+                &mut self.session,
+                Holds::default(),
+                &input[at..],
+                &mut out,
+            ) {
                 at += consumed;
                 if matches!(done.flow, Flow::Close) {
                     out.extend_from_slice(b"<closed>");
@@ -238,9 +244,9 @@ impl Harness {
 
     /// The records that were made since the last call (primary only).
     pub fn records(&self) -> Vec<u8> {
-        let mut records = Vec::new();
+        let mut records = Records::default();
         self.node.shard.collect_records(&mut records);
-        records
+        records.into_bytes()
     }
 }
 

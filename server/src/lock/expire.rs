@@ -9,7 +9,7 @@ use torc_protocol::slot::key_slot;
 use torc_runtime::clock::boottime_ns;
 
 use super::{WaiterId, ms};
-use crate::effect::EffectWriter;
+use crate::effect::{EffectWriter, Records};
 use crate::node::Node;
 use crate::shard::Role;
 use crate::store::stripe_of;
@@ -99,7 +99,7 @@ impl Node {
         }
         let slot = key_slot(name);
         let mut writer = EffectWriter::new(role == Role::Primary);
-        let mut records = Vec::new();
+        let mut records = Records::default();
         let mut out = Outcome::default();
         let stripe = self.store.stripe(stripe_of(slot));
         change(&mut self.locks.lock().table, &mut out);
@@ -107,7 +107,7 @@ impl Node {
         let mut offset = 0;
         if !writer.is_empty() {
             offset = self.shard.next_offset();
-            writer.take_record(self.shard.term().0, offset, &mut records);
+            writer.take_into(self.shard.term().0, offset, &mut records);
         }
         drop(stripe);
         self.shard.hand_over_from_node(&mut records);

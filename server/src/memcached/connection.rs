@@ -28,6 +28,11 @@ pub enum Step {
         /// Bytes that are known to be missing: a data block whose length was announced.
         hint: usize,
     },
+    /// A write of so many bytes has to wait for room: nothing was taken.
+    NoRoom {
+        /// Bytes of the request.
+        bytes: usize,
+    },
     /// One request (or one piece of something that is swallowed) was taken: drop `consumed` bytes from the
     /// front of the buffer. The reply, if there is any, was appended.
     Done {
@@ -74,7 +79,8 @@ impl Connection {
         Connection { parser, limits, guarded: false, dump: None, watches: false }
     }
 
-    /// Executes the first request of `buf` and appends its reply to `out`. Call it until it asks for more.
+    /// Executes the first request of `buf` and appends its reply to `out`. Call it until it asks for more. `lacks_room`:
+    /// whether a write of so many bytes has to wait.
     pub fn next(
         &mut self,
         batch: &mut Batch<'_, '_>,
@@ -82,6 +88,7 @@ impl Connection {
         buf: &[u8],
         out: &mut Vec<u8>,
         foreseen: Option<Foreseen>,
+        lacks_room: impl Fn(&Batch<'_, '_>, &Session, usize) -> bool,
     ) -> Step {
         if self.watches {
             return match buf.len() {
@@ -108,6 +115,11 @@ impl Connection {
         };
         let done = match frame.item {
             Item::Swallowed => Done::local(),
+            Item::Request(request)
+                if session.authenticated && request.is_write() && lacks_room(batch, session, frame.len) =>
+            {
+                return Step::NoRoom { bytes: frame.len };
+            }
             Item::Request(request) if session.authenticated => {
                 if request.verb == Verb::Watch {
                     self.watches = watch::start(batch.node(), session, &request, out);

@@ -11,7 +11,14 @@ use crate::replication::Fed;
 const EPOCH: Named = ("torc_server_map_epoch", "Version of the cluster map that the node knows.");
 const LAG: Named =
     ("torc_server_replication_lag_records", "Records that a replica has yet to acknowledge, by its node id.");
-const BACKLOG: Named = ("torc_server_replication_backlog_bytes", "Bytes of the backlog of effects.");
+const BACKLOG: Named = (
+    "torc_server_replication_backlog_bytes",
+    "Bytes of the backlog of effects, with what is kept for replicas that have yet to be sent it.",
+);
+const CUT_OFF: Named = (
+    "torc_server_replicas_cut_off_total",
+    "Connected replicas that were given up, since they lacked more than the backlog keeps (`backlog_max_bytes`).",
+);
 const UNPLACED: Named = (
     "torc_server_replication_unplaced_bytes",
     "Bytes of records that workers have handed over and that have no place in the history yet.",
@@ -51,6 +58,7 @@ pub const FAMILIES: &[Named] = &[
     EPOCH,
     LAG,
     BACKLOG,
+    CUT_OFF,
     UNPLACED,
     AGE,
     WHOLE,
@@ -81,7 +89,7 @@ pub fn gather(agent: &Agent) -> Vec<MetricFamily> {
     if as_of_ns != 0 {
         age.add(&[], boottime_ns().saturating_sub(as_of_ns) as f64 / 1e9);
     }
-    let Fed { partial_syncs, slot_syncs, full_syncs, slots, full_bytes } = summary.fed;
+    let Fed { partial_syncs, slot_syncs, full_syncs, cut_off, slots, full_bytes } = summary.fed;
     let mut resyncs = FamilyBuilder::counter(RESYNCS.0, RESYNCS.1);
     for (kind, count) in [("partial", partial_syncs), ("slots", slot_syncs), ("full", full_syncs)] {
         resyncs.add(&[("kind", kind)], count as f64);
@@ -110,6 +118,7 @@ pub fn gather(agent: &Agent) -> Vec<MetricFamily> {
         gauge(EPOCH, map.epoch.0 as f64),
         lag.build(),
         gauge(BACKLOG, summary.backlog_bytes as f64),
+        counter(CUT_OFF, cut_off),
         gauge(UNPLACED, agent.node.shard.unplaced_bytes() as f64),
         age.build(),
         gauge(WHOLE, f64::from(u8::from(summary.whole))),

@@ -33,6 +33,10 @@ pub const DIGESTS: usize = SLOTS_PER_STRIPE + 1;
 /// Bytes of a stripe's digests in a frame.
 pub const DIGEST_BYTES: usize = DIGESTS * 16;
 
+/// A collection of so many bytes is not compared but sent: hashing its elements one by one would take several times as
+/// long as writing them down, and the stripe is locked meanwhile.
+const MAX_COMPARED_BYTES: usize = 8 << 20;
+
 /// A stripe's digests; 0 where there is nothing.
 pub type Digests = [u128; DIGESTS];
 
@@ -46,9 +50,10 @@ const REGISTER: u8 = 3;
 const FLOOR: u8 = 4;
 const ORIGIN: u8 = 5;
 const REPLY: u8 = 6;
+const SENT: u8 = 7;
 
 /// Computes digests under one key.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Digester {
     /// Has taken in nothing but the key.
     keyed: SipHasher24,
@@ -63,15 +68,29 @@ impl Digester {
 
     /// What a stripe holds. The caller holds its lock.
     pub fn stripe(&mut self, stripe: &Stripe) -> Digests {
+        self.stripe_without(stripe, |_| false)
+    }
+
+    fn stripe_without(&mut self, stripe: &Stripe, skips: impl Fn(Entry<'_>) -> bool) -> Digests {
         let mut digests: Digests = [0; DIGESTS];
         for db in stripe.databases() {
             for entry in stripe.iter(db) {
                 let place = usize::from(key_slot(entry.key())) % SLOTS_PER_STRIPE;
-                digests[place] = digests[place].wrapping_add(self.entry(db, entry));
+                let digest = if skips(entry) { self.hash(&[SENT]) } else { self.entry(db, entry) };
+                digests[place] = digests[place].wrapping_add(digest);
             }
         }
         digests[SIDES] = self.sides(stripe);
         digests
+    }
+
+    /// As [`Digester::stripe`], but equal to nobody's in slots that hold what is sent without being compared: what a primary
+    /// says.
+    pub fn stripe_to_compare(&mut self, stripe: &Stripe) -> Digests {
+        self.stripe_without(stripe, |entry| match entry.value() {
+            ValueRef::String(_) => false,
+            _ => entry.heap_bytes() >= MAX_COMPARED_BYTES,
+        })
     }
 
     fn sides(&mut self, stripe: &Stripe) -> u128 {

@@ -13,12 +13,13 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use torc_runtime::bus::{BusWriter, ConnError, FrameKind};
+use torc_runtime::bus::{ConnError, FrameKind};
 use torc_runtime::clock::boottime_ns;
 
 use super::Replication;
 use super::digest::{DigestKey, Digester, Digests, Parts};
-use super::stream::{self, Content, END, FRAME_BYTES, Malformed, Progress};
+use super::stream::{self, END, FRAME_BYTES, KEPT_SNAPSHOT_BYTES, Malformed, Progress};
+use super::transit::Sender;
 use crate::effect::EffectWriter;
 use crate::effect_apply;
 use crate::node::Node;
@@ -174,6 +175,9 @@ pub struct SlotFeed {
     /// By rising `at`.
     queue: VecDeque<Piece>,
     queued_bytes: usize,
+    /// The buffer of a piece that was sent, for the next one: memory that was never written to takes time to write to, and the
+    /// stripe is locked meanwhile.
+    spare: Vec<u8>,
     progress: Progress,
     /// For how long a stripe was locked at most.
     longest_ns: u64,
@@ -189,6 +193,7 @@ impl SlotFeed {
             next: 0,
             queue: VecDeque::new(),
             queued_bytes: 0,
+            spare: Vec::new(),
             progress: Progress::default(),
             longest_ns: 0,
             whole_from: None,
@@ -215,14 +220,14 @@ impl SlotFeed {
         &mut self,
         node: &Node,
         repl: &Replication,
-        writer: &mut BusWriter,
+        sender: &mut Sender<'_>,
         sent: u64,
     ) -> Result<Step, ConnError> {
         if self.records_until() <= sent
             && let Some(piece) = self.queue.pop_front()
         {
             self.queued_bytes -= piece.bytes();
-            self.send(repl, writer, piece).await?;
+            self.send(repl, sender, piece).await?;
             return Ok(Step::Done);
         }
         if self.queue.len() < MAX_AHEAD && self.queued_bytes < MAX_AHEAD_BYTES {
@@ -247,7 +252,8 @@ impl SlotFeed {
             if !self.wanted.is_settled() {
                 return Ok(Step::Waits);
             }
-            writer.write_frame(FrameKind::SnapshotChunk, &stream::chunk(END, sent, false, &[])).await?;
+            let end = stream::chunk_header(END, sent, false);
+            sender.send(FrameKind::SnapshotChunk, &[&end]).await?;
             return Ok(Step::Ended);
         }
         // The first one waits for records that a worker has, or has yet to hand over.
@@ -257,12 +263,12 @@ impl SlotFeed {
 
     /// Takes a stripe's digests or content, as they are now.
     fn take(&mut self, node: &Node, index: u16, parts: Parts, compare: bool) {
-        let mut effects = EffectWriter::new(true);
+        let mut effects = EffectWriter::reusing(std::mem::take(&mut self.spare));
         let stripe = node.store.stripe(index);
         let locked_ns = boottime_ns();
         // Under the lock: every record of this stripe up to this offset has been executed, none above it.
         let at = node.shard.last_offset();
-        let digests = compare.then(|| Box::new(self.digester.stripe(&stripe)));
+        let digests = compare.then(|| Box::new(self.digester.stripe_to_compare(&stripe)));
         effect_apply::snapshot_parts(node, &stripe, index, parts, &mut effects, locked_ns);
         drop(stripe);
         self.longest_ns = self.longest_ns.max(boottime_ns().saturating_sub(locked_ns));
@@ -277,7 +283,7 @@ impl SlotFeed {
     async fn send(
         &mut self,
         repl: &Replication,
-        writer: &mut BusWriter,
+        sender: &mut Sender<'_>,
         piece: Piece,
     ) -> Result<(), ConnError> {
         let Piece { at, stripe, digests, parts, content } = piece;
@@ -285,7 +291,7 @@ impl SlotFeed {
         let compared = digests.is_some();
         if let Some(digests) = digests {
             let frame = stream::digests(stripe, at, &digests);
-            writer.write_frame(FrameKind::SlotDigests, &frame).await?;
+            sender.send(FrameKind::SlotDigests, &[&frame]).await?;
             progress.slots_compared = u64::from(Parts::SLOTS.slots());
             progress.bytes = frame.len() as u64;
         }
@@ -294,15 +300,18 @@ impl SlotFeed {
             let mut rest = &content[..];
             loop {
                 let (effects, tail) = rest.split_at(rest.len().min(FRAME_BYTES));
-                let frame = stream::content(Content { stripe, at, parts, more: !tail.is_empty(), effects });
-                writer.write_frame(FrameKind::SlotsChunk, &frame).await?;
-                progress.bytes += frame.len() as u64;
+                let header = stream::content_header(stripe, at, parts, !tail.is_empty());
+                sender.send(FrameKind::SlotsChunk, &[&header, effects]).await?;
+                progress.bytes += (header.len() + effects.len()) as u64;
                 rest = tail;
                 if rest.is_empty() {
                     break;
                 }
             }
             progress.slots_sent = u64::from(parts.slots());
+        }
+        if content.capacity() > self.spare.capacity() && content.capacity() <= KEPT_SNAPSHOT_BYTES {
+            self.spare = content;
         }
         self.progress.add(progress);
         repl.fed(|fed| fed.slots.add(progress));

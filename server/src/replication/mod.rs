@@ -11,6 +11,7 @@ pub mod apply;
 mod backlog;
 pub mod digest;
 mod feed;
+mod pending;
 pub mod primary;
 mod proofs;
 pub mod replica;
@@ -21,6 +22,7 @@ pub mod stream;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod transit;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +31,8 @@ use torc_runtime::shutdown::Shutdown;
 
 use crate::node::Node;
 use crate::shard::Call;
-pub use state::{DEFAULT_BACKLOG_BYTES, Replication};
+pub use backlog::Bounds;
+pub use state::Replication;
 pub use summary::{Dropped, Fed, ReplicaSummary, Summary, SyncKind};
 
 /// Records are collected this often even if nobody announces them: a safety net, workers do so at the end of a turn or

@@ -10,7 +10,7 @@ use rand::TryRngCore;
 use rand::rngs::OsRng;
 use torc_cluster::ids::{Member, Offset, StreamId};
 use torc_cluster::message::{HelloReply, ReplicaHello};
-use torc_runtime::bus::{BusConn, BusReader, BusWriter, ConnError, FrameKind};
+use torc_runtime::bus::{BusConn, BusReader, ConnError, FrameKind};
 use torc_runtime::clock::boottime_ns;
 
 use super::Replication;
@@ -19,8 +19,9 @@ use super::digest::DigestKey;
 use super::feed::{SlotFeed, Step, Wanted};
 use super::proofs::Proofs;
 use super::state::Greeted;
-use super::stream::{self, Accept, COMMON, END, FRAME_BYTES, Progress, RECORDS_HEADER_BYTES};
-use crate::effect::EffectWriter;
+use super::stream::{self, Accept, COMMON, END, FRAME_BYTES, KEPT_SNAPSHOT_BYTES, Progress};
+use super::transit::{Sender, Transit};
+use crate::effect::{EffectWriter, LongRecord};
 use crate::effect_apply;
 use crate::node::Node;
 use crate::shard::Role;
@@ -33,10 +34,6 @@ const HEARTBEAT: Duration = Duration::from_millis(50);
 /// than applying the largest value takes.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// Memory for a stripe's snapshot that is kept for the next one: growing it anew would take half of the time for which
-/// the stripe is locked.
-const KEPT_SNAPSHOT_BYTES: usize = 16 << 20;
-
 /// Why a stream ended.
 #[derive(Debug, thiserror::Error)]
 enum StreamError {
@@ -48,7 +45,9 @@ enum StreamError {
     Silent,
     #[error("the replica said hello on another connection")]
     Replaced,
-    #[error("the replica is behind the backlog: it has to come back by slots, or by a full sync")]
+    #[error(
+        "the replica lacked more than the backlog keeps: it has to come back by slots, or by a full sync"
+    )]
     TooOld,
     #[error("the node is no longer primary of the term")]
     Deposed,
@@ -95,20 +94,46 @@ pub async fn serve(node: Arc<Node>, repl: Arc<Replication>, mut conn: BusConn, h
     let result = match (sent, start) {
         (Ok(()), Some((after, feed))) => {
             let (reader, writer, _) = conn.split();
-            let proofs = Proofs::default();
+            let (proofs, transit) = (Proofs::default(), Transit::default());
+            let stream =
+                Stream { node: &node, repl: &repl, hello: &hello, id, proofs: &proofs, transit: &transit };
             let wanted = feed.wanted();
             tokio::select! {
                 _ = replaced => Err(StreamError::Replaced),
-                result = receive(&node, &repl, reader, &hello, id, &proofs, wanted.as_deref()) => result,
-                result = send(&node, &repl, writer, &hello, (after, feed), &proofs) => result,
+                result = receive(&stream, reader, wanted.as_deref()) => result,
+                result = send(&stream, Sender::new(writer, &transit), (after, feed)) => result,
             }
         }
         (sent, _) => sent,
     };
-    if let Err(error) = result {
-        tracing::info!(%follower, %error, "replication stream ended");
+    match result {
+        Err(error @ StreamError::TooOld) => {
+            let most_bytes = repl.cut_off();
+            tracing::warn!(%follower, %error, most_bytes, "replication stream ended");
+        }
+        Err(error) => tracing::info!(%follower, %error, "replication stream ended"),
+        Ok(()) => {}
     }
     repl.disconnected(&node, follower, id);
+}
+
+/// What both halves of a stream go by.
+struct Stream<'a> {
+    node: &'a Node,
+    repl: &'a Replication,
+    hello: &'a ReplicaHello,
+    id: StreamId,
+    proofs: &'a Proofs,
+    transit: &'a Transit,
+}
+
+impl Stream<'_> {
+    /// Whether the node is still primary of the term that the replica follows.
+    fn check_term(&self) -> Result<(), StreamError> {
+        let shard = &self.node.shard;
+        let stays = shard.role() == Role::Primary && shard.term() == self.hello.term;
+        if stays { Ok(()) } else { Err(StreamError::Deposed) }
+    }
 }
 
 /// What a replica is given beside records.
@@ -152,19 +177,19 @@ fn reason(hello: &ReplicaHello, common: Offset) -> &'static str {
 
 /// Takes the replica's acknowledgements, and what it wants of a resync by slots.
 async fn receive(
-    node: &Node,
-    repl: &Replication,
+    stream: &Stream<'_>,
     mut reader: BusReader,
-    hello: &ReplicaHello,
-    id: StreamId,
-    proofs: &Proofs,
     wanted: Option<&Wanted>,
 ) -> Result<(), StreamError> {
+    let Stream { node, repl, hello, id, proofs, transit } = *stream;
     let follower: Member = hello.from;
     let mut was_whole = false;
     loop {
         let frame = tokio::time::timeout(SILENCE, reader.expect_frame()).await;
         let frame = frame.map_err(|_| StreamError::Silent)??;
+        if let Some(until_ns) = transit.answered(boottime_ns()) {
+            repl.takes(node, follower, id, until_ns);
+        }
         match (frame.kind, wanted) {
             (FrameKind::ReplicaAck, _) => {}
             (FrameKind::SlotsWanted, Some(wanted)) => {
@@ -195,13 +220,11 @@ async fn receive(
 
 /// Sends records; between them, in a full sync, one stripe after another, and in a resync by slots what that has next.
 async fn send(
-    node: &Arc<Node>,
-    repl: &Arc<Replication>,
-    mut writer: BusWriter,
-    hello: &ReplicaHello,
+    stream: &Stream<'_>,
+    mut sender: Sender<'_>,
     (mut after, feed): (u64, Feed),
-    proofs: &Proofs,
 ) -> Result<(), StreamError> {
+    let Stream { node, repl, hello, id, proofs, .. } = *stream;
     let mut news = repl.watch();
     let full = matches!(feed, Feed::Everything);
     let mut next_stripe = if full { 0 } else { STRIPES + 1 };
@@ -210,31 +233,33 @@ async fn send(
         Feed::Records | Feed::Everything => (None, None),
     };
     let mut highest = 0;
-    let mut payload = Vec::new();
+    // About a frame, and never as much as a long record.
+    let mut records = Vec::new();
     let mut place = Place::default();
     let mut effects = EffectWriter::new(true);
     let (mut longest_ns, mut sent_bytes) = (0, 0);
     if full || slots.is_some() {
         node.snapshot_common(&mut effects);
-        send_chunk(&mut writer, COMMON, 0, effects.recorded()).await?;
+        send_chunk(&mut sender, COMMON, 0, effects.recorded()).await?;
     }
     loop {
         news.borrow_and_update();
-        if node.shard.role() != Role::Primary || node.shard.term() != hello.term {
-            return Err(StreamError::Deposed);
-        }
-        payload.clear();
-        payload.extend_from_slice(&[0; RECORDS_HEADER_BYTES]);
+        stream.check_term()?;
+        records.clear();
         let until = slots.as_ref().map_or(u64::MAX, SlotFeed::records_until);
-        let (read, mark) = repl.read(after, until, &mut place, FRAME_BYTES, &mut payload);
+        let (read, mark) = repl.read(node, (id, after), until, &mut place, FRAME_BYTES, &mut records);
         let caught_up = match read {
             Read::TooOld => return Err(StreamError::TooOld),
             Read::Nothing => true,
             Read::UpTo(offset) => {
                 after = offset;
                 let header = stream::records_header(mark.0, proofs.take(after));
-                payload[..RECORDS_HEADER_BYTES].copy_from_slice(&header);
-                send_records(&mut writer, &payload).await?;
+                sender.send(FrameKind::Records, &[&header, &records]).await?;
+                false
+            }
+            Read::Long(record) => {
+                send_long(stream, &mut sender, &record, mark.0).await?;
+                after = record.offset;
                 false
             }
         };
@@ -245,19 +270,19 @@ async fn send(
             longest_ns = longest_ns.max(locked_ns);
             sent_bytes += effects.len();
             repl.fed(|fed| fed.full_bytes += effects.len() as u64);
-            send_chunk(&mut writer, next_stripe as u16, at, effects.recorded()).await?;
+            send_chunk(&mut sender, next_stripe as u16, at, effects.recorded()).await?;
             next_stripe += 1;
             continue;
         }
         if next_stripe == STRIPES {
-            send_chunk(&mut writer, END, highest, &[]).await?;
+            send_chunk(&mut sender, END, highest, &[]).await?;
             next_stripe += 1;
             effects = EffectWriter::new(true);
             let (follower, longest_us) = (hello.from, longest_ns / 1000);
             tracing::info!(%follower, bytes = sent_bytes, longest_us, "full sync sent; a stripe was locked for so long at most");
         }
         if let Some(feed) = &mut slots {
-            match feed.step(node, repl, &mut writer, after).await? {
+            match feed.step(node, repl, &mut sender, after).await? {
                 Step::Done => {
                     // A piece that was taken has sent nothing: others on this thread have their turn too.
                     tokio::task::yield_now().await;
@@ -279,7 +304,7 @@ async fn send(
         if caught_up && tokio::time::timeout(HEARTBEAT, quiet).await.is_err() {
             // The mark moves without records too, and so does the role.
             let header = stream::records_header(repl.mark().0, proofs.take(after));
-            writer.write_frame(FrameKind::Records, &header).await?;
+            sender.send(FrameKind::Records, &[&header]).await?;
         }
     }
 }
@@ -327,33 +352,37 @@ fn snapshot(node: &Node, index: u16, writer: &mut EffectWriter) -> (u64, u64) {
     (at, boottime_ns().saturating_sub(locked_ns))
 }
 
-async fn send_chunk(writer: &mut BusWriter, stripe: u16, at: u64, effects: &[u8]) -> Result<(), ConnError> {
-    let mut parts = effects.chunks(FRAME_BYTES).peekable();
-    if parts.peek().is_none() {
-        return writer.write_frame(FrameKind::SnapshotChunk, &stream::chunk(stripe, at, false, &[])).await;
+async fn send_chunk(sender: &mut Sender<'_>, stripe: u16, at: u64, effects: &[u8]) -> Result<(), ConnError> {
+    let mut rest = effects;
+    loop {
+        let (part, tail) = rest.split_at(rest.len().min(FRAME_BYTES));
+        let header = stream::chunk_header(stripe, at, !tail.is_empty());
+        sender.send(FrameKind::SnapshotChunk, &[&header, part]).await?;
+        rest = tail;
+        if rest.is_empty() {
+            return Ok(());
+        }
     }
-    while let Some(part) = parts.next() {
-        let more = parts.peek().is_some();
-        writer.write_frame(FrameKind::SnapshotChunk, &stream::chunk(stripe, at, more, part)).await?;
-    }
-    Ok(())
 }
 
-/// Sends a mark with records behind it; a long record goes in several frames.
-async fn send_records(writer: &mut BusWriter, payload: &[u8]) -> Result<(), ConnError> {
-    let (header, records) = payload.split_at(RECORDS_HEADER_BYTES);
-    if records.len() <= 2 * FRAME_BYTES {
-        return writer.write_frame(FrameKind::Records, payload).await;
-    }
-    let mut parts = records.chunks(FRAME_BYTES).peekable();
+/// Sends a long record, in frames of its own. The proof stands for all records: it goes with the last part.
+async fn send_long(
+    stream: &Stream<'_>,
+    sender: &mut Sender<'_>,
+    record: &LongRecord,
+    mark: u64,
+) -> Result<(), StreamError> {
+    let frames = record.body.len().div_ceil(FRAME_BYTES);
+    stream.transit.begins(frames, record.bytes(), boottime_ns());
+    let record_header = record.header();
+    let mut head = &record_header[..];
+    let mut parts = record.body.chunks(FRAME_BYTES).peekable();
     while let Some(part) = parts.next() {
-        let mut frame = header.to_vec();
-        if parts.peek().is_some() {
-            // The proof stands for all records: it goes with the last part.
-            frame[8..].fill(0);
-        }
-        frame.extend_from_slice(part);
-        writer.write_frame(FrameKind::Records, &frame).await?;
+        stream.check_term()?;
+        let proof = if parts.peek().is_some() { 0 } else { stream.proofs.take(record.offset) };
+        let header = stream::records_header(mark, proof);
+        sender.send(FrameKind::Records, &[&header, head, part]).await?;
+        head = &[];
     }
     Ok(())
 }

@@ -12,9 +12,9 @@ use torc_runtime::clock::boottime_ns;
 use torc_runtime::shutdown::Shutdown;
 
 use super::Replication;
+use super::pending::{Pending, PendingError, append};
 use super::state::ApplyError;
-use super::stream::{self, Accept, MAX_PENDING_BYTES};
-use crate::effect::{DecodeError, record};
+use super::stream::{self, Accept, KEPT_SNAPSHOT_BYTES};
 use crate::node::Node;
 
 /// Pause after a stream that ended or a primary that is not ready.
@@ -41,8 +41,8 @@ enum FollowError {
     Apply(#[from] ApplyError),
     #[error("the primary sent {0:?} instead of a greeting")]
     Unexpected(FrameKind),
-    #[error("a record or chunk is larger than {MAX_PENDING_BYTES} bytes")]
-    TooLarge,
+    #[error(transparent)]
+    Pending(#[from] PendingError),
 }
 
 /// Follows until shut down.
@@ -149,7 +149,7 @@ async fn take(
     conn: &mut BusConn,
     term: Term,
 ) -> Result<(), FollowError> {
-    let mut records = Vec::new();
+    let mut records = Pending::default();
     let mut chunk = Vec::new();
     let mut syncing = true;
     loop {
@@ -157,11 +157,7 @@ async fn take(
         let (last, whole) = match frame.kind {
             FrameKind::Records => {
                 let (mark, proof, bytes) = stream::split_records(&frame.payload)?;
-                append(&mut records, bytes)?;
-                let ready = whole_records(&records).map_err(ApplyError::from)?;
-                let held = repl.apply(node, term, (Offset(mark), proof), &records[..ready], boottime_ns())?;
-                records.drain(..ready);
-                held
+                repl.apply(node, term, (Offset(mark), proof), records.take(bytes)?, boottime_ns())?
             }
             FrameKind::SnapshotChunk => {
                 let part = stream::split_chunk(&frame.payload)?;
@@ -172,7 +168,7 @@ async fn take(
                     continue;
                 }
                 let held = repl.apply_chunk(node, term, part.stripe, part.at, &chunk, boottime_ns())?;
-                chunk.clear();
+                empty(&mut chunk);
                 held
             }
             FrameKind::SlotDigests => {
@@ -189,32 +185,22 @@ async fn take(
                     continue;
                 }
                 let held = repl.take_content(node, term, part, &chunk, boottime_ns())?;
-                chunk.clear();
+                empty(&mut chunk);
                 held
             }
             other => return Err(FollowError::Unexpected(other)),
         };
         if whole && syncing {
             syncing = false;
+            chunk = Vec::new();
             tracing::info!(%term, last = last.0, "holds everything the primary has");
         }
         write(conn, FrameKind::ReplicaAck, &stream::ack(last.0, whole, boottime_ns())).await?;
     }
 }
 
-fn append(pending: &mut Vec<u8>, bytes: &[u8]) -> Result<(), FollowError> {
-    if pending.len() + bytes.len() > MAX_PENDING_BYTES {
-        return Err(FollowError::TooLarge);
-    }
-    pending.extend_from_slice(bytes);
-    Ok(())
-}
-
-/// How many bytes of `bytes` are whole records.
-fn whole_records(bytes: &[u8]) -> Result<usize, DecodeError> {
-    let mut at = 0;
-    while let Some((_, len)) = record(&bytes[at..])? {
-        at += len;
-    }
-    Ok(at)
+/// Empties a chunk that was applied, whose buffer is kept for the next one unless it is a large one.
+fn empty(chunk: &mut Vec<u8>) {
+    chunk.clear();
+    chunk.shrink_to(KEPT_SNAPSHOT_BYTES);
 }

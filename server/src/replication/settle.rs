@@ -131,14 +131,27 @@ impl Settling {
         Ok(())
     }
 
-    /// Compares a stripe with the primary's as it was at this place of the stream. Answers what differs, and is awaited
-    /// from here on.
-    pub fn compare(&mut self, node: &Node, index: u16, theirs: &Digests) -> Result<Parts, OutOfPlace> {
+    /// What computes the digests of a stripe that is to be compared.
+    pub fn digester(&self, index: u16) -> Result<Digester, OutOfPlace> {
+        match self.stripes.get(usize::from(index)) {
+            Some(Stage::Open) => Ok(self.digester.clone()),
+            _ => Err(OutOfPlace::Digests(index)),
+        }
+    }
+
+    /// Compares a stripe with the primary's, both as they are at this place of the stream. Answers what differs, and is
+    /// awaited from here on.
+    pub fn compare(
+        &mut self,
+        node: &Node,
+        index: u16,
+        ours: &Digests,
+        theirs: &Digests,
+    ) -> Result<Parts, OutOfPlace> {
         let Some(stage @ Stage::Open) = self.stripes.get_mut(usize::from(index)) else {
             return Err(OutOfPlace::Digests(index));
         };
-        let ours = self.digester.stripe(&node.store.stripe(index));
-        let awaited = Parts::differing(&ours, theirs);
+        let awaited = Parts::differing(ours, theirs);
         *stage = Stage::Known { awaited };
         self.unsettled -= usize::from(awaited.is_empty());
         node.forget_locks(index);

@@ -26,18 +26,15 @@ use torc_cluster::message::{Grant, HelloReply, ReplicaHello, SealReply, SealRequ
 use torc_cluster::replica_set::{Proposal, ReplicaSet};
 
 use super::apply::Filter;
-use super::backlog::{Backlog, Place, Read};
-use super::sequencer::Sequencer;
+use super::backlog::{Backlog, Bounds, Place, Read};
+use super::sequencer::{Next, Sequencer};
 use super::settle::{OutOfPlace, Settling};
 use super::stream::Progress;
 use super::summary::{Dropped, Fed, ReplicaSummary, Summary, SyncKind};
-use crate::effect::DecodeError;
+use crate::effect::{DecodeError, Records};
 use crate::node::Node;
 use crate::shard::Role;
 use crate::shard::gate::Exclusive;
-
-/// Bytes that the backlog keeps unless configured otherwise.
-pub const DEFAULT_BACKLOG_BYTES: usize = 64 << 20;
 
 /// Why records of a primary were not applied.
 #[derive(Debug, thiserror::Error)]
@@ -144,13 +141,13 @@ pub struct Replication {
 
 impl Replication {
     /// Nothing held, nothing sealed.
-    pub fn new(me: Member, backlog_bytes: usize) -> Arc<Replication> {
+    pub fn new(me: Member, backlog: Bounds) -> Arc<Replication> {
         Arc::new(Replication {
             state: Mutex::new(State {
                 me,
                 member: None,
                 sequencer: Sequencer::default(),
-                backlog: Backlog::new(backlog_bytes),
+                backlog: Backlog::new(backlog),
                 sync: None,
                 dropped_records: 0,
                 last_dropped: None,
@@ -202,8 +199,8 @@ impl Replication {
             whole: member.is_whole(),
             backlog_first: state.backlog.first(),
             backlog_bytes: state.backlog.bytes(),
-            backlog_limit_bytes: state.backlog.limit_bytes(),
-            waiting_bytes: state.sequencer.waiting_bytes(),
+            backlog_bounds: state.backlog.bounds(),
+            waiting_bytes: state.sequencer.waiting().total(),
             replicas: member
                 .set()
                 .into_iter()
@@ -409,7 +406,14 @@ impl Replication {
             HelloReply::Wait | HelloReply::NotPrimary { .. } => None,
         };
         if let Some(feeding) = feeding {
-            state.streams.insert(hello.from, Stream { id, feeding, _stays: stays });
+            if let Some(earlier) = state.streams.insert(hello.from, Stream { id, feeding, _stays: stays }) {
+                state.backlog.end(earlier.id);
+            }
+            let after = match reply {
+                HelloReply::Continue { after } => after,
+                _ => history.last().offset,
+            };
+            state.backlog.begin(id, after.0);
         }
         state.publish(node);
         drop(state);
@@ -417,16 +421,19 @@ impl Replication {
         Greeted { stream: id, reply, history, replaced }
     }
 
-    /// Records after `after` and up to `until` for a sender, with the mark; see [`Backlog::read`].
+    /// Records for a sender that has sent everything up to `after` on its stream, with the mark; see [`Backlog::read`].
     pub fn read(
         &self,
-        after: u64,
+        node: &Node,
+        (stream, after): (StreamId, u64),
         until: u64,
         place: &mut Place,
         max_bytes: usize,
         out: &mut Vec<u8>,
     ) -> (Read, Offset) {
-        let state = self.lock();
+        let mut state = self.lock();
+        state.backlog.sent(stream, after);
+        state.publish_lag(node);
         let mark = state.member.as_ref().map_or(Offset(0), ShardMember::mark);
         (state.backlog.read(after, until, place, max_bytes, out), mark)
     }
@@ -434,6 +441,13 @@ impl Replication {
     /// Counts what is sent to replicas.
     pub fn fed(&self, count: impl FnOnce(&mut Fed)) {
         count(&mut self.lock().fed);
+    }
+
+    /// Counts a replica that lacked more than is kept for it; answers how many bytes that are.
+    pub fn cut_off(&self) -> usize {
+        let mut state = self.lock();
+        state.fed.cut_off += 1;
+        state.backlog.bounds().most_bytes
     }
 
     /// The high-water mark.
@@ -462,6 +476,12 @@ impl Replication {
         self.with_set(node, |set| set.acked(member, stream, offset, now_ns));
     }
 
+    /// A replica takes a long record, which it cannot acknowledge before it has all of it; `until_ns`: as of now it may
+    /// take that much longer.
+    pub fn takes(&self, node: &Node, member: Member, stream: StreamId, until_ns: u64) {
+        self.with_set(node, |set| set.takes(member, stream, until_ns));
+    }
+
     /// A replica's sync is done: it holds everything up to `offset`.
     pub fn synced(&self, node: &Node, member: Member, stream: StreamId, offset: Offset, now_ns: u64) {
         if let Some(known) = self.lock().streams.get_mut(&member).filter(|known| known.id == stream) {
@@ -472,7 +492,10 @@ impl Replication {
 
     /// A replica's connection is gone; another may be there.
     pub fn disconnected(&self, node: &Node, member: Member, stream: StreamId) {
-        self.lock().streams.retain(|of, known| *of != member || known.id != stream);
+        let mut state = self.lock();
+        state.streams.retain(|of, known| *of != member || known.id != stream);
+        state.backlog.end(stream);
+        drop(state);
         self.with_set(node, |set| set.disconnected(member, stream));
     }
 }
@@ -481,16 +504,20 @@ impl State {
     /// Moves the workers' records into backlog and history. True when there were any. Only a primary has any
     /// that count.
     fn take_in(&mut self, node: &Node) -> bool {
-        let mut records = Vec::new();
+        let mut records = Records::default();
         node.shard.collect_records(&mut records);
+        let unplaced = records.amount();
         if records.is_empty() || node.shard.role() != Role::Primary {
-            node.shard.placed(records.len());
+            node.shard.placed(unplaced);
             return false;
         }
-        let waited = self.sequencer.waiting_bytes();
+        let waited = self.sequencer.waiting();
         let backlog = &mut self.backlog;
-        let fed = self.sequencer.feed(&records, |offset, record| backlog.push(offset, record));
-        node.shard.placed((waited + records.len()).saturating_sub(self.sequencer.waiting_bytes()));
+        let fed = self.sequencer.feed(records, |next| match next {
+            Next::Short(offset, record) => backlog.push(offset, record),
+            Next::Long(record) => backlog.push_long(record),
+        });
+        node.shard.placed(waited.plus(unplaced).minus(self.sequencer.waiting()));
         let last = Offset(self.sequencer.last());
         let wrote = self.member.as_mut().map_or(Ok(()), |member| member.wrote(last));
         // Only our own workers write here: going on would give replicas another history than ours.
@@ -514,7 +541,7 @@ impl State {
         if self.backlog.last() != last {
             self.backlog.restart(last);
         }
-        node.shard.placed(self.sequencer.waiting_bytes());
+        node.shard.placed(self.sequencer.waiting());
         self.sequencer.restart(last);
         node.shard.set_last_offset(last);
         node.shard.set_role(closed, Role::Primary, term);
@@ -562,7 +589,18 @@ impl State {
         }
     }
 
+    /// Tells the workers whether the backlog grows because of a replica of the in-sync set.
+    fn publish_lag(&self, node: &Node) {
+        let set = self.member.as_ref().and_then(ShardMember::set);
+        let lags = |reader| {
+            let of = self.streams.iter().find(|(_, stream)| stream.id == reader);
+            of.is_some_and(|(member, _)| set.is_some_and(|set| set.committed().contains(member)))
+        };
+        node.shard.set_lagging(self.backlog.lagging().any(lags));
+    }
+
     fn publish(&self, node: &Node) {
+        self.publish_lag(node);
         let Some(member) = &self.member else { return };
         match member.set() {
             Some(set) => {

@@ -37,8 +37,12 @@ pub const COMMON: u16 = u16::MAX - 1;
 /// The last chunk; its `at` is the offset from which on the replica's state is whole.
 pub const END: u16 = u16::MAX;
 
-/// Bytes of records or effects in one frame at most.
+/// Bytes of records or effects in one frame, about: a record that is not long goes in one.
 pub const FRAME_BYTES: usize = 256 * 1024;
+
+/// Memory for a stripe's snapshot that is kept for the next one: growing it anew would take half of the time for which
+/// the stripe is locked.
+pub const KEPT_SNAPSHOT_BYTES: usize = 16 << 20;
 
 /// Bytes of a chunk or of an unfinished record that a replica buffers at most.
 pub const MAX_PENDING_BYTES: usize = 2 << 30;
@@ -119,13 +123,12 @@ pub fn split_chunk(payload: &[u8]) -> Result<Chunk<'_>, Malformed> {
     Ok(Chunk { stripe: u16::from_le_bytes(*stripe), at: u64::from_le_bytes(*at), more: *more == 1, effects })
 }
 
-/// A chunk frame's payload.
-pub fn chunk(stripe: u16, at: u64, more: bool, effects: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(11 + effects.len());
-    out.extend_from_slice(&stripe.to_le_bytes());
-    out.extend_from_slice(&at.to_le_bytes());
-    out.push(u8::from(more));
-    out.extend_from_slice(effects);
+/// What a chunk frame begins with.
+pub fn chunk_header(stripe: u16, at: u64, more: bool) -> [u8; 11] {
+    let mut out = [0; 11];
+    out[..2].copy_from_slice(&stripe.to_le_bytes());
+    out[2..10].copy_from_slice(&at.to_le_bytes());
+    out[10] = u8::from(more);
     out
 }
 
@@ -177,15 +180,13 @@ pub struct Content<'a> {
     pub effects: &'a [u8],
 }
 
-/// A SlotsChunk frame's payload.
-pub fn content(content: Content<'_>) -> Vec<u8> {
-    let Content { stripe, at, parts, more, effects } = content;
-    let mut out = Vec::with_capacity(15 + effects.len());
-    out.extend_from_slice(&stripe.to_le_bytes());
-    out.extend_from_slice(&at.to_le_bytes());
-    out.extend_from_slice(&parts.bits().to_le_bytes());
-    out.push(u8::from(more));
-    out.extend_from_slice(effects);
+/// What a SlotsChunk frame begins with.
+pub fn content_header(stripe: u16, at: u64, parts: Parts, more: bool) -> [u8; 15] {
+    let mut out = [0; 15];
+    out[..2].copy_from_slice(&stripe.to_le_bytes());
+    out[2..10].copy_from_slice(&at.to_le_bytes());
+    out[10..14].copy_from_slice(&parts.bits().to_le_bytes());
+    out[14] = u8::from(more);
     out
 }
 
@@ -225,14 +226,15 @@ mod tests {
     fn frames_come_back() {
         assert_eq!(split_ack(&ack(77, true, 5)), Ok((77, true, 5)));
         let sent = Chunk { stripe: 5, at: 9, more: true, effects: b"x" };
-        assert_eq!(split_chunk(&chunk(5, 9, true, b"x")), Ok(sent));
+        assert_eq!(split_chunk(&[&chunk_header(5, 9, true)[..], b"x"].concat()), Ok(sent));
         let frame = [&records_header(1, 2)[..], &[42]].concat();
         assert_eq!(split_records(&frame), Ok((1, 2, &[42][..])));
         let digests_sent = std::array::from_fn(|n| n as u128 + 1);
         assert_eq!(split_digests(&digests(9, 8, &digests_sent)), Ok((9, 8, digests_sent)));
         assert_eq!(split_wanted(&wanted(9, Parts::SIDES)), Ok((9, Parts::SIDES)));
         let sent = Content { stripe: 5, at: 4, parts: Parts::ALL, more: false, effects: b"x" };
-        assert_eq!(split_content(&content(sent)), Ok(sent));
+        let frame = [&content_header(5, 4, Parts::ALL, false)[..], b"x"].concat();
+        assert_eq!(split_content(&frame), Ok(sent));
         assert_eq!(split_wanted(&[0, 0, 0, 0, 4, 0]), Err(Malformed), "no such part");
         for short in [&b""[..], b"1", b"1234567"] {
             assert_eq!(split_digests(short), Err(Malformed));

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use torc_cluster::ids::{Member, Offset, Position, Term};
 
+use super::backlog::Bounds;
 use super::stream::Progress;
 
 /// A replica as its primary knows it.
@@ -46,6 +47,8 @@ pub struct Fed {
     pub slot_syncs: u64,
     /// Replicas that got everything.
     pub full_syncs: u64,
+    /// Connected replicas that were given up, since they lacked more than the backlog keeps for them.
+    pub cut_off: u64,
     /// What came of the comparisons.
     pub slots: Progress,
     /// Bytes of full syncs, without the records beside them.
@@ -88,7 +91,7 @@ pub struct Summary {
     /// Bytes of the backlog.
     pub backlog_bytes: usize,
     /// Bytes that the backlog may take.
-    pub backlog_limit_bytes: usize,
+    pub backlog_bounds: Bounds,
     /// Bytes of records that wait for one that a worker has yet to hand over.
     pub waiting_bytes: usize,
     /// Replicas that are known (primary only).

@@ -9,17 +9,22 @@ use torc_cluster::map::{ClusterMap, MapCommand, NodeInfo, Settings as ClusterSet
 use torc_cluster::member::Next;
 use torc_cluster::message::{HelloReply, ReplicaHello};
 use torc_protocol::handshake::Secret;
+use torc_protocol::resp::OwnedArgs;
 use torc_runtime::bus::{BusConn, BusIdentity, BusLimits, BusServer, FrameKind, dial};
 use torc_runtime::clock::{boottime_ns, unix_ms};
 use torc_runtime::listen::{Address, SocketOptions, bind};
 use torc_runtime::shutdown::Shutdown;
 
-use super::digest::{DIGESTS, Digests, Parts};
+use super::digest::{DIGESTS, Digester, Digests, Parts};
+use super::pending::Whole;
 use super::stream::{self, Accept, Content};
 use super::{Replication, primary};
+use crate::effect;
+use crate::exec::{Batch, Executor, Now, Session};
 use crate::node::Node;
 use crate::settings::Settings;
-use crate::store::{KeyHasher, STRIPES};
+use crate::shard::View;
+use crate::store::{KeyHasher, STRIPES, stripe_of};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -55,8 +60,9 @@ impl Primary {
         let secret = Secret::new(&[7; 32]).expect("long enough");
         let node =
             Node::new(Settings::default(), 1, true, KeyHasher::new(1), unix_ms(), [0; 20], Some(secret));
-        let repl = Replication::new(member(1), super::DEFAULT_BACKLOG_BYTES);
+        let repl = Replication::new(member(1), super::Bounds::default());
         repl.on_map(&node, &map(), boottime_ns());
+        node.shard.set_view(View::new(Arc::new(map()), member(1), Some(ShardId(0))));
         let (served, of) = (node.clone(), repl.clone());
         let server = BusServer::new(identity(1), BusLimits::default()).on_stream(
             FrameKind::ReplicaHello,
@@ -74,20 +80,34 @@ impl Primary {
 
     /// A replica's connection that has been greeted.
     async fn connect(&self) -> BusConn {
+        let (conn, accept) = self.greet(History::default()).await;
+        assert_eq!(accept.reply, HelloReply::Continue { after: Offset(0) });
+        conn
+    }
+
+    /// A replica with this history, and data where it has one, says hello.
+    async fn greet(&self, history: History) -> (BusConn, Accept) {
         let mut conn = dial(&self.address, &identity(2), PATIENCE).await.expect("a connection");
-        let hello = ReplicaHello {
-            from: member(2),
-            shard: ShardId(0),
-            term: Term(1),
-            history: History::default(),
-            holds_data: false,
-        };
+        let holds_data = history.last().offset > Offset(0);
+        let (from, shard, term) = (member(2), ShardId(0), Term(1));
+        let hello = ReplicaHello { from, shard, term, history, holds_data };
         let hello = serde_json::to_vec(&hello).expect("JSON");
         conn.write_frame(FrameKind::ReplicaHello, &hello).await.expect("sent");
         let accept = conn.expect_frame().await.expect("an answer");
-        let accept: Accept = serde_json::from_slice(&accept.payload).expect("JSON");
-        assert_eq!(accept.reply, HelloReply::Continue { after: Offset(0) });
-        conn
+        (conn, serde_json::from_slice(&accept.payload).expect("JSON"))
+    }
+
+    /// Executes a request, whose record is in the backlog then.
+    fn run(&self, args: &[&[u8]]) {
+        self.node.shard.extend_lease(Term(1), u64::MAX);
+        let mut exec = Executor::new(&self.node, 0, 1);
+        let now = Now { unix_ms: unix_ms(), boottime_ns: boottime_ns() };
+        let mut out = Vec::new();
+        let mut batch = Batch::begin(&self.node, &mut exec, now);
+        batch.run(&mut Session::new(1, true), OwnedArgs::new(args).view(), &mut out);
+        batch.end();
+        assert!(!out.starts_with(b"-"), "{}", out.escape_ascii());
+        self.repl.pump(&self.node);
     }
 
     /// What the primary knows of its replica.
@@ -105,7 +125,7 @@ fn identity(id: u64) -> BusIdentity {
 fn a_replica_is_whole_and_fresh_only_after_its_full_sync() {
     let secret = Secret::new(&[7; 32]).expect("long enough");
     let node = Node::new(Settings::default(), 1, true, KeyHasher::new(1), unix_ms(), [0; 20], Some(secret));
-    let repl = Replication::new(member(2), super::DEFAULT_BACKLOG_BYTES);
+    let repl = Replication::new(member(2), super::Bounds::default());
     repl.on_map(&node, &map(), boottime_ns());
     assert!(node.shard.is_whole());
     let (term, now_ns) = (Term(1), boottime_ns());
@@ -118,7 +138,8 @@ fn a_replica_is_whole_and_fresh_only_after_its_full_sync() {
         assert_eq!(repl.on_accept(&node, term, accept), Next::Sync { common: Offset(0) });
     };
     let chunk = |stripe, at| repl.apply_chunk(&node, term, stripe, at, &[], now_ns).expect("taken").1;
-    let mark = |proof| repl.apply(&node, term, (Offset(0), proof), &[], now_ns).expect("taken").1;
+    let mark =
+        |proof| repl.apply(&node, term, (Offset(0), proof), Whole::default(), now_ns).expect("taken").1;
     begin();
     assert!(!node.shard.is_whole());
     assert!(!mark(1) && !chunk(0, 5));
@@ -146,7 +167,7 @@ fn a_replica_is_whole_and_fresh_only_after_its_full_sync() {
 fn a_replica_that_compares_is_whole_when_every_slot_is_settled() {
     let secret = Secret::new(&[7; 32]).expect("long enough");
     let node = Node::new(Settings::default(), 1, true, KeyHasher::new(1), unix_ms(), [0; 20], Some(secret));
-    let repl = Replication::new(member(2), super::DEFAULT_BACKLOG_BYTES);
+    let repl = Replication::new(member(2), super::Bounds::default());
     repl.on_map(&node, &map(), boottime_ns());
     let (term, now_ns) = (Term(1), boottime_ns());
     let begin = |digest_key| {
@@ -219,5 +240,126 @@ async fn a_replica_counts_although_its_earlier_connection_ends_later() {
         }
     };
     tokio::time::timeout(PATIENCE, gone).await.expect("its end is noticed");
+    primary.shutdown.trigger();
+}
+
+/// The next frame of a stream, acknowledged with `offset` unless it is answered otherwise.
+async fn next(conn: &mut BusConn, offset: u64) -> (FrameKind, Vec<u8>) {
+    let frame = tokio::time::timeout(PATIENCE, conn.expect_frame()).await.expect("a frame").expect("open");
+    if frame.kind != FrameKind::SlotDigests {
+        conn.write_frame(FrameKind::ReplicaAck, &stream::ack(offset, false, 0)).await.expect("sent");
+    }
+    (frame.kind, frame.payload.to_vec())
+}
+
+/// The last of the records in a frame; they follow those up to `last`.
+fn last_of(payload: &[u8], mut last: u64) -> u64 {
+    let (_, _, mut bytes) = stream::split_records(payload).expect("sound");
+    while let Some((record, len)) = effect::record(bytes).expect("sound") {
+        assert_eq!(record.offset, last + 1);
+        last = record.offset;
+        bytes = &bytes[len..];
+    }
+    last
+}
+
+/// Each piece stands in the stream behind the records that it holds and before all others, whatever is written meanwhile;
+/// what is equal is not sent, but for a collection that is too large to be compared.
+#[tokio::test]
+async fn a_resync_by_slots_sends_what_differs_behind_its_records() {
+    let primary = Primary::start();
+    let slot_stripe = |key: &[u8]| stripe_of(primary.node.store.key(key).slot);
+    primary.run(&[b"SET", b"same", b"1"]);
+    primary.run(&[b"SET", b"differs", b"1"]);
+    primary.run(&[b"HSET", b"large", b"field", &vec![b'x'; 9 << 20]]);
+    primary.run(&[b"SET", b"long", &vec![b'x'; 9 << 20]]);
+    let same = ["same", "long"].map(|key| slot_stripe(key.as_bytes()));
+    // A tail that the primary never had.
+    let mut history = History::default();
+    history.extend(Term(1), Offset(9)).expect("in order");
+    let (mut conn, accept) = primary.greet(history).await;
+    assert_eq!(accept.reply, HelloReply::Compare { common: Offset(4), after: Offset(4) });
+    let mut digester = Digester::new(&accept.digest_key.expect("drawn"));
+    let (mut last, mut wanted, mut taken, mut written) = (4, Vec::new(), Vec::new(), 0);
+    loop {
+        let (kind, payload) = next(&mut conn, last).await;
+        match kind {
+            FrameKind::Records => last = last_of(&payload, last),
+            FrameKind::SlotDigests => {
+                let (stripe, at, theirs) = stream::split_digests(&payload).expect("sound");
+                assert_eq!(at, last, "behind all records that it holds, before all others");
+                // The replica holds the same, but for one key.
+                let ours = if stripe == slot_stripe(b"more") {
+                    theirs
+                } else {
+                    digester.stripe(&primary.node.store.stripe(stripe))
+                };
+                let mut parts = Parts::differing(&ours, &theirs);
+                if stripe == slot_stripe(b"differs") {
+                    parts = parts.with(Parts::filled(&theirs).within(Parts::SLOTS));
+                }
+                if !parts.is_empty() {
+                    wanted.push((stripe, parts));
+                }
+                conn.write_frame(FrameKind::SlotsWanted, &stream::wanted(stripe, parts)).await.expect("sent");
+                // What is changed was compared, or was not.
+                if stripe % 100 == 0 {
+                    primary.run(&[b"INCR", b"more"]);
+                    written += 1;
+                }
+            }
+            FrameKind::SlotsChunk => {
+                let part = stream::split_content(&payload).expect("sound");
+                assert_eq!(part.at, last, "behind all records that it holds, before all others");
+                if !part.more && part.parts != Parts::LOCKS {
+                    taken.push((part.stripe, part.parts));
+                }
+            }
+            FrameKind::SnapshotChunk => {
+                let chunk = stream::split_chunk(&payload).expect("sound");
+                match chunk.stripe {
+                    stream::COMMON => {}
+                    stream::END => break assert_eq!(chunk.at, last),
+                    other => panic!("stripe {other} of a full sync"),
+                }
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(last, 4 + written);
+    assert_eq!(taken, wanted);
+    let stripes: Vec<u16> = wanted.iter().map(|(stripe, _)| *stripe).collect();
+    assert!(stripes.contains(&slot_stripe(b"differs")) && stripes.contains(&slot_stripe(b"large")));
+    assert_eq!(stripes.len(), 2, "{stripes:?}");
+    assert!(same.iter().all(|stripe| !stripes.contains(stripe)));
+    primary.shutdown.trigger();
+}
+
+/// A record that is longer than a frame comes in frames of its own, and its proof with the last of them.
+#[tokio::test]
+async fn a_long_record_comes_in_parts() {
+    let primary = Primary::start();
+    let value = vec![b'x'; 3 << 20];
+    primary.run(&[b"SET", b"before", b"1"]);
+    primary.run(&[b"SET", b"long", &value]);
+    primary.run(&[b"SET", b"behind", b"1"]);
+    let mut conn = primary.connect().await;
+    let (mut pending, mut offsets, mut parts) = (super::pending::Pending::default(), Vec::new(), 0);
+    while offsets.len() < 3 {
+        let (kind, payload) = next(&mut conn, 0).await;
+        assert_eq!(kind, FrameKind::Records);
+        assert!(payload.len() <= stream::FRAME_BYTES + 100);
+        let (_, proof, bytes) = stream::split_records(&payload).expect("sound");
+        parts += usize::from(bytes.len() > 1000);
+        let whole = pending.take(bytes).expect("sound");
+        if let Some(record) = whole.long {
+            assert!(record.body.ends_with(&value[..1000]) && record.body.len() > value.len());
+            offsets.push(record.offset);
+        }
+        offsets.extend(effect::record(whole.rest).expect("sound").map(|(record, _)| record.offset));
+        assert_eq!(proof, 0, "no stamp was sent");
+    }
+    assert_eq!(offsets, [1, 2, 3]);
+    assert!(parts >= 12, "{parts}");
     primary.shutdown.trigger();
 }

@@ -14,6 +14,7 @@ use super::{Addresses, StartError};
 use crate::agent::{self, AgentConfig, AgentHandle};
 use crate::config::{ConfigError, ServerConfig};
 use crate::node::Node;
+use crate::replication::Bounds;
 use crate::store::hash::DEFAULT_SEED;
 
 /// File in the folder with the number of the node's last start.
@@ -97,7 +98,7 @@ pub fn join(
         zone: config.zone.clone(),
         weight: config.weight.unwrap_or(DEFAULT_WEIGHT),
         lease_ms: config.lease_ms,
-        backlog_bytes: config.backlog_bytes,
+        backlog: Bounds::new(config.backlog_bytes, config.backlog_max_bytes),
         secret,
     };
     Ok(agent::start(agent, node.clone(), bus, shutdown.clone())?)

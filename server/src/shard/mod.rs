@@ -13,6 +13,7 @@ mod fresh;
 pub mod gate;
 mod view;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
@@ -22,15 +23,19 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use torc_cluster::ids::Term;
 
+use crate::effect::{Amount, LONG_RECORD_BYTES, MAX_RECORD_BYTES, RECORD_HEADER, Records};
 use crate::replication::Summary;
 use bell::Bell;
 pub use fresh::{Fresh, NotFresh};
 pub use gate::Gate;
 pub use view::View;
 
-/// Bytes of records that may wait for their place in the history, in outboxes and behind records that are missing.
-/// While there are more a primary refuses writes.
+/// Bytes of short records that may wait for their place in the history, in outboxes and behind records that are missing.
+/// While there are more a primary executes no writes.
 pub const MAX_UNPLACED_BYTES: usize = 64 << 20;
+
+/// The same of long records, which are apart: one alone is never too much.
+pub const MAX_UNPLACED_LONG_BYTES: usize = MAX_RECORD_BYTES + RECORD_HEADER;
 
 /// What a node is at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +84,7 @@ const MAX_LEISURELY_BYTES: usize = 1 << 20;
 /// Records of one worker on their way to `torc-repl`.
 #[derive(Debug, Default)]
 struct Outbox {
-    records: Mutex<Vec<u8>>,
+    records: Mutex<Records>,
     /// How many batches have put something down that nobody was told of.
     unannounced: AtomicU32,
     /// Somebody waits until the replicas have what was put down.
@@ -110,8 +115,14 @@ pub struct Shard {
     mark: watch::Sender<u64>,
     acked: watch::Sender<Arc<[u64]>>,
     outboxes: Box<[CachePadded<Outbox>]>,
-    /// Bytes of records that were handed over and are not in the backlog yet.
+    /// Bytes of short records that were handed over and are not in the backlog yet.
     unplaced: CachePadded<AtomicUsize>,
+    /// The same of long records.
+    unplaced_long: AtomicUsize,
+    /// A replica of the in-sync set lacks more than the backlog keeps without need.
+    lagging: AtomicBool,
+    /// Told when there may be room for more records.
+    room: Notify,
     records_ready: Notify,
     /// Told when nobody waits for the records.
     records_soon: Notify,
@@ -142,6 +153,9 @@ impl Shard {
             acked: watch::Sender::new(Arc::from([])),
             outboxes: (0..workers).map(|_| CachePadded::default()).collect(),
             unplaced: CachePadded::default(),
+            unplaced_long: AtomicUsize::new(0),
+            lagging: AtomicBool::new(false),
+            room: Notify::new(),
             records_ready: Notify::new(),
             records_soon: Notify::new(),
             bell: Bell::default(),
@@ -246,10 +260,10 @@ impl Shard {
     /// A worker puts the records of its batch down. Whoever collects them is told once per turn of the worker
     /// ([`Shard::announce`]), or after [`MAX_UNANNOUNCED`] batches: waking a thread costs more than most commands.
     #[inline]
-    pub fn put_down(&self, worker: usize, records: &mut Vec<u8>) {
+    pub fn put_down(&self, worker: usize, records: &mut Records) {
         let outbox = &self.outboxes[worker];
         if !records.is_empty() {
-            self.unplaced.fetch_add(records.len(), Ordering::Relaxed);
+            self.count_unplaced(records);
             outbox.records.lock().append(records);
         } else if outbox.unannounced.load(Ordering::Relaxed) == 0 {
             return;
@@ -286,21 +300,21 @@ impl Shard {
     }
 
     /// Hands records over at once.
-    pub fn hand_over(&self, worker: usize, records: &mut Vec<u8>) {
+    pub fn hand_over(&self, worker: usize, records: &mut Records) {
         if !records.is_empty() {
-            self.unplaced.fetch_add(records.len(), Ordering::Relaxed);
+            self.count_unplaced(records);
             self.outboxes[worker].records.lock().append(records);
             self.records_ready.notify_one();
         }
     }
 
     /// Records that node tasks (active expiry) made outside of any worker use the first outbox.
-    pub fn hand_over_from_node(&self, records: &mut Vec<u8>) {
+    pub fn hand_over_from_node(&self, records: &mut Records) {
         self.hand_over(0, records);
     }
 
     /// Moves what the workers have handed over into `into`, in no order across workers.
-    pub fn collect_records(&self, into: &mut Vec<u8>) {
+    pub fn collect_records(&self, into: &mut Records) {
         for outbox in &self.outboxes {
             let mut outbox = outbox.records.lock();
             if into.is_empty() {
@@ -311,20 +325,65 @@ impl Shard {
         }
     }
 
-    /// Of the records that were handed over `bytes` have found their place, or are of no use any more.
-    pub fn placed(&self, bytes: usize) {
-        self.unplaced.fetch_sub(bytes, Ordering::Relaxed);
+    fn count_unplaced(&self, records: &Records) {
+        let Amount { short, long } = records.amount();
+        self.unplaced.fetch_add(short, Ordering::Relaxed);
+        if long > 0 {
+            self.unplaced_long.fetch_add(long, Ordering::Relaxed);
+        }
+    }
+
+    /// So much of what was handed over has found its place, or is of no use any more.
+    pub fn placed(&self, amount: Amount) {
+        self.unplaced.fetch_sub(amount.short, Ordering::Relaxed);
+        if amount.long > 0 {
+            self.unplaced_long.fetch_sub(amount.long, Ordering::Relaxed);
+        }
+        self.room.notify_waiters();
     }
 
     /// Bytes of records that were handed over and have no place in the history yet.
     pub fn unplaced_bytes(&self) -> usize {
-        self.unplaced.load(Ordering::Relaxed)
+        self.unplaced().total()
     }
 
-    /// Whether writes must wait until replication has placed some.
+    fn unplaced(&self) -> Amount {
+        let (short, long) = (&self.unplaced, &self.unplaced_long);
+        Amount { short: short.load(Ordering::Relaxed), long: long.load(Ordering::Relaxed) }
+    }
+
+    /// Whether writes must wait until replication has placed some records.
     #[inline]
     pub fn is_behind(&self) -> bool {
-        self.unplaced_bytes() > MAX_UNPLACED_BYTES
+        let Amount { short, long } = self.unplaced();
+        short > MAX_UNPLACED_BYTES || long > MAX_UNPLACED_LONG_BYTES
+    }
+
+    /// Whether the record of a request of so many bytes should wait: for others to be placed, or, if it is long, for the
+    /// replicas of the in-sync set to take what they lack, so that they stay in it.
+    #[inline]
+    pub fn has_room_for(&self, request_bytes: usize) -> bool {
+        !self.is_behind() && (request_bytes < LONG_RECORD_BYTES || !self.lagging.load(Ordering::Relaxed))
+    }
+
+    /// Resolves when there is room; see [`Shard::has_room_for`].
+    pub async fn room_for(&self, request_bytes: usize) {
+        loop {
+            let mut told = pin!(self.room.notified());
+            // What is told from here on is not missed.
+            told.as_mut().enable();
+            if self.has_room_for(request_bytes) {
+                return;
+            }
+            told.await;
+        }
+    }
+
+    /// A replica of the in-sync set lacks more than the backlog keeps without need, or none does any more.
+    pub fn set_lagging(&self, lagging: bool) {
+        if self.lagging.swap(lagging, Ordering::Relaxed) && !lagging {
+            self.room.notify_waiters();
+        }
     }
 
     /// Resolves when workers have handed something over since the last call, and says how soon to look at it. After
@@ -389,6 +448,11 @@ impl Shard {
         self.replication.load_full()
     }
 
+    /// Bytes of records that are kept for replicas, or on their way there (as of the last heartbeat).
+    pub fn replication_bytes(&self) -> usize {
+        self.replication().backlog_bytes + self.unplaced_bytes()
+    }
+
     /// See [`Shard::replication`].
     pub fn set_replication(&self, summary: Summary) {
         self.replication.store(Arc::new(summary));
@@ -414,10 +478,14 @@ impl Shard {
 
 #[cfg(test)]
 mod tests {
-    use std::pin::pin;
     use std::task::{Context, Poll, Waker};
 
     use super::*;
+    use crate::effect::LongRecord;
+
+    fn short(bytes: usize) -> Records {
+        Records { short: vec![7; bytes], long: Vec::new() }
+    }
 
     fn told(shard: &Shard) -> Option<Call> {
         let waits = pin!(shard.records_ready());
@@ -430,11 +498,11 @@ mod tests {
     #[test]
     fn records_are_announced_once_a_turn() {
         let shard = Shard::new(2, true);
-        let nothing = &mut Vec::new();
+        let nothing = &mut Records::default();
         shard.put_down(1, nothing);
-        shard.put_down(1, &mut vec![7]);
+        shard.put_down(1, &mut short(1));
         for _ in 2..MAX_UNANNOUNCED {
-            shard.put_down(1, &mut vec![7]);
+            shard.put_down(1, &mut short(1));
         }
         assert_eq!(told(&shard), None);
         shard.announce(0);
@@ -445,32 +513,59 @@ mod tests {
         assert_eq!(told(&shard), None, "nothing new");
         shard.nothing_left();
         // A turn that takes long: batches that only read count as well.
-        shard.put_down(1, &mut vec![7]);
+        shard.put_down(1, &mut short(1));
         for _ in 1..MAX_UNANNOUNCED {
             assert_eq!(told(&shard), None);
             shard.put_down(1, nothing);
         }
         assert_eq!(told(&shard), Some(Call::Soon));
-        let mut all = Vec::new();
+        let mut all = Records::default();
         shard.collect_records(&mut all);
-        assert_eq!(all.len(), MAX_UNANNOUNCED as usize);
+        assert_eq!(all.short.len(), MAX_UNANNOUNCED as usize);
     }
 
     #[test]
     fn who_waits_is_not_kept_waiting() {
         let shard = Shard::new(2, true);
-        shard.put_down(0, &mut vec![7]);
+        shard.put_down(0, &mut short(1));
         shard.announce(0);
         assert_eq!(told(&shard), Some(Call::Soon));
-        shard.put_down(0, &mut vec![7]);
+        shard.put_down(0, &mut short(1));
         shard.announce(0);
         assert_eq!(told(&shard), None, "it looks before long anyway");
         // A reader on the other worker waits for what this one wrote.
         shard.hurry(1);
         shard.announce(1);
         assert_eq!(told(&shard), Some(Call::AtOnce));
-        shard.put_down(0, &mut vec![7; MAX_LEISURELY_BYTES + 1]);
+        shard.put_down(0, &mut short(MAX_LEISURELY_BYTES + 1));
         shard.announce(0);
         assert_eq!(told(&shard), Some(Call::AtOnce), "too much to wait with");
+    }
+
+    #[tokio::test]
+    async fn a_long_record_alone_makes_nobody_wait() {
+        let shard = Shard::new(1, true);
+        let long = |bytes| {
+            let body = vec![0; bytes];
+            Records { short: Vec::new(), long: vec![LongRecord { offset: 1, term: 1, body }] }
+        };
+        shard.put_down(0, &mut long(MAX_UNPLACED_BYTES + 1));
+        assert!(shard.has_room_for(1) && shard.has_room_for(LONG_RECORD_BYTES));
+        assert_eq!(shard.unplaced_bytes(), MAX_UNPLACED_BYTES + 1 + RECORD_HEADER);
+        // As many bytes of short ones: then all wait, until some have found their place.
+        shard.put_down(0, &mut short(MAX_UNPLACED_BYTES + 1));
+        assert!(!shard.has_room_for(1));
+        let mut waits = pin!(shard.room_for(1));
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert!(waits.as_mut().poll(cx).is_pending());
+        shard.placed(Amount { short: 1, long: 0 });
+        waits.await;
+        // Who lags is waited for by long ones alone.
+        shard.set_lagging(true);
+        assert!(shard.has_room_for(1) && !shard.has_room_for(LONG_RECORD_BYTES));
+        let mut waits = pin!(shard.room_for(LONG_RECORD_BYTES));
+        assert!(waits.as_mut().poll(cx).is_pending());
+        shard.set_lagging(false);
+        waits.await;
     }
 }

@@ -205,13 +205,16 @@ impl Resync {
     /// Compares a stripe; the records up to here are applied.
     pub fn compare(&mut self, from: &Node, to: &Node, index: u16) {
         let digests = Digester::new(&DIGEST_KEY).stripe(&from.store.stripe(index));
-        let parts = self.settling.compare(to, index, &digests).expect("not compared before");
+        let ours =
+            self.settling.digester(index).expect("not compared before").stripe(&to.store.stripe(index));
+        let parts = self.settling.compare(to, index, &ours, &digests).expect("not compared before");
         self.content(from, to, index, Parts::LOCKS);
         if !parts.is_empty() {
             self.wanted.push_back((index, parts));
         }
         self.sent += parts.slots();
-        assert!(self.settling.compare(to, index, &digests).is_err(), "once");
+        assert!(self.settling.digester(index).is_err(), "once");
+        assert!(self.settling.compare(to, index, &ours, &digests).is_err(), "once");
     }
 
     /// Sends a stripe that was not compared.

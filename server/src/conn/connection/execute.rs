@@ -7,9 +7,10 @@ use std::time::Duration;
 use super::super::ahead::Ahead;
 use super::super::buffers::BUFFER_BYTES;
 use super::super::dialect::Step;
+use super::super::hold::Holds;
 use super::super::output::{Mark, Output};
 use super::super::park::Parked;
-use super::Connection;
+use super::{Connection, Held};
 use crate::blocked::Depends;
 use crate::clients::Client;
 use crate::exec::{Batch, Done, Flow, ReplyKind};
@@ -24,6 +25,9 @@ const TURN_REPLY_BYTES: usize = 64 * 1024;
 
 /// Room that is made at once for an announced argument; beyond it the buffer grows as bytes arrive.
 const RESERVE_BYTES: usize = 4 << 20;
+
+/// How long a write waits for room for its record. Then it is refused, or, if it is long and a replica the cause, executed.
+pub(super) const ROOM_PATIENCE: Duration = Duration::from_secs(2);
 
 /// So many times what has come is the room that a longer argument gets at most.
 const BELIEVED: usize = 16;
@@ -80,12 +84,14 @@ impl Connection {
             let rest_bytes = self.input.len() - self.at;
             let received = if rest_bytes < ADOPT_BYTES { None } else { self.lend(ahead) };
             let rest = &received.as_deref().unwrap_or(&self.input)[self.at..];
-            let kind = pause.map(|(kind, _)| kind);
+            let patient = now.boottime_ns < self.patient_until_ns || self.patient_until_ns == 0;
+            let holds = Holds { pause: pause.map(|(kind, _)| kind), room: patient };
             let out = &mut self.output.bytes;
-            let step = self.dialect.step(batch, ahead, &mut self.session, kind, rest, out);
+            let step = self.dialect.step(batch, ahead, &mut self.session, holds, rest, out);
             if let Step::Nothing { consumed } | Step::Done { consumed, .. } = step {
                 self.at += consumed;
                 served += 1;
+                self.patient_until_ns = 0;
             }
             if let Some(received) = received {
                 self.take_back(received);
@@ -98,9 +104,12 @@ impl Connection {
                 }
                 Step::Held => {
                     let wait_ms = pause.map_or(0, |(_, until)| until.saturating_sub(now.unix_ms));
-                    node.clients.blocked.fetch_add(1, Ordering::Relaxed);
-                    self.held = Some(Box::pin(tokio::time::sleep(Duration::from_millis(wait_ms))));
-                    self.stirred = true;
+                    self.hold(Held::Paused(Box::pin(tokio::time::sleep(Duration::from_millis(wait_ms)))));
+                    more = false;
+                    break;
+                }
+                Step::NoRoom { bytes } => {
+                    self.wait_for_room(bytes, now.boottime_ns);
                     more = false;
                     break;
                 }
@@ -149,6 +158,26 @@ impl Connection {
         self.client.input_bytes.store(self.input.len() - self.at, Ordering::Relaxed);
         self.drop_consumed();
         served
+    }
+
+    /// The request at the front waits.
+    fn hold(&mut self, held: Held) {
+        self.worker.node.clients.blocked.fetch_add(1, Ordering::Relaxed);
+        self.held = Some(held);
+        self.stirred = true;
+    }
+
+    /// The request at the front, of so many bytes, waits for room for its record, though not for ever.
+    #[cold]
+    fn wait_for_room(&mut self, bytes: usize, now_ns: u64) {
+        if self.patient_until_ns == 0 {
+            self.patient_until_ns = now_ns + ROOM_PATIENCE.as_nanos() as u64;
+        }
+        let left = Duration::from_nanos(self.patient_until_ns.saturating_sub(now_ns));
+        let node = self.worker.node.clone();
+        self.hold(Held::ForRoom(Box::pin(async move {
+            let _ = tokio::time::timeout(left, node.shard.room_for(bytes)).await;
+        })));
     }
 
     /// Makes room for what an argument is known to lack. A long one is not believed before a part of it has come: then it

@@ -75,6 +75,14 @@ impl From<io::Error> for End {
     }
 }
 
+/// What a request that is held back waits for.
+enum Held {
+    /// The end of CLIENT PAUSE.
+    Paused(Pin<Box<Sleep>>),
+    /// Room for its record, or the end of its patience.
+    ForRoom(Pin<Box<dyn Future<Output = ()>>>),
+}
+
 /// See the module's text. Owned by its hub.
 pub struct Connection {
     worker: Rc<Worker>,
@@ -87,8 +95,10 @@ pub struct Connection {
     at: usize,
     output: Output,
     parked: Option<Parked>,
-    /// Held back by CLIENT PAUSE until then.
-    held: Option<Pin<Box<Sleep>>>,
+    /// The request at the front is held back.
+    held: Option<Held>,
+    /// When that request begins to wait for room no longer (CLOCK_BOOTTIME); 0: it has not waited.
+    patient_until_ns: u64,
     /// What the head of the output waits for, and when it stops waiting.
     barred: Option<(Wait, Pin<Box<Sleep>>)>,
     /// The client left too many replies unread since then (Unix milliseconds); 0: it did not.
@@ -195,6 +205,7 @@ impl Connection {
             at: 0,
             parked: None,
             held: None,
+            patient_until_ns: 0,
             barred: None,
             soft_since_ms: 0,
             accounted: 0,
@@ -322,10 +333,18 @@ impl Connection {
                 return true;
             }
         }
-        if let Some(sleep) = &mut self.held {
-            let over = sleep.as_mut().poll(cx).is_ready();
-            if over || self.worker.node.clients.paused(clock::unix_ms()).is_none() {
+        if let Some(held) = &mut self.held {
+            let over = match held {
+                Held::Paused(sleep) => {
+                    let over = sleep.as_mut().poll(cx).is_ready();
+                    over || self.worker.node.clients.paused(clock::unix_ms()).is_none()
+                }
+                Held::ForRoom(room) => room.as_mut().poll(cx).is_ready(),
+            };
+            if over {
                 self.let_go();
+                // The request is there: it goes before the end of what the peer sends.
+                self.more = true;
                 return true;
             }
         }
@@ -344,6 +363,10 @@ impl Connection {
     /// Whether bytes are read now.
     fn wants_input(&self) -> bool {
         if self.closing || self.unread_bound_reached() {
+            return false;
+        }
+        // It does not wait for long, and is executed though its client has said that it sends no more.
+        if matches!(self.held, Some(Held::ForRoom(_))) {
             return false;
         }
         let waits = self.parked.is_some() || self.held.is_some();
@@ -396,7 +419,7 @@ impl Connection {
         }
     }
 
-    /// CLIENT PAUSE is over for the connection. Who is held back counts as blocked, as in Redis.
+    /// The request at the front may go on. Who is held back counts as blocked, as in Redis.
     fn let_go(&mut self) {
         if self.held.take().is_some() {
             self.worker.node.clients.blocked.fetch_sub(1, Ordering::Relaxed);

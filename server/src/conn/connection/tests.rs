@@ -7,9 +7,12 @@ use torc_protocol::handshake::Secret;
 use torc_runtime::listen::acceptor::ConnectionLimit;
 use torc_runtime::listen::{PeerAddr, StdStream};
 
+use super::execute::ROOM_PATIENCE;
 use super::stranger::DENIED;
 use super::*;
 use crate::conn::hub::{Arrival, Hub};
+use crate::effect::Records;
+use crate::exec::testing::Harness;
 use crate::node::Node;
 use crate::store::KeyHasher;
 
@@ -199,4 +202,53 @@ async fn long_values_are_changed_and_replaced_as_others_are() {
     for key in ["c", "f"] {
         is_adopted(&node, key);
     }
+}
+
+/// A primary whose replication has more records to place than it should hold, and how many they are.
+fn behind() -> (Arc<Node>, crate::effect::Amount) {
+    let node = Harness::primary().node.clone();
+    let short = vec![0; crate::shard::MAX_UNPLACED_BYTES + 1];
+    let mut records = Records { short, long: Vec::new() };
+    let amount = records.amount();
+    node.shard.hand_over(0, &mut records);
+    (node, amount)
+}
+
+/// Has the records placed as soon as a request waits.
+fn place_then(node: &Arc<Node>, amount: crate::effect::Amount) -> std::thread::JoinHandle<()> {
+    let node = node.clone();
+    std::thread::spawn(move || {
+        while node.clients.blocked.load(Ordering::Relaxed) == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        node.shard.placed(amount);
+    })
+}
+
+#[tokio::test]
+async fn writes_wait_for_room_for_their_records() {
+    let (node, amount) = behind();
+    let placed = place_then(&node, amount);
+    let request = "GET k\r\nSET k v\r\nMULTI\r\nAPPEND k w\r\nGET k\r\nEXEC\r\n";
+    let said = heard_of(node.clone(), Protocol::Resp, "127.0.0.1:5000", request).await;
+    assert_eq!(said, "$-1\r\n+OK\r\n+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n:2\r\n$2\r\nvw\r\n");
+    placed.join().expect("a request has waited");
+    assert_eq!(node.clients.blocked.load(Ordering::Relaxed), 0);
+
+    let (node, amount) = behind();
+    let placed = place_then(&node, amount);
+    let request = "get k\r\nset k 0 0 1\r\nv\r\nget k\r\nget k\r\n";
+    let said = heard_of(node.clone(), Protocol::Memcached, "127.0.0.1:5000", request).await;
+    let value = "VALUE k 0 1\r\nv\r\nEND\r\n";
+    assert_eq!(said, format!("END\r\nSTORED\r\n{value}{value}"));
+    placed.join().expect("a request has waited");
+}
+
+#[tokio::test]
+async fn writes_do_not_wait_for_room_for_ever() {
+    let (node, _) = behind();
+    let began_ns = clock::boottime_ns();
+    let said = heard_of(node, Protocol::Resp, "127.0.0.1:5000", "SET k v\r\nGET k\r\n").await;
+    assert_eq!(said, format!("-{}\r\n$-1\r\n", torc_protocol::error::REPLICATION_BEHIND));
+    assert!(u128::from(clock::boottime_ns() - began_ns) >= ROOM_PATIENCE.as_nanos());
 }

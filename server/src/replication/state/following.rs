@@ -9,6 +9,7 @@ use crate::effect::{self, DecodeError, Record};
 use crate::node::Node;
 use crate::replication::apply::{self, Filter};
 use crate::replication::digest::{Digests, Parts};
+use crate::replication::pending::Whole;
 use crate::replication::settle::{OutOfPlace, Settling};
 use crate::replication::stream::{Accept, COMMON, Content, END};
 use crate::replication::summary::Dropped;
@@ -94,27 +95,24 @@ impl Replication {
         node: &Node,
         from_term: Term,
         (mark, proof): (Offset, u64),
-        records: &[u8],
+        records: Whole<'_>,
         now_ns: u64,
     ) -> Result<(Offset, bool), ApplyError> {
         let mut state = self.lock();
         let state = &mut *state;
         state.heard_ns = now_ns;
-        let member = state.member.as_mut().ok_or(ApplyError::NotSyncing)?;
-        let mut rest = records;
+        if let Some(record) = records.long {
+            state.take_record(node, from_term, &record.view(), now_ns)?;
+            state.backlog.push_long(record);
+        }
+        let mut rest = records.rest;
         while !rest.is_empty() {
             let (record, len) = effect::record(rest)?.ok_or(DecodeError::Truncated)?;
-            let position = Position::new(Term(record.term), Offset(record.offset));
-            match &mut state.sync {
-                None => {
-                    member.on_record(from_term, position)?;
-                    apply::record(node, &record, None, now_ns)?;
-                }
-                Some(sync) => sync.take(node, from_term, member.sealed(), &record, position, now_ns)?,
-            }
+            state.take_record(node, from_term, &record, now_ns)?;
             state.backlog.push(record.offset, &rest[..len]);
             rest = &rest[len..];
         }
+        let member = state.member.as_mut().ok_or(ApplyError::NotSyncing)?;
         let last = Offset(state.backlog.last());
         node.shard.set_last_offset(last.0);
         match &mut state.sync {
@@ -152,7 +150,10 @@ impl Replication {
         Ok(state.took(node))
     }
 
-    /// Compares a stripe in a resync by slots. Answers what is wanted of it.
+    /// Compares a stripe in a resync by slots. Answers what is wanted of it. The lock is free while the digests are
+    /// computed, which takes long where values are long: heartbeats and seals do not wait for it. Nothing is missed, since
+    /// who calls this is who applies the records: the stripe stays as it is at this place of the stream, unless the node
+    /// has another role meanwhile; then the sync is over.
     pub fn compare(
         &self,
         node: &Node,
@@ -161,9 +162,11 @@ impl Replication {
         digests: &Digests,
         now_ns: u64,
     ) -> Result<Parts, ApplyError> {
+        let mut digester = self.lock().syncing(from_term, now_ns)?.settling(at)?.digester(stripe)?;
+        let ours = digester.stripe(&node.store.stripe(stripe));
         let mut state = self.lock();
         let sync = state.syncing(from_term, now_ns)?;
-        Ok(sync.settling(at)?.compare(node, stripe, digests)?)
+        Ok(sync.settling(at)?.compare(node, stripe, &ours, digests)?)
     }
 
     /// Takes what was wanted of a stripe. Answers as [`Replication::apply`] does.
@@ -183,6 +186,26 @@ impl Replication {
 }
 
 impl State {
+    /// Applies a record of the primary of a term.
+    fn take_record(
+        &mut self,
+        node: &Node,
+        from_term: Term,
+        record: &Record<'_>,
+        now_ns: u64,
+    ) -> Result<(), ApplyError> {
+        let member = self.member.as_mut().ok_or(ApplyError::NotSyncing)?;
+        let position = Position::new(Term(record.term), Offset(record.offset));
+        match &mut self.sync {
+            None => {
+                member.on_record(from_term, position)?;
+                apply::record(node, record, None, now_ns)?;
+            }
+            Some(sync) => sync.take(node, from_term, member.sealed(), record, position, now_ns)?,
+        }
+        Ok(())
+    }
+
     /// The sync that the primary of a term sends, if it may.
     fn syncing(&mut self, from_term: Term, now_ns: u64) -> Result<&mut Sync, ApplyError> {
         self.heard_ns = now_ns;

@@ -50,13 +50,14 @@ pub fn stats(cx: &mut Cx<'_, '_>) -> CommandResult {
     let keys: u64 = databases.iter().map(|db| db.keys).sum();
     let dataset = figures.used.saturating_sub(Store::EMPTY_BYTES as u64);
     let overhead = figures.allocator.allocated.saturating_sub(dataset);
+    let backlog = cx.node.shard.replication_bytes() as u64;
     let mut reply = cx.reply();
     reply.map(21 + databases.len());
     let integers = [
         ("peak.allocated", figures.peak),
         ("total.allocated", figures.used),
         ("startup.allocated", Store::EMPTY_BYTES as u64),
-        ("replication.backlog", 0),
+        ("replication.backlog", backlog),
         ("clients.slaves", 0),
         ("clients.normal", figures.clients),
         ("cluster.links", 0),

@@ -97,8 +97,9 @@ pub fn memory(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
     lines.line("mem_fragmentation_ratio", format!("{:.2}", ratio(now.resident, now.used)));
     lines.line("mem_fragmentation_bytes", now.resident.saturating_sub(now.used));
     lines.line("mem_not_counted_for_evict", 0);
-    lines.line("mem_replication_backlog", 0);
-    lines.line("mem_total_replication_buffers", 0);
+    let replication = cx.node.shard.replication_bytes();
+    lines.line("mem_replication_backlog", replication);
+    lines.line("mem_total_replication_buffers", replication);
     lines.line("mem_clients_slaves", 0);
     lines.line("mem_clients_normal", now.clients);
     lines.line("mem_cluster_links", 0);

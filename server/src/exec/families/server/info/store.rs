@@ -85,7 +85,7 @@ pub fn replication(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
     lines.line("second_repl_offset", -1);
     lines.line("repl_backlog_active", u8::from(shard.role() != Role::Plain));
     // Offsets count records; sizes are bytes.
-    lines.line("repl_backlog_size", summary.backlog_limit_bytes);
+    lines.line("repl_backlog_size", summary.backlog_bounds.kept_bytes);
     lines.line("repl_backlog_first_byte_offset", summary.backlog_first);
     lines.line("repl_backlog_histlen", summary.backlog_bytes);
 }
@@ -147,11 +147,12 @@ fn members(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
             ),
         );
     }
-    let Fed { partial_syncs, slot_syncs, full_syncs, slots, full_bytes } = summary.fed;
+    let Fed { partial_syncs, slot_syncs, full_syncs, cut_off, slots, full_bytes } = summary.fed;
     lines.line(
         "torc_resyncs_served",
         format_args!("partial={partial_syncs},slots={slot_syncs},full={full_syncs}"),
     );
+    lines.line("torc_replicas_cut_off", cut_off);
     let Progress { slots_compared, slots_sent, bytes } = slots;
     lines.line(
         "torc_resync_sent",
