@@ -44,6 +44,14 @@ pub enum Bug {
     TermRepeats,
     /// A shard starts empty although members remember.
     ResetWhileRemembered,
+    /// A shard starts empty although a member outside of the sets has said that it remembers.
+    ResetWhileOutsiderRemembers,
+    /// A replica becomes eligible without holding everything up to the mark.
+    EligibleBelowMark,
+    /// A replica becomes eligible at the mark that a new primary knows, below what others acknowledged before it.
+    EligibleAtKnownMark,
+    /// A replica becomes eligible although the mark moves.
+    EligibleOverMinimum,
     /// An answer goes to whoever else waits.
     AnswerToAnother,
     /// The replies to request ids are missing from a full sync.

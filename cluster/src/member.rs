@@ -410,6 +410,7 @@ impl ShardMember {
             shard: self.shard,
             term: self.term(),
             last: self.history.last(),
+            whole: self.whole,
             mark: self.mark(),
             wants_lease: handed_back == Some(false),
             handed_back: handed_back == Some(true),

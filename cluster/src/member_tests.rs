@@ -103,6 +103,7 @@ fn a_promoted_replica_keeps_what_it_has() {
         expected_set_version: map.shards[&S].set_version,
         in_sync: BTreeSet::from([id(1), id(2)]),
         discard: BTreeSet::new(),
+        eligible: BTreeSet::new(),
     };
     assert_eq!(map.apply(propose), MapReply::Done);
     map.apply(MapCommand::AllocateTerm { shard: S, expected_term: Term(1) });
@@ -241,6 +242,7 @@ fn a_failover_does_not_open_the_locks_that_a_loss_closed() {
         expected_set_version: set.set_version,
         in_sync: BTreeSet::from([again(1), again(2)]),
         discard: BTreeSet::new(),
+        eligible: BTreeSet::new(),
     };
     assert_eq!(map.apply(propose), MapReply::Done);
     map.apply(MapCommand::AllocateTerm { shard: S, expected_term: Term(2) });

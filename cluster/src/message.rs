@@ -30,12 +30,31 @@ pub struct ShardReport {
     pub term: Term,
     /// The last record it holds.
     pub last: Position,
+    /// It holds all records up to `last`; not so in the middle of a sync. Who does not say it may hold them.
+    #[serde(default = "may_be_whole")]
+    pub whole: bool,
     /// The high-water mark it knows.
     pub mark: Offset,
     /// It is the primary of `term` and wants to stay that.
     pub wants_lease: bool,
     /// It is the primary of `term` and serves no more, in this term never again.
     pub handed_back: bool,
+}
+
+fn may_be_whole() -> bool {
+    true
+}
+
+impl ShardReport {
+    /// As [`remembers`].
+    pub fn remembers(&self) -> bool {
+        remembers(self.whole, self.last)
+    }
+}
+
+/// Whether a member could go on with what it holds: a history with records, all of them there.
+pub fn remembers(whole: bool, last: Position) -> bool {
+    whole && last.term > Term::NONE
 }
 
 /// The controller's answer to one heartbeat, given after a quorum confirmed it.

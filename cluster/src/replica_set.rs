@@ -5,6 +5,27 @@
 //! committed one, so a record counts as held only when *both* hold it (the union). Below `min_in_sync` the mark
 //! stands still: whoever left the set then stays eligible for promotion and must hold everything up to it.
 //!
+//! # Eligible again
+//!
+//! A replica that had to discard what it held (it fell behind the backlog, or had a tail of its own) has left both
+//! sets. Once it is whole again it may still be too far behind to be in sync for as long as clients write; should the
+//! primary lose its memory then, that replica is all there is. So the primary proposes it as eligible as soon as it
+//! holds everything that anybody was told is safe: everything up to the mark, and, as the mark that was learnt from
+//! primaries before may be lower than theirs was, everything this primary held when its term began. Why that stays
+//! true:
+//! - Who is proposed has acknowledged that much, and keeps it until it discards; and it discards only after it has left
+//!   the sets ([`ReplicaSet::hello`]), be it eligible by the map or only by a proposal that may still be applied.
+//! - The mark moves only once this primary has *learnt* of a set with `min_in_sync` members. The proposal is a
+//!   compare-and-set on the version of a set that is smaller, and names one that is smaller too. So it is applied before
+//!   any larger set is, which then takes all eligible members out, or it is refused as stale. Other proposals whose
+//!   outcome is not known change nothing in this: whichever is applied first makes the rest stale.
+//! - Another `min_in_sync`, and other members of the shard, are new versions as well; where the set is enough by the new
+//!   number the same command takes the eligible members out.
+//! - In the next term the sets are taken over by the promotion. A new primary was one of them and holds the mark; its own
+//!   set is below the minimum, or nobody else is eligible.
+//! - A new incarnation of a node is another member: its registration takes the old one out and makes what was proposed
+//!   for it stale. Only registered incarnations of nodes that the shard has are taken.
+//!
 //! Owned by whoever sends and takes the shard's replication; stepped with the time in ns of CLOCK_BOOTTIME.
 
 use crate::bugs::{Bug, planted};
@@ -19,6 +40,10 @@ pub const MAX_OUTSTANDING: usize = 8;
 /// Replicas that may be connected; more are refused (a shard has at most 9 members, some in a life before).
 pub const MAX_CONNECTED: usize = 32;
 
+/// A replica that did not join the set within this part of `replica_timeout_ms` after it was found whole is made
+/// eligible.
+const ELIGIBLE_AFTER: u64 = 4;
+
 /// What the primary knows of a replica.
 #[derive(Clone, Debug)]
 struct Replica {
@@ -28,6 +53,8 @@ struct Replica {
     acked: Offset,
     /// Lies on the primary's history and is whole. Acknowledgements count only then.
     verified: bool,
+    /// Since when that is so.
+    verified_ns: u64,
     /// When it last held everything the primary had (as far as that can be told).
     caught_up_ns: u64,
     /// The primary's last offset at the latest acknowledgement, and when that was.
@@ -37,7 +64,15 @@ struct Replica {
 impl Replica {
     /// One that has not said hello.
     fn unknown(seen: (Offset, u64), caught_up_ns: u64) -> Replica {
-        Replica { stream: StreamId(0), acked: Offset(0), verified: false, caught_up_ns, seen }
+        Replica { stream: StreamId(0), acked: Offset(0), verified: false, verified_ns: 0, caught_up_ns, seen }
+    }
+
+    /// It is found to hold the primary's history up to `acked`, whose last offset is `last` by now.
+    fn verify(&mut self, acked: Offset, last: Offset, now_ns: u64) {
+        self.verified = true;
+        self.verified_ns = now_ns;
+        self.acked = acked;
+        self.seen = (last, now_ns);
     }
 }
 
@@ -47,6 +82,7 @@ struct Outstanding {
     id: u64,
     base: SetVersion,
     in_sync: BTreeSet<Member>,
+    eligible: BTreeSet<Member>,
     since_ns: u64,
 }
 
@@ -80,6 +116,8 @@ pub struct ReplicaSet {
     to_discard: BTreeSet<Member>,
     last: Offset,
     mark: Offset,
+    /// The last offset when the term began: what primaries before have acknowledged is not above it.
+    inherited: Offset,
 }
 
 impl ReplicaSet {
@@ -111,6 +149,7 @@ impl ReplicaSet {
             to_discard: BTreeSet::new(),
             last,
             mark: if planted(Bug::MarkStartsAtLast) { last } else { known_mark.min(last) },
+            inherited: last,
         };
         set.on_map(map, state, now_ns);
         set
@@ -238,9 +277,7 @@ impl ReplicaSet {
         replica.verified = false;
         match lineage {
             Lineage::Continue { after } if after >= backlog_after => {
-                replica.verified = true;
-                replica.acked = after;
-                replica.seen = (self.last, now_ns);
+                replica.verify(after, self.last, now_ns);
                 self.advance_mark();
                 HelloReply::Continue { after }
             }
@@ -252,7 +289,8 @@ impl ReplicaSet {
                 }
                 let counts = self.committed.contains(&member)
                     || self.eligible.contains(&member)
-                    || self.effective().contains(&member);
+                    || self.effective().contains(&member)
+                    || self.may_be_eligible(member);
                 if counts && !planted(Bug::DiscardWhileInSet) {
                     self.to_discard.insert(member);
                     return HelloReply::Wait;
@@ -309,9 +347,7 @@ impl ReplicaSet {
     pub fn synced(&mut self, member: Member, stream: StreamId, at: Offset, now_ns: u64) {
         let last = self.last;
         if let Some(replica) = self.on_stream(member, stream) {
-            replica.verified = true;
-            replica.acked = at.min(last);
-            replica.seen = (last, now_ns);
+            replica.verify(at.min(last), last, now_ns);
         }
     }
 
@@ -334,6 +370,7 @@ impl ReplicaSet {
             return None;
         }
         let in_sync = self.wanted(now_ns);
+        let eligible = self.newly_eligible(&in_sync, now_ns);
         let discard: BTreeSet<Member> = self
             .to_discard
             .iter()
@@ -341,7 +378,8 @@ impl ReplicaSet {
             .copied()
             .collect();
         // An overdue proposal keeps its members in the union until some proposal settles the version.
-        if in_sync == self.committed && discard.is_empty() && self.outstanding.is_empty() {
+        let same = in_sync == self.committed && eligible.is_empty() && discard.is_empty();
+        if same && self.outstanding.is_empty() {
             return None;
         }
         self.proposals += 1;
@@ -350,6 +388,7 @@ impl ReplicaSet {
             id,
             base: self.version,
             in_sync: in_sync.clone(),
+            eligible: eligible.clone(),
             since_ns: now_ns,
         });
         let command = MapCommand::ProposeSet {
@@ -359,6 +398,7 @@ impl ReplicaSet {
             expected_set_version: self.version,
             in_sync,
             discard,
+            eligible,
         };
         Some(Proposal { id, command })
     }
@@ -395,6 +435,40 @@ impl ReplicaSet {
             }
         }
         wanted
+    }
+
+    /// Whom to make eligible beside this in-sync set, see the module. Not who has just come and will rather be in sync in a
+    /// moment: each proposal is a commit, and the next waits for it.
+    fn newly_eligible(&self, in_sync: &BTreeSet<Member>, now_ns: u64) -> BTreeSet<Member> {
+        let stands_still = self.committed.len() < self.min_in_sync && in_sync.len() < self.min_in_sync;
+        if !stands_still && !planted(Bug::EligibleOverMinimum) {
+            return BTreeSet::new();
+        }
+        let told_safe = match () {
+            () if planted(Bug::EligibleBelowMark) => Offset(0),
+            () if planted(Bug::EligibleAtKnownMark) => self.mark,
+            () => self.mark.max(self.inherited),
+        };
+        let known = |member: &Member| {
+            in_sync.contains(member)
+                || self.committed.contains(member)
+                || self.eligible.contains(member)
+                || self.to_discard.contains(member)
+        };
+        self.replicas
+            .iter()
+            .filter(|(member, _)| self.assigned.contains(&member.node) && !known(member))
+            .filter(|(_, replica)| replica.verified && replica.acked >= told_safe)
+            .filter(|(_, replica)| {
+                now_ns.saturating_sub(replica.verified_ns) >= self.timeout_ns / ELIGIBLE_AFTER
+            })
+            .map(|(member, _)| *member)
+            .collect()
+    }
+
+    /// Whether a proposal that may still be applied makes it eligible.
+    fn may_be_eligible(&self, member: Member) -> bool {
+        self.outstanding.iter().any(|proposal| proposal.eligible.contains(&member))
     }
 
     fn advance_mark(&mut self) {

@@ -110,7 +110,9 @@ fn a_replica_that_caught_up_joins_and_moves_the_mark() {
     bench.write(5);
     assert_eq!(bench.hello(2, &History::default(), 0), HelloReply::Continue { after: Offset(0) });
     bench.set.acked(member(2), ONE, Offset(3), MS);
-    assert_eq!(bench.set.propose(400 * MS), None, "three of five is not caught up");
+    let proposal = bench.set.clone().propose(400 * MS).expect("it may be promoted");
+    let joins = matches!(proposal.command, MapCommand::ProposeSet { in_sync, .. } if in_sync.len() == 2);
+    assert!(!joins, "three of five is not caught up");
     bench.set.acked(member(2), ONE, Offset(5), 400 * MS);
     assert_eq!(bench.commit(400 * MS).map(|c| c.1), Some(MapReply::Done));
     assert_eq!(bench.mark(), 0, "not known to be committed yet");
@@ -286,4 +288,94 @@ fn who_takes_a_long_record_is_not_behind() {
     bench.set.takes(member(2), StreamId(7), 2_000 * MS);
     assert_eq!(bench.commit(1_500 * MS).map(|c| c.1), Some(MapReply::Done));
     assert!(!bench.map.shards[&S].in_sync.contains(&member(2)));
+}
+
+impl Bench {
+    /// n2 has come in sync, fell silent and left, wrote what nobody else has, and had to leave the eligible ones too: what
+    /// it has is not behind the primary's backlog. Now it holds everything up to `at`, whole, at 3 s.
+    fn came_back(&mut self, at: u64) {
+        self.joined(0);
+        self.write(3);
+        self.set.acked(member(2), ONE, Offset(3), 0);
+        assert_eq!(self.commit(600 * MS).map(|c| c.1), Some(MapReply::Done));
+        self.learn(601 * MS);
+        self.write(9);
+        assert_eq!(self.hello_behind(602 * MS), HelloReply::Wait, "it may be promoted");
+        assert_eq!(self.commit(700 * MS).map(|c| c.1), Some(MapReply::Done));
+        self.learn(701 * MS);
+        assert!(!self.map.shards[&S].is_candidate(member(2)));
+        assert_eq!(self.hello_behind(702 * MS), HelloReply::Resync { common: Offset(3) });
+        self.set.synced(member(2), ONE, Offset(at), 3_000 * MS);
+    }
+
+    /// n2 says hello with less than the backlog goes back to.
+    fn hello_behind(&mut self, now: u64) -> HelloReply {
+        self.set.hello(&greeting(member(2), &history(1, 3)), ONE, &self.mine, Offset(8), now)
+    }
+
+    fn eligible(&self, id: u64) -> bool {
+        self.map.shards[&S].eligible.contains(&member(id))
+    }
+}
+
+#[test]
+fn who_came_back_is_eligible_although_too_slow_to_be_in_sync() {
+    let mut bench = Bench::new();
+    bench.came_back(9);
+    bench.write(50);
+    assert_eq!(bench.set.propose(3_001 * MS), None, "it may be in sync in a moment");
+    assert_eq!(bench.commit(3_200 * MS).map(|c| c.1), Some(MapReply::Done));
+    assert!(bench.eligible(2));
+    bench.learn(3_201 * MS);
+    assert_eq!(bench.map.shards[&S].in_sync, BTreeSet::from([member(1)]));
+    assert_eq!((bench.mark(), bench.set.propose(9_000 * MS)), (3, None), "once is enough");
+    // In sync it counts for the mark, and the eligible ones do no more.
+    bench.set.acked(member(2), ONE, Offset(50), 9_001 * MS);
+    assert_eq!(bench.commit(9_001 * MS).map(|c| c.1), Some(MapReply::Done));
+    bench.learn(9_002 * MS);
+    assert_eq!((bench.mark(), bench.eligible(2)), (50, false));
+}
+
+#[test]
+fn who_is_below_the_mark_or_not_verified_is_not_eligible() {
+    let mut bench = Bench::new();
+    bench.came_back(2);
+    assert_eq!(bench.set.propose(3_200 * MS), None, "the mark is at 3");
+    bench.set.acked(member(2), ONE, Offset(3), 3_200 * MS);
+    bench.set.disconnected(member(2), ONE);
+    assert_eq!(bench.set.propose(3_201 * MS), None);
+}
+
+#[test]
+fn what_others_acknowledged_before_counts_although_the_new_primary_knows_no_mark() {
+    let map = map();
+    // n1 wrote nine records as a replica, in sync for all of them; its primary's last mark did not reach it.
+    let mine = history(1, 9);
+    let now = 60_000 * MS;
+    let mut set = ReplicaSet::new(member(1), &map, &map.shards[&S], Offset(9), Offset(2), now);
+    set.hello(&greeting(member(2), &history(1, 5)), ONE, &mine, Offset(0), now);
+    assert_eq!(set.high_water_mark(), Offset(2));
+    assert_eq!(set.propose(now + 200 * MS), None, "any of nine may have been acknowledged");
+    set.appended(Offset(20));
+    set.acked(member(2), ONE, Offset(9), now);
+    let proposal = set.propose(now + 900 * MS).expect("it holds all that may have been");
+    let eligible =
+        matches!(proposal.command, MapCommand::ProposeSet { eligible, .. } if !eligible.is_empty());
+    assert!(eligible);
+}
+
+#[test]
+fn who_may_be_eligible_by_an_open_proposal_discards_nothing() {
+    let mut bench = Bench::new();
+    bench.came_back(9);
+    bench.write(50);
+    // The commit is not known to the primary when the replica comes again, farther behind than the backlog.
+    assert_eq!(bench.commit(3_200 * MS).map(|c| c.1), Some(MapReply::Done));
+    assert_eq!(bench.hello_behind(3_201 * MS), HelloReply::Wait);
+    bench.learn(3_202 * MS);
+    assert_eq!(bench.hello_behind(3_203 * MS), HelloReply::Wait);
+    assert_eq!(bench.commit(3_204 * MS).map(|c| c.1), Some(MapReply::Done));
+    assert!(!bench.eligible(2));
+    bench.learn(3_205 * MS);
+    assert_eq!(bench.hello_behind(3_206 * MS), HelloReply::Resync { common: Offset(3) });
 }

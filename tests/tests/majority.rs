@@ -31,6 +31,16 @@ fn in_sync(fleet: &Fleet, shard: u16) -> BTreeSet<u64> {
     state["in_sync"].as_array().into_iter().flatten().filter_map(|member| member["node"].as_u64()).collect()
 }
 
+/// Of two shards the one whose members vote least, and its members. Three of the nodes vote, so one of its members does at
+/// most: without it the voters are a majority.
+fn shard_of_few_voters(fleet: &Fleet) -> (u16, BTreeSet<u64>) {
+    let map = fleet.status().expect("a status")["map"].clone();
+    let votes = |id: &&u64| map["nodes"][id.to_string()]["control_voter"] == true;
+    let members = |shard: u16| numbers(&map["shards"][shard.to_string()]["members"]);
+    let hit = (0..2).min_by_key(|shard| members(*shard).iter().filter(votes).count()).expect("two");
+    (hit, members(hit))
+}
+
 /// How many leaders the control plane has had.
 fn reigns(fleet: &Fleet) -> u64 {
     fleet.wait("the map", || fleet.status()?["map"]["reign"].as_u64())
@@ -85,11 +95,7 @@ fn without_a_majority_a_shard_stops_with_its_lease_and_goes_on_after() {
 #[test]
 fn an_unclean_failover_loses_what_the_promoted_node_lacks() {
     let mut fleet = Fleet::start(Plan { shards: 2, replicas: 2, hosts: 3 }, Place::Loopback);
-    // Three of the nodes vote, so of one shard at most one member does: the voters stay a majority.
-    let map = fleet.status().expect("a status")["map"].clone();
-    let votes = |id: &u64| map["nodes"][id.to_string()]["control_voter"] == true;
-    let members = |shard: u16| numbers(&map["shards"][shard.to_string()]["members"]);
-    let hit = (0..2).min_by_key(|shard| members(*shard).iter().filter(|id| votes(id)).count()).expect("two");
+    let (hit, members) = shard_of_few_voters(&fleet);
     let other = 1 - hit;
     let (mine, theirs) = (fleet.tag(hit), fleet.tag(other));
     let writer = Writer::start(fleet.proxy(), "in-sync", &format!("{theirs}o"));
@@ -98,11 +104,11 @@ fn an_unclean_failover_loses_what_the_promoted_node_lacks() {
     assert_eq!(text(&mut client, &["CLIENT", "ACK", "in-sync"]), "OK");
     assert_eq!(text(&mut client, &["SET", &format!("{mine}early"), "1"]), "OK");
     let primary = fleet.primary(hit);
-    let behind = *members(hit).iter().find(|id| **id != primary).expect("a replica");
+    let behind = *members.iter().find(|id| **id != primary).expect("a replica");
     fleet.node(behind).pause();
     fleet.wait("a set without it", || (!in_sync(&fleet, hit).contains(&behind)).then_some(()));
     assert_eq!(text(&mut client, &["SET", &format!("{mine}late"), "1"]), "OK");
-    let gone: Vec<u64> = members(hit).into_iter().filter(|id| *id != behind).collect();
+    let gone: Vec<u64> = members.into_iter().filter(|id| *id != behind).collect();
     gone.iter().for_each(|id| fleet.node(*id).kill());
     fleet.node(behind).wake();
 
@@ -139,6 +145,57 @@ fn an_unclean_failover_loses_what_the_promoted_node_lacks() {
         text(&mut fleet.connect(), &["EXISTS", &format!("{mine}early"), &format!("{mine}after")]),
         "2"
     );
+    fleet.wait_equal();
+}
+
+/// A replica misses writes; all who have them die and come back empty. What the replica holds is old, and all there is: the
+/// shard does not start empty on it, it waits until a person decides.
+#[test]
+fn a_shard_waits_for_a_person_while_a_replica_remembers() {
+    let mut fleet = Fleet::start(Plan { shards: 2, replicas: 2, hosts: 3 }, Place::Loopback);
+    let (hit, mut members) = shard_of_few_voters(&fleet);
+    let mine = fleet.tag(hit);
+    let mut client = fleet.connect();
+    assert_eq!(text(&mut client, &["CLIENT", "ACK", "in-sync"]), "OK");
+    assert_eq!(text(&mut client, &["SET", &format!("{mine}early"), "1"]), "OK");
+    let primary = fleet.primary(hit);
+    let behind = *members.iter().find(|id| **id != primary).expect("a replica");
+    fleet.node(behind).pause();
+    fleet.wait("a set without it", || (!in_sync(&fleet, hit).contains(&behind)).then_some(()));
+    assert_eq!(text(&mut client, &["SET", &format!("{mine}late"), "1"]), "OK");
+    members.remove(&behind);
+    // It wakes when nobody is there from whom to take what it lacks.
+    members.iter().for_each(|id| fleet.node(*id).kill());
+    fleet.node(behind).wake();
+    members.iter().for_each(|id| fleet.restart(*id));
+
+    let status = |fleet: &Fleet| String::from_utf8_lossy(&fleet.torc(&["status"]).stdout).into_owned();
+    fleet.wait("a word for a person", || status(&fleet).contains("WAITS FOR A PERSON").then_some(()));
+    std::thread::sleep(fleet.lease() * 3);
+    let shard = fleet.shard(hit);
+    assert_eq!((shard["resets"].as_u64(), shard["unclean"].as_u64()), (Some(0), Some(0)), "{shard}");
+    let said = status(&fleet);
+    let command = format!("torc cluster failover-unclean {hit} --to {behind} --lose-writes");
+    assert!(said.contains(&command) && said.contains(&format!("node {behind} (")), "{said}");
+    let waits = |fleet: &mut Fleet, id: u64| {
+        Scrape::of(fleet.node(id).http()).sum("torc_server_waits_for_person", &[])
+    };
+    assert_eq!(waits(&mut fleet, behind), 1.0);
+    members.iter().for_each(|id| assert_eq!(waits(&mut fleet, *id), 0.0));
+    let leader = fleet.leader();
+    let log = fleet.node(leader).log_text();
+    // Once, and again by a controller that takes over; not at each look.
+    let told = log.matches("waits for a person").count();
+    assert!((1..5).contains(&told) && log.contains(&command), "{told} times: {log}");
+
+    let words: Vec<&str> = command.split(' ').skip(1).collect();
+    fleet.wait("the promotion", || fleet.torc(&words).status.success().then_some(()));
+    fleet.wait_whole();
+    assert_eq!(waits(&mut fleet, behind), 0.0);
+    let mut client = fleet.connect();
+    assert_eq!(text(&mut client, &["EXISTS", &format!("{mine}early")]), "1");
+    assert_eq!(text(&mut client, &["EXISTS", &format!("{mine}late")]), "0");
+    assert_eq!(fleet.shard(hit)["resets"], 0);
     fleet.wait_equal();
 }
 

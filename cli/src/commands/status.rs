@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use torc_cluster::ids::{Member, NodeId, Term};
+use torc_cluster::ids::{Member, NodeId, Position, Term};
 use torc_cluster::map::{ClusterMap, NodeInfo, PromotionReason, ShardState};
+use torc_cluster::message::remembers;
 use torc_server::agent::admin::{Local, SeenPromotion, Status};
 
 use super::tool::{ClusterArgs, block_on};
@@ -155,6 +156,9 @@ fn print_shard(view: &View, map: &ClusterMap, shard: &ShardState) {
         shard.resets,
         shard.pending_term.map_or_else(String::new, |term| format!("   FAILOVER to term {term} under way")),
     );
+    if let Some(line) = waiting(map, shard, |node| view.locals.get(&node)) {
+        println!("  {line}");
+    }
     let head = shard.primary.and_then(|p| view.locals.get(&p.node)).map_or(0, |local| local.last.offset.0);
     for id in &shard.members {
         let Some(node) = map.node(*id) else { continue };
@@ -172,6 +176,36 @@ fn print_shard(view: &View, map: &ClusterMap, shard: &ShardState) {
             ),
         }
     }
+}
+
+/// What a person has to decide, when nobody is left who may be promoted, and others remember.
+fn waiting<'a>(
+    map: &ClusterMap,
+    shard: &ShardState,
+    local: impl Fn(NodeId) -> Option<&'a Local>,
+) -> Option<String> {
+    if !shard.is_forgotten() {
+        return None;
+    }
+    let remembering: Vec<(&NodeInfo, Position)> = shard
+        .members
+        .iter()
+        .filter_map(|id| {
+            Some((map.node(*id)?, local(*id).filter(|local| remembers(local.whole, local.last))?.last))
+        })
+        .collect();
+    let (most, _) = remembering.iter().max_by_key(|(_, last)| *last)?;
+    let who: Vec<String> = remembering
+        .iter()
+        .map(|(node, last)| format!("node {} ({}) remembers up to {last}", node.id.0, node.address()))
+        .collect();
+    Some(format!(
+        "WAITS FOR A PERSON: every in-sync and eligible member is gone; {}. To go on with that: \
+         torc cluster failover-unclean {} --to {} --lose-writes",
+        who.join(", "),
+        shard.id.0,
+        most.id.0
+    ))
 }
 
 /// Where a member stands in its shard.
@@ -223,13 +257,36 @@ fn bytes(n: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use torc_cluster::ids::{Incarnation, ShardId};
+    use torc_cluster::ids::{Incarnation, Offset, ShardId};
     use torc_cluster::map::{Promotion, PromotionCost};
 
     fn seen(term: u64, at_unix_ms: u64, reason: PromotionReason, cost: PromotionCost) -> SeenPromotion {
         let member = |id| Member::new(NodeId(id), Incarnation(7));
         let promotion = Promotion { from: Some(member(1)), to: member(2), term: Term(term), reason, cost };
         SeenPromotion { shard: ShardId(3), at_unix_ms, promotion }
+    }
+
+    #[test]
+    fn a_shard_that_waits_says_for_whom_and_for_what() {
+        let mut map = ClusterMap::default();
+        for id in 1..=3 {
+            let host = "h".to_owned();
+            map.nodes
+                .insert(NodeId(id), NodeInfo { id: NodeId(id), host, port: 7000, ..NodeInfo::default() });
+        }
+        let members = (1..=3).map(NodeId).collect();
+        let mut shard = ShardState { id: ShardId(4), term: Term(9), members, ..ShardState::default() };
+        let local = |offset, whole| {
+            let last = Position::new(Term(8), Offset(offset));
+            Local { last, whole, ..Local::default() }
+        };
+        let mut locals = BTreeMap::from([(NodeId(1), local(7, true)), (NodeId(2), local(9, false))]);
+        locals.insert(NodeId(3), Local { whole: true, ..Local::default() });
+        let line = waiting(&map, &shard, |node| locals.get(&node)).expect("it waits");
+        assert!(line.contains("gone; node 1 (h:7000) remembers up to 8:7. To"), "{line}");
+        assert!(line.ends_with("torc cluster failover-unclean 4 --to 1 --lose-writes"), "{line}");
+        shard.eligible.insert(Member::new(NodeId(2), Incarnation(1)));
+        assert_eq!(waiting(&map, &shard, |node| locals.get(&node)), None, "it may be promoted");
     }
 
     #[test]

@@ -3,14 +3,23 @@
 //! ```text
 //!  lease over ─► AllocateTerm ─► seal the candidates ─► choose ─► Promote (compare-and-set) ─► done
 //!                (pending in the map: no grants for the old term from here on)  │ set changed: seal again
-//!  no candidate is left in the map ──────────────────────► ResetShard ──────────┘
+//!  no candidate is left in the map ─┬─ nobody remembers ─► ResetShard ──────────┤
+//!                                   └─ somebody does: waits for a person ─► PromoteUnclean
 //! ```
+//!
+//! A candidate is gone when a newer incarnation of its node is registered. With the last one what was promised is lost;
+//! what is left may be a member outside of the sets that holds an older state, whole. A shard that starts empty would have
+//! it drop that. Whether an old state is better than none, nobody but a person can say, and no member from outside the
+//! sets is promoted without one: so the shard waits. It starts empty by itself when every member has said, knowing a map
+//! without candidates, that it holds nothing whole; who stays silent is waited for as long as a lease may last. A member
+//! that has said that it remembers keeps the shard waiting until it is proved gone as well.
 
 use super::choose::{self, Wishes};
+use super::roster::Roster;
 use super::step::{Controller, Decision};
 use crate::bugs::{Bug, planted};
-use crate::ids::{Member, NodeId, Position, ShardId, Term};
-use crate::map::{MapCommand, MapReply, PromotionCost, Refusal, ShardState};
+use crate::ids::{Epoch, Member, NodeId, Position, ShardId, Term};
+use crate::map::{ClusterMap, MapCommand, MapReply, NodeInfo, PromotionCost, Refusal, ShardState};
 use crate::message::{SealReply, SealRequest};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,6 +37,10 @@ pub(super) struct Failover {
     /// Candidates that sealed the pending term, and where they are.
     sealed: BTreeMap<Member, Position>,
     first_seal_ns: Option<u64>,
+    /// Since when no candidate is left, and the map that said so first.
+    forgotten: Option<(u64, Epoch)>,
+    /// Members outside of the sets that remember, as was told last: the shard waits for a person.
+    remembering: BTreeMap<Member, Position>,
     asked_ns: Option<u64>,
     /// The proposal whose outcome is not known yet, and since when.
     proposal: Option<(u64, u64)>,
@@ -59,6 +72,27 @@ const STEP_DOWN_LEASES: u64 = 4;
 /// Renewals for which the primary is left in place until the next term is there. Its lease is not renewed once it is, so
 /// these and the time until it hears of the wish must be well within a lease.
 const AHEAD_RENEWALS: u64 = 2;
+
+/// Which registered members of a shard have said since a moment that they remember it, and where they are; and whether each
+/// of them has said something, with a map of this epoch or a later one.
+fn asked(
+    roster: &Roster,
+    map: &ClusterMap,
+    state: &ShardState,
+    since_ns: u64,
+    epoch: Epoch,
+) -> (BTreeMap<Member, Position>, bool) {
+    let mut remembering = BTreeMap::new();
+    let mut all_said = true;
+    for member in state.members.iter().filter_map(|node| map.node(*node)).map(NodeInfo::member) {
+        let said = roster.said(member, state.id).filter(|(heard_ns, ..)| *heard_ns >= since_ns);
+        all_said &= said.is_some_and(|(_, knew, _)| knew >= epoch);
+        if let Some((_, _, report)) = said.filter(|(_, _, report)| report.remembers()) {
+            remembering.insert(member, report.last);
+        }
+    }
+    (remembering, all_said)
+}
 
 impl Controller {
     pub(super) fn advance_all(&mut self, now_ns: u64) {
@@ -166,6 +200,8 @@ impl Controller {
                 unclean: None,
                 sealed: BTreeMap::new(),
                 first_seal_ns: None,
+                forgotten: None,
+                remembering: BTreeMap::new(),
                 asked_ns: None,
                 proposal: None,
             },
@@ -206,6 +242,10 @@ impl Controller {
             // Its outcome may never come; another one with the same expectations does no harm.
             failover.proposal = None;
         }
+        let candidates = state.candidates();
+        if candidates.is_empty() {
+            failover.forgotten.get_or_insert((now_ns, map.epoch));
+        }
         let Some(new_term) = state.pending_term else {
             self.propose(shard, MapCommand::AllocateTerm { shard, expected_term: state.term }, now_ns);
             return;
@@ -216,7 +256,6 @@ impl Controller {
             self.propose(shard, command, now_ns);
             return;
         }
-        let candidates = state.candidates();
         if candidates.is_empty() || planted(Bug::ResetWhileRemembered) {
             self.reset(state, new_term, now_ns);
             return;
@@ -292,16 +331,28 @@ impl Controller {
         self.propose(shard, command, now_ns);
     }
 
-    /// Starts the shard empty: on its preferred node, or after a lease's time on any that is there.
+    /// Starts the shard empty, unless somebody remembers: on its preferred node, or after a lease's time on any that is
+    /// there.
     fn reset(&mut self, state: &ShardState, new_term: Term, now_ns: u64) {
         let shard = state.id;
         let lease_ns = self.map.settings.lease_bound_ns();
-        let Some(failover) = self.reign.as_ref().and_then(|reign| reign.failovers.get(&shard)) else {
-            return;
-        };
-        let waited = now_ns.saturating_sub(failover.began_ns) >= lease_ns;
+        let Some(reign) = &self.reign else { return };
+        let Some(failover) = reign.failovers.get(&shard) else { return };
+        let (since_ns, epoch) = failover.forgotten.unwrap_or((failover.began_ns, self.map.epoch));
+        let waited = now_ns.saturating_sub(since_ns) >= lease_ns;
         let Some(primary) = self.alive_members(state, now_ns).next() else { return };
-        if !waited && state.members.first() != Some(&primary.node) {
+        let ready = if state.term == Term::NONE {
+            state.members.first() == Some(&primary.node)
+        } else {
+            let (remembering, all_said) = asked(&reign.roster, &self.map, state, since_ns, epoch);
+            let ignored = planted(Bug::ResetWhileOutsiderRemembers) || planted(Bug::ResetWhileRemembered);
+            if !remembering.is_empty() && !ignored {
+                self.wait_for_a_person(state, remembering);
+                return;
+            }
+            all_said
+        };
+        if !ready && !waited {
             return;
         }
         if state.term != Term::NONE {
@@ -310,6 +361,29 @@ impl Controller {
         let Some(reign) = self.number() else { return };
         let command = MapCommand::ResetShard { shard, expected_term: state.term, new_term, primary, reign };
         self.propose(shard, command, now_ns);
+    }
+
+    /// Tells once whose memory is left, and what a person may do.
+    fn wait_for_a_person(&mut self, state: &ShardState, remembering: BTreeMap<Member, Position>) {
+        let shard = state.id;
+        let failover = self.reign.as_mut().and_then(|reign| reign.failovers.get_mut(&shard));
+        let Some(failover) = failover.filter(|failover| failover.remembering != remembering) else { return };
+        failover.remembering.clone_from(&remembering);
+        let Some(most) = remembering.iter().max_by_key(|(_, last)| **last).map(|(member, _)| member.node.0)
+        else {
+            return;
+        };
+        let who: Vec<String> =
+            remembering.iter().map(|(member, last)| format!("{member} remembers up to {last}")).collect();
+        let text = format!(
+            "waits for a person: every in-sync and eligible member of term {} is gone, and {}. To go on with that, and \
+             without what is missing in it: torc cluster failover-unclean {} --to {most} --lose-writes. With --to another \
+             node of the shard it goes on with what that one holds, or empty",
+            state.term,
+            who.join(", "),
+            shard.0,
+        );
+        self.story(shard, text);
     }
 
     fn propose(&mut self, shard: ShardId, command: MapCommand, now_ns: u64) {
@@ -333,6 +407,10 @@ impl Controller {
         match outcome {
             Some(MapReply::Refused(refusal)) => {
                 failover.proposal = None;
+                if matches!(refusal, Refusal::NotCurrent(_) | Refusal::NotAssigned(_)) {
+                    // Whom a person named has started again meanwhile, or was never there.
+                    failover.unclean = None;
+                }
                 if refusal == Refusal::TermsExhausted {
                     // Nothing can be done about it here; do not ask again before the patience is over.
                     failover.proposal = Some((0, now_ns));

@@ -1,6 +1,6 @@
 //! Whom the controller has heard from, and what they said last.
 
-use crate::ids::{Member, NodeId, Position, ShardId, Term};
+use crate::ids::{Epoch, Member, NodeId, Position, ShardId, Term};
 use crate::map::ClusterMap;
 use crate::message::{Heartbeat, ShardReport};
 use std::collections::BTreeMap;
@@ -11,6 +11,8 @@ pub(super) struct Seen {
     pub(super) member: Member,
     sent_id: u64,
     heard_ns: u64,
+    /// The map it had then.
+    epoch: Epoch,
     /// Fit to be primary: healthy and here to stay.
     pub(super) fit: bool,
     pub(super) shards: Vec<ShardReport>,
@@ -29,6 +31,7 @@ impl Roster {
             member: heartbeat.from,
             sent_id: heartbeat.sent_id,
             heard_ns: now_ns,
+            epoch: heartbeat.epoch,
             fit: heartbeat.healthy && !heartbeat.leaving,
             shards: heartbeat.shards.clone(),
         };
@@ -62,6 +65,13 @@ impl Roster {
         let seen = self.nodes.get(&member.node).filter(|seen| seen.member == member)?;
         let report = seen.shards.iter().find(|report| report.shard == shard && report.term == term);
         Some((seen.heard_ns, report.map(|report| report.last)))
+    }
+
+    /// What a member said last of a shard, when it was heard of, and the map it had when it said so.
+    pub(super) fn said(&self, member: Member, shard: ShardId) -> Option<(u64, Epoch, &ShardReport)> {
+        let seen = self.nodes.get(&member.node).filter(|seen| seen.member == member)?;
+        let report = seen.shards.iter().find(|report| report.shard == shard)?;
+        Some((seen.heard_ns, seen.epoch, report))
     }
 
     /// What was said last of each shard, and how long ago, in ns.

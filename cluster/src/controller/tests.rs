@@ -21,6 +21,7 @@ struct Bench {
     replies: Vec<HeartbeatReply>,
     seals: Vec<(Member, Term)>,
     commands: Vec<MapCommand>,
+    stories: Vec<String>,
     sent: u64,
     confirm: bool,
 }
@@ -53,6 +54,7 @@ impl Bench {
             replies: vec![],
             seals: vec![],
             commands: vec![],
+            stories: vec![],
             sent: 0,
             confirm: true,
         };
@@ -69,7 +71,8 @@ impl Bench {
                     Decision::ConfirmLeadership { batch } if self.confirm => {
                         next.extend(self.controller.step(self.now, Event::Confirmed { batch }));
                     }
-                    Decision::ConfirmLeadership { .. } | Decision::Story { .. } => {}
+                    Decision::ConfirmLeadership { .. } => {}
+                    Decision::Story { text, .. } => self.stories.push(text),
                     Decision::Reply(reply) => self.replies.push(reply),
                     Decision::Seal { to, request } => self.seals.push((to, request.term)),
                     Decision::Propose { id, command } => {
@@ -98,8 +101,15 @@ impl Bench {
     fn beat_of(&mut self, id: u64, wants_lease: bool, handed_back: bool, healthy: bool) -> HeartbeatReply {
         self.sent += 1;
         let term = self.map.shards[&S].term;
-        let report =
-            ShardReport { shard: S, term, last: Position::ZERO, mark: Offset(0), wants_lease, handed_back };
+        let report = ShardReport {
+            shard: S,
+            term,
+            last: Position::ZERO,
+            whole: true,
+            mark: Offset(0),
+            wants_lease,
+            handed_back,
+        };
         self.step(Event::Heartbeat(Heartbeat {
             from: member(id),
             sent_id: self.sent,
@@ -135,6 +145,7 @@ impl Bench {
             expected_set_version: shard.set_version,
             in_sync: (1..=nodes).map(member).collect(),
             discard: Default::default(),
+            eligible: Default::default(),
         };
         assert_eq!(bench.apply(command), MapReply::Done);
         bench
@@ -325,6 +336,12 @@ fn a_shard_that_nobody_remembers_starts_empty() {
         shards: vec![],
     }));
     bench.wait(1);
+    for _ in 0..5 {
+        assert_eq!(bench.resets(), 0, "n2 may have something to say");
+        bench.wait(100);
+        bench.says(1, 0, true);
+    }
+    bench.wait(1);
     let shard = &bench.map.shards[&S];
     assert_eq!((shard.term, shard.resets), (Term(2), 1));
     assert_eq!(shard.primary, Some(Member::new(NodeId(1), Incarnation(2))));
@@ -348,4 +365,151 @@ fn a_set_that_changed_meanwhile_is_sealed_again() {
     bench.seal(3, Term(2), (1, 4));
     bench.wait(100);
     assert_eq!(bench.map.shards[&S].primary, Some(member(3)));
+}
+
+impl Bench {
+    /// n1 was alone in the set of three and comes back empty; its lease is over.
+    fn forgotten() -> Bench {
+        let mut bench = Bench::started(3);
+        let command = MapCommand::ProposeSet {
+            shard: S,
+            term: Term(1),
+            by: member(1),
+            expected_set_version: bench.map.shards[&S].set_version,
+            in_sync: [member(1)].into(),
+            discard: [member(2), member(3)].into(),
+            eligible: Default::default(),
+        };
+        assert_eq!(bench.apply(command), MapReply::Done);
+        bench.wait(600);
+        let mut info = bench.map.nodes[&NodeId(1)].clone();
+        info.incarnation = Incarnation(2);
+        bench.apply(MapCommand::RegisterNode { info });
+        assert!(bench.map.shards[&S].is_forgotten());
+        bench.says(1, 0, true);
+        bench.wait(1);
+        assert_eq!(bench.controller.failovers(), 1);
+        bench
+    }
+
+    /// A heartbeat of whoever is registered, which holds records up to `last`.
+    fn says(&mut self, id: u64, last: u64, whole: bool) {
+        self.sent += 1;
+        let term = if last == 0 { Term::NONE } else { Term(1) };
+        let report = ShardReport {
+            shard: S,
+            term: Term(1),
+            last: Position::new(term, Offset(last)),
+            whole,
+            mark: Offset(0),
+            wants_lease: false,
+            handed_back: false,
+        };
+        self.step(Event::Heartbeat(Heartbeat {
+            from: self.map.nodes[&NodeId(id)].member(),
+            sent_id: self.sent,
+            epoch: self.map.epoch,
+            healthy: true,
+            leaving: false,
+            shards: vec![report],
+        }));
+    }
+
+    fn resets(&self) -> u64 {
+        self.map.shards[&S].resets
+    }
+
+    /// What the controller told of waiting.
+    fn waits(&self) -> Vec<&String> {
+        self.stories.iter().filter(|text| text.contains("waits for a person")).collect()
+    }
+}
+
+#[test]
+fn a_shard_that_an_outsider_remembers_waits_for_a_person() {
+    let mut bench = Bench::forgotten();
+    for _ in 0..30 {
+        bench.wait(100);
+        bench.says(1, 0, true);
+        bench.says(2, 7, true);
+        bench.says(3, 5, true);
+    }
+    assert_eq!((bench.resets(), bench.map.shards[&S].term), (0, Term(1)));
+    assert_eq!(bench.waits().len(), 1, "told once: {:?}", bench.stories);
+    let told = bench.waits()[0].clone();
+    assert!(told.contains("n2/1 remembers up to 1:7"), "{told}");
+    assert!(told.contains("torc cluster failover-unclean 0 --to 2 --lose-writes"), "{told}");
+    // Another state is told as well. Who is silent has not forgotten.
+    let mut info = bench.map.nodes[&NodeId(2)].clone();
+    info.incarnation = Incarnation(2);
+    bench.apply(MapCommand::RegisterNode { info });
+    for _ in 0..30 {
+        bench.wait(100);
+        bench.says(1, 0, true);
+        bench.says(2, 0, true);
+    }
+    assert_eq!((bench.resets(), bench.waits().len()), (0, 2));
+    assert!(bench.waits()[1].contains("--to 3"));
+    bench.step(Event::UncleanRequested { shard: S, to: member(3), term: None });
+    let shard = &bench.map.shards[&S];
+    assert_eq!((shard.primary, shard.unclean, shard.resets), (Some(member(3)), 1, 0));
+}
+
+#[test]
+fn a_person_may_choose_to_start_empty() {
+    let mut bench = Bench::forgotten();
+    bench.says(2, 7, true);
+    bench.wait(1);
+    assert_eq!(bench.waits().len(), 1);
+    // One that is not registered is no answer, and is not tried for ever.
+    bench.step(Event::UncleanRequested { shard: S, to: member(1), term: None });
+    bench.wait(1);
+    assert_eq!(bench.map.shards[&S].term, Term(1));
+    let to = Member::new(NodeId(1), Incarnation(2));
+    bench.step(Event::UncleanRequested { shard: S, to, term: None });
+    assert_eq!(bench.map.shards[&S].primary, Some(to));
+}
+
+#[test]
+fn a_shard_starts_empty_when_all_have_said_that_they_hold_nothing_whole() {
+    let mut bench = Bench::forgotten();
+    bench.says(1, 0, true);
+    bench.says(2, 7, false);
+    bench.wait(1);
+    assert_eq!(bench.resets(), 0, "n3 was not asked");
+    bench.says(3, 0, true);
+    bench.wait(1);
+    assert_eq!(bench.resets(), 1);
+}
+
+#[test]
+fn who_stays_silent_is_waited_for_as_long_as_a_lease() {
+    let mut bench = Bench::forgotten();
+    // n3 says nothing.
+    for _ in 0..5 {
+        bench.wait(100);
+        bench.says(1, 0, true);
+        bench.says(2, 0, true);
+    }
+    assert_eq!(bench.resets(), 0);
+    bench.wait(1);
+    assert_eq!(bench.resets(), 1);
+}
+
+#[test]
+fn a_new_controller_asks_before_a_shard_starts_empty() {
+    let mut bench = Bench::forgotten();
+    bench.wait(1);
+    bench.says(1, 0, true);
+    bench.step(Event::LostLeadership);
+    bench.step(Event::BecameLeader);
+    let lease_ms = bench.map.lease_bound_ns() / MS + 1;
+    bench.wait(lease_ms);
+    bench.says(1, 0, true);
+    bench.wait(1);
+    bench.wait(lease_ms / 2);
+    assert_eq!(bench.resets(), 0, "the leases are over, and n2 and n3 had no time to say a word");
+    bench.says(3, 5, true);
+    bench.wait(1);
+    assert_eq!((bench.resets(), bench.waits().len()), (0, 1));
 }

@@ -74,8 +74,8 @@ impl ClusterMap {
                 self.check_reign(reign)?;
                 self.start_alone(shard, expected_term, new_term, primary, PromotionReason::Reset)
             }
-            C::ProposeSet { shard, term, by, expected_set_version, in_sync, discard } => {
-                self.propose_set(shard, term, by, expected_set_version, in_sync, discard)
+            C::ProposeSet { shard, term, by, expected_set_version, in_sync, discard, eligible } => {
+                self.propose_set(shard, term, by, expected_set_version, in_sync, discard, eligible)
             }
             C::AddShard { shard, weight, replicas, members } => {
                 self.add_shard(shard, weight, replicas, members)
@@ -334,6 +334,7 @@ impl ClusterMap {
         }
     }
 
+    #[allow(clippy::too_many_arguments)] // The fields of one command.
     fn propose_set(
         &mut self,
         shard: ShardId,
@@ -342,6 +343,7 @@ impl ClusterMap {
         expected_set_version: SetVersion,
         in_sync: BTreeSet<Member>,
         discard: BTreeSet<Member>,
+        eligible: BTreeSet<Member>,
     ) -> Applied {
         let state = self.shards.get(&shard).ok_or(Refusal::UnknownShard(shard))?;
         let min = self.min_in_sync(state);
@@ -363,7 +365,19 @@ impl ClusterMap {
         if let Some(both) = in_sync.intersection(&discard).next() {
             return Err(Refusal::Invalid(format!("{both} can not be in-sync and discard what it holds")));
         }
-        for member in in_sync.difference(&state.in_sync) {
+        if let Some(both) =
+            eligible.iter().find(|member| in_sync.contains(member) || discard.contains(member))
+        {
+            return Err(Refusal::Invalid(format!(
+                "{both} can not be eligible and in-sync, or discard what it holds"
+            )));
+        }
+        // Where either set is large enough the mark may move, now or before this was applied, without who is outside.
+        let stands_still = state.in_sync.len() < min && in_sync.len() < min;
+        if !eligible.is_empty() && !stands_still && !planted(Bug::EligibleOverMinimum) {
+            return Err(Refusal::Invalid("nobody becomes eligible while the mark may move".into()));
+        }
+        for member in in_sync.difference(&state.in_sync).chain(eligible.difference(&state.eligible)) {
             if !self.is_current(*member) {
                 return Err(Refusal::NotCurrent(*member));
             }
@@ -371,11 +385,12 @@ impl ClusterMap {
                 return Err(Refusal::NotAssigned(member.node));
             }
         }
-        let eligible = if in_sync.len() < min {
+        let eligible = if in_sync.len() < min || planted(Bug::EligibleOverMinimum) {
             // The mark stands still from here on, so who leaves holds everything up to it.
-            let mut eligible = state.candidates();
-            eligible.retain(|member| !in_sync.contains(member) && !discard.contains(member));
-            eligible
+            let mut all = state.candidates();
+            all.extend(eligible);
+            all.retain(|member| !in_sync.contains(member) && !discard.contains(member));
+            all
         } else {
             BTreeSet::new()
         };
@@ -447,9 +462,23 @@ impl ClusterMap {
         if state.members == members {
             return Ok(None);
         }
+        let stays = |member: &Member| members.contains(&member.node);
+        let candidates = state.candidates();
+        if let Some(last) = candidates.first().filter(|_| !candidates.iter().any(stays)) {
+            return Err(Refusal::NodeInUse { node: last.node, shard });
+        }
         state.replicas_wanted = u8::try_from(members.len() - 1).unwrap_or(MAX_REPLICAS);
+        // Who is left out drops what it holds. The others hold everything up to the mark as before; where they are enough
+        // it moves on without the eligible members, as after `SetSettings`.
+        state.in_sync.retain(stays);
+        state.eligible.retain(stays);
         state.members = members;
         bump(&mut state.set_version);
+        let enough =
+            self.shards.get(&shard).is_some_and(|state| state.in_sync.len() >= self.min_in_sync(state));
+        if let Some(state) = self.shards.get_mut(&shard).filter(|_| enough) {
+            state.eligible.clear();
+        }
         DONE
     }
 

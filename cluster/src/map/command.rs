@@ -64,7 +64,9 @@ pub enum MapCommand {
         reign: u64,
     },
     /// A new in-sync set, proposed by the primary of `term`. Who is in `discard` leaves the eligible members
-    /// too, because it is about to drop what it holds.
+    /// too, because it is about to drop what it holds. Who is in `eligible` becomes one of them: it holds everything
+    /// up to the mark, which stands still before and after, because neither the set that this is based on nor
+    /// `in_sync` has `min_in_sync` members.
     ProposeSet {
         shard: ShardId,
         term: Term,
@@ -72,6 +74,8 @@ pub enum MapCommand {
         expected_set_version: SetVersion,
         in_sync: BTreeSet<Member>,
         discard: BTreeSet<Member>,
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        eligible: BTreeSet<Member>,
     },
     /// The shard starts empty: only when every in-sync and eligible incarnation is gone.
     ResetShard {

@@ -73,8 +73,8 @@ pub struct ShardState {
     pub primary: Option<Member>,
     /// Members that every `in-sync` acknowledgement needs; the primary is one of them.
     pub in_sync: BTreeSet<Member>,
-    /// Members that left the set while it was below `min_in_sync` (the high-water mark stands still then, so
-    /// they hold everything up to it): they may still be promoted.
+    /// Members outside of the set that hold everything up to the high-water mark, which stands still while the set is
+    /// below `min_in_sync`: they left it then, or came back later and were found to hold that much. They may be promoted.
     pub eligible: BTreeSet<Member>,
     pub set_version: SetVersion,
     /// Promotions after the first.
@@ -97,6 +97,12 @@ impl ShardState {
     /// Whether a member is one of the candidates.
     pub fn is_candidate(&self, member: Member) -> bool {
         self.in_sync.contains(&member) || self.eligible.contains(&member)
+    }
+
+    /// Whether every in-sync and eligible member is proved gone: nobody may be promoted any more. The shard starts empty,
+    /// or waits for a person when a member outside of the sets remembers.
+    pub fn is_forgotten(&self) -> bool {
+        self.term > Term::NONE && self.in_sync.is_empty() && self.eligible.is_empty()
     }
 
     /// Whether this member is the primary of this term, and nothing is under way to replace it.

@@ -65,6 +65,7 @@ fn propose(map: &mut ClusterMap, by: Member, set: &[Member]) -> MapReply {
         expected_set_version: shard.set_version,
         in_sync: set.iter().copied().collect(),
         discard: BTreeSet::new(),
+        eligible: BTreeSet::new(),
     })
 }
 
@@ -142,6 +143,7 @@ fn only_the_primary_of_the_term_and_version_changes_the_set() {
         expected_set_version: version,
         in_sync: BTreeSet::from([a]),
         discard: BTreeSet::new(),
+        eligible: BTreeSet::new(),
     });
     assert!(matches!(stale, MapReply::Refused(Refusal::StaleSetVersion { .. })), "{stale:?}");
     assert_eq!(propose(&mut map, a, &[b]), MapReply::Refused(Refusal::SetWithoutPrimary));
@@ -253,4 +255,90 @@ fn a_map_travels_as_json() {
     let back: ClusterMap = serde_json::from_str(&text).expect("parses");
     assert_eq!(back, map);
     assert!(map.summary().to_string().contains("cluster test"));
+}
+
+/// As [`propose`], with members to make eligible, based on `version`.
+fn propose_eligible(
+    map: &mut ClusterMap,
+    version: SetVersion,
+    set: &[Member],
+    eligible: &[Member],
+) -> MapReply {
+    map.apply(MapCommand::ProposeSet {
+        shard: S0,
+        term: map.shards[&S0].term,
+        by: set[0],
+        expected_set_version: version,
+        in_sync: set.iter().copied().collect(),
+        discard: BTreeSet::new(),
+        eligible: eligible.iter().copied().collect(),
+    })
+}
+
+#[test]
+fn members_become_eligible_only_while_the_mark_stands_still() {
+    let mut map = map(4, 1, 2);
+    reset(&mut map, 0, member(1, 1));
+    let (a, b, c) = (member(1, 1), member(2, 1), member(3, 1));
+    let version = map.shards[&S0].set_version;
+    let invalid =
+        |reply: MapReply| assert!(matches!(reply, MapReply::Refused(Refusal::Invalid(_))), "{reply:?}");
+    invalid(propose_eligible(&mut map, version, &[a, c], &[b]));
+    invalid(propose_eligible(&mut map, version, &[a], &[a]));
+    let gone = member(2, 7);
+    let reply = propose_eligible(&mut map, version, &[a], &[gone]);
+    assert_eq!(reply, MapReply::Refused(Refusal::NotCurrent(gone)));
+    let stranger = map.nodes.keys().find(|id| !map.shards[&S0].members.contains(id)).copied().expect("four");
+    let reply = propose_eligible(&mut map, version, &[a], &[Member::new(stranger, Incarnation(1))]);
+    assert_eq!(reply, MapReply::Refused(Refusal::NotAssigned(stranger)));
+    assert_eq!(propose_eligible(&mut map, version, &[a], &[b]), MapReply::Done);
+    assert_eq!(map.shards[&S0].eligible, BTreeSet::from([b]));
+    // A second copy, or one that was made before another set was committed.
+    let stale = propose_eligible(&mut map, version, &[a], &[b]);
+    assert!(matches!(stale, MapReply::Refused(Refusal::StaleSetVersion { .. })));
+    // The set is enough: what is outside may miss what is acknowledged from here on, also just before it shrinks.
+    assert_eq!(propose(&mut map, a, &[a, c]), MapReply::Done);
+    assert!(map.shards[&S0].eligible.is_empty());
+    let version = map.shards[&S0].set_version;
+    invalid(propose_eligible(&mut map, version, &[a], &[b]));
+}
+
+#[test]
+fn nobody_is_eligible_where_the_set_is_enough_by_a_new_number_or_other_members() {
+    let mut map = map(3, 1, 2);
+    reset(&mut map, 0, member(1, 1));
+    let (a, b, c) = (member(1, 1), member(2, 1), member(3, 1));
+    let version = map.shards[&S0].set_version;
+    propose_eligible(&mut map, version, &[a], &[b, c]);
+    let before = map.clone();
+    map.apply(MapCommand::SetSettings { settings: Settings { min_in_sync: 1, ..Settings::default() } });
+    assert!(map.shards[&S0].eligible.is_empty());
+    let mut map = before;
+    // Who is left out drops what it holds.
+    map.apply(MapCommand::SetMembers { shard: S0, members: vec![NodeId(1), NodeId(2)] });
+    assert_eq!(map.shards[&S0].eligible, BTreeSet::from([b]));
+    map.apply(MapCommand::SetMembers { shard: S0, members: vec![NodeId(1)] });
+    assert!(map.shards[&S0].eligible.is_empty(), "one is all there is to be");
+    map.apply(MapCommand::RegisterNode { info: node(1, 2) });
+    assert!(map.shards[&S0].is_forgotten());
+}
+
+#[test]
+fn members_that_alone_remember_are_not_taken_away() {
+    let mut map = map(3, 1, 2);
+    reset(&mut map, 0, member(1, 1));
+    propose(&mut map, member(1, 1), &[member(1, 1), member(2, 1)]);
+    map.apply(MapCommand::RegisterNode { info: node(1, 2) });
+    let reply = map.apply(MapCommand::SetMembers { shard: S0, members: vec![NodeId(1), NodeId(3)] });
+    assert_eq!(reply, MapReply::Refused(Refusal::NodeInUse { node: NodeId(2), shard: S0 }));
+}
+
+#[test]
+fn a_proposal_written_before_anybody_became_eligible_again_is_read() {
+    let old = r#"{"ProposeSet":{"shard":0,"term":1,"by":{"node":1,"incarnation":1},"expected_set_version":2,
+        "in_sync":[],"discard":[]}}"#;
+    let command: MapCommand = serde_json::from_str(old).expect("reads");
+    assert!(matches!(&command, MapCommand::ProposeSet { eligible, .. } if eligible.is_empty()));
+    let text = serde_json::to_string(&command).expect("writes");
+    assert!(!text.contains("eligible"), "as before where nobody becomes eligible: {text}");
 }

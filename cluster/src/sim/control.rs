@@ -4,7 +4,10 @@ use super::message::Message;
 use super::network::{Host, MS};
 use super::world::{CONTROL_HOSTS, Event, World};
 use crate::controller::{Controller, Decision, Event as ControlEvent};
+use crate::ids::{Member, ShardId};
 use crate::map::{ClusterMap, MapCommand, MapReply};
+use crate::message::ShardReport;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub(super) struct Consensus {
@@ -23,11 +26,18 @@ pub(super) struct ControlHost {
     controller: Controller,
     /// The reign it believes in.
     reign: u64,
+    /// What a node told it last of a shard: by which heartbeat, when, and whether it remembers.
+    told: BTreeMap<(ShardId, Member), (u64, u64, bool)>,
 }
 
 impl ControlHost {
     pub(super) fn new(map: Arc<ClusterMap>) -> Self {
-        ControlHost { controller: Controller::new(map), reign: 0 }
+        ControlHost { controller: Controller::new(map), reign: 0, told: BTreeMap::new() }
+    }
+
+    /// When a member told it that it remembers, if that is what it said last.
+    pub(super) fn told_at(&self, shard: ShardId, member: Member) -> Option<u64> {
+        self.told.get(&(shard, member)).filter(|(_, _, remembers)| *remembers).map(|(_, at, _)| *at)
     }
 }
 
@@ -148,10 +158,21 @@ impl World {
         if map.epoch != before.epoch {
             self.check.note(self.now, || format!("committed {command:?}"));
             self.consensus.map = Arc::new(map);
-            super::check::committed(self, &before, &command);
+            super::check::committed(self, host, &before, &command);
             self.watch(host);
         }
         Some(reply)
+    }
+
+    /// What a person orders by the leader of the control plane.
+    pub(super) fn administer(&mut self, host: Host, command: MapCommand) {
+        self.commit(host, self.consensus.reign, command);
+    }
+
+    /// What a status page of this host shows.
+    pub(super) fn told(&self, host: Host) -> Vec<(Member, ShardReport)> {
+        let reports = self.controls[host].controller.reports(self.local(host));
+        reports.map(|(member, _, report)| (member, report.clone())).collect()
     }
 
     /// Sends the map to all who watch.
@@ -175,6 +196,13 @@ impl World {
                 if self.controls[host].controller.is_leading() && heartbeat.epoch < self.consensus.map.epoch {
                     let map = self.consensus.map.clone();
                     self.send(host, from, Message::Map(map));
+                }
+                let from = heartbeat.from;
+                for report in &heartbeat.shards {
+                    let told = self.controls[host].told.entry((report.shard, from)).or_default();
+                    if told.0 <= heartbeat.sent_id {
+                        *told = (heartbeat.sent_id, self.now, report.remembers());
+                    }
                 }
                 self.control_step(host, ControlEvent::Heartbeat(heartbeat));
             }

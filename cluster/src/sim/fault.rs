@@ -8,7 +8,8 @@ use super::plan::{Faults, Kind};
 use super::world::{CONTROL_HOSTS, Event, World, member};
 use crate::controller::Event as ControlEvent;
 use crate::history::History;
-use crate::ids::{Offset, ShardId, Term};
+use crate::ids::{Member, NodeId, Offset, Position, ShardId, Term};
+use crate::map::{MapCommand, Settings};
 use crate::message::{HelloReply, ReplicaHello};
 
 impl World {
@@ -52,6 +53,14 @@ impl World {
                 }
             }
             Kind::CutAndCrash => self.cut_and_crash(),
+            Kind::LagAndCrash => self.lag_and_crash(),
+            Kind::MinimumChanged => {
+                self.check.fault(Kind::MinimumChanged.name());
+                let other = if self.rng.chance(500) { 1 } else { 3 };
+                self.set_minimum(other);
+                let long = Faults::lasts(&mut self.rng, self.faults.cut_ms);
+                self.after(long, Event::Minimum);
+            }
             Kind::FailoverAsked => {
                 let shard = ShardId(self.rng.index(self.consensus.map.shards.len()) as u16);
                 self.ask_failover(shard);
@@ -88,17 +97,84 @@ impl World {
         }
     }
 
-    /// A replica is cut off and falls behind; then the primary dies.
-    fn cut_and_crash(&mut self) {
+    /// A primary and the other nodes of its shard, the first of them any.
+    fn group(&mut self) -> Option<(Member, Vec<NodeId>)> {
         let shard = ShardId(self.rng.index(self.consensus.map.shards.len()) as u16);
         let map = self.consensus.map.clone();
-        let Some(shard) = map.shard(shard) else { return };
-        let Some(primary) = shard.primary else { return };
-        let replicas: Vec<_> = shard.members.iter().filter(|node| **node != primary.node).collect();
+        let shard = map.shard(shard)?;
+        let primary = shard.primary?;
+        let mut replicas: Vec<_> =
+            shard.members.iter().copied().filter(|node| *node != primary.node).collect();
         if replicas.is_empty() {
-            return;
+            return None;
         }
-        let replica = *replicas[self.rng.index(replicas.len())];
+        let any = self.rng.index(replicas.len());
+        replicas.swap(0, any);
+        Some((primary, replicas))
+    }
+
+    /// A replica is cut off for longer than the backlog lasts and has to leave the sets. Back again it takes anew what it
+    /// missed, and is too slow to be in sync. The others of the shard die, often: then it is all there is.
+    fn lag_and_crash(&mut self) {
+        let Some((primary, replicas)) = self.group() else { return };
+        self.check.fault(Kind::LagAndCrash.name());
+        let host = self.host_of(replicas[0]);
+        let away = self.rng.range(300 * MS, 1_500 * MS);
+        if self.rng.chance(800) {
+            self.cut(host, away, true);
+        }
+        let slow = Faults::lasts(&mut self.rng, self.faults.lag_ms);
+        self.lagging_until[host - CONTROL_HOSTS] = self.now + away + slow;
+        self.check.note(self.now, || format!("h{host} is slow for {} ms", (away + slow) / MS));
+        for other in &replicas[1..] {
+            if self.rng.chance(500) {
+                let when = self.rng.range(0, away);
+                self.after(when, Event::Crash(other.0 as usize - 1));
+            }
+        }
+        let later = away + self.rng.range(20 * MS, slow + 100 * MS);
+        self.after(later, Event::Crash(primary.node.0 as usize - 1));
+    }
+
+    pub(super) fn set_minimum(&mut self, min_in_sync: u8) {
+        let settings = Settings { min_in_sync, ..self.consensus.map.settings.clone() };
+        match self.consensus.leader {
+            Some(host) => self.administer(host, MapCommand::SetSettings { settings }),
+            None => self.after(100 * MS, Event::Minimum),
+        }
+    }
+
+    /// A person looks round now and then, and decides for a shard that waits for that.
+    pub(super) fn person(&mut self) {
+        let pause = self.rng.range(400 * MS, 1_500 * MS);
+        self.after(pause, Event::Person);
+        let Some(host) = self.consensus.leader else { return };
+        let map = self.consensus.map.clone();
+        for (id, shard) in map.shards.iter().filter(|(_, shard)| shard.is_forgotten()) {
+            let mut told: Vec<(Position, Member)> = self
+                .told(host)
+                .into_iter()
+                .filter(|(member, report)| {
+                    report.shard == *id && report.remembers() && map.is_current(*member)
+                })
+                .map(|(member, report)| (report.last, member))
+                .collect();
+            told.sort_unstable();
+            let Some((_, most)) = told.pop() else { continue };
+            let any = shard.members[self.rng.index(shard.members.len())];
+            let any = map.node(any).map_or(most, |node| node.member());
+            // Mostly the one that remembers most.
+            let to = if self.rng.chance(850) { most } else { any };
+            self.check.note(self.now, || format!("a person wants {to} to lead {id}"));
+            self.check.unclean_asked(*id, to);
+            self.control_step(host, ControlEvent::UncleanRequested { shard: *id, to, term: None });
+        }
+    }
+
+    /// A replica is cut off and falls behind; then the primary dies.
+    fn cut_and_crash(&mut self) {
+        let Some((primary, replicas)) = self.group() else { return };
+        let replica = replicas[0];
         let host = self.host_of(replica);
         let long = self.rng.range(200 * MS, 1_200 * MS);
         let both = self.rng.chance(600);
@@ -225,9 +301,11 @@ impl World {
         self.network.heal();
         self.paused_until.fill(0);
         self.down_until.fill(0);
+        self.lagging_until.fill(0);
         self.check.note(self.now, || "heal".to_string());
         if self.consensus.leader.is_none() {
             self.elect();
         }
+        self.set_minimum(2);
     }
 }

@@ -22,10 +22,14 @@ pub enum Kind {
     CutAndCrash,
     /// A person asks for a failover.
     FailoverAsked,
+    /// A replica is cut off for longer than the backlog lasts, and is slow afterwards; then its primary dies.
+    LagAndCrash,
+    /// A person sets another `min_in_sync` for a while.
+    MinimumChanged,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 8] = [
+    pub const ALL: [Kind; 10] = [
         Kind::Crash,
         Kind::CrashControl,
         Kind::Pause,
@@ -34,6 +38,8 @@ impl Kind {
         Kind::NewLeader,
         Kind::CutAndCrash,
         Kind::FailoverAsked,
+        Kind::LagAndCrash,
+        Kind::MinimumChanged,
     ];
 
     pub fn name(self) -> &'static str {
@@ -46,6 +52,8 @@ impl Kind {
             Kind::NewLeader => "new-leader",
             Kind::CutAndCrash => "cut-and-crash",
             Kind::FailoverAsked => "failover-asked",
+            Kind::LagAndCrash => "lag-and-crash",
+            Kind::MinimumChanged => "minimum-changed",
         }
     }
 }
@@ -73,6 +81,9 @@ pub struct Faults {
     pub pause_ms: u64,
     pub cut_ms: u64,
     pub down_ms: u64,
+    /// How long a replica is slow, and how many records behind it is then at least.
+    pub lag_ms: u64,
+    pub lag_records: u64,
     /// How often each kind is drawn, in the order of [`Kind::ALL`].
     pub weights: [u64; Kind::ALL.len()],
 }
@@ -94,6 +105,8 @@ impl Faults {
             pause_ms: rng.range(300, 1_600),
             cut_ms: rng.range(300, 2_500),
             down_ms: rng.range(100, 1_600),
+            lag_ms: rng.range(300, 2_500),
+            lag_records: rng.range(2, 7),
             weights,
         }
     }
@@ -115,6 +128,8 @@ impl Faults {
                 "pause_ms" => &mut self.pause_ms,
                 "cut_ms" => &mut self.cut_ms,
                 "down_ms" => &mut self.down_ms,
+                "lag_ms" => &mut self.lag_ms,
+                "lag_records" => &mut self.lag_records,
                 kind => {
                     let index = Kind::ALL.iter().position(|known| known.name() == kind);
                     &mut self.weights[index.ok_or_else(|| format!("there is no fault '{kind}'"))?]

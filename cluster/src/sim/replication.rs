@@ -5,7 +5,7 @@ use super::data::{Chunk, PARTS, Record, Takes};
 use super::message::Message;
 use super::network::{Host, MS};
 use super::resync::{Asked, Comparing};
-use super::world::{Event, World};
+use super::world::{CONTROL_HOSTS, Event, World};
 use crate::bugs::{Bug, planted};
 use crate::history::History;
 use crate::ids::{Member, Offset, ShardId, StreamId, Term};
@@ -114,11 +114,15 @@ impl World {
     /// Sends a replica the next records, at most as many.
     pub(super) fn stream(&mut self, host: Host, id: ShardId, to: Member, batch: usize) {
         let now = self.local(host);
+        let slow = self.lagging_until[self.host_of(to.node) - CONTROL_HOSTS] > self.now;
+        let lag_records = self.faults.lag_records as usize;
         let Some(shard) = self.node_shard(host, id) else { return };
         let term = shard.member.term();
         let mark = shard.member.mark();
         let last = shard.member.last().offset;
         let Some(peer) = shard.peers.get_mut(&to) else { return };
+        // One that is slow never has the newest.
+        let lag = if slow && batch < usize::MAX { lag_records } else { 0 };
         let Some(sent) = peer.sent else { return };
         if sent < shard.log_after {
             // Fell out of the backlog: it has to say hello again.
@@ -128,7 +132,7 @@ impl World {
         let skip = (sent.0 - shard.log_after.0) as usize;
         // Records are collected: the newest are not on their way yet when a chunk of a full sync holds them already.
         let collected = if peer.feeding && batch < usize::MAX { (last.0 % COLLECTED) as usize } else { 0 };
-        let ready = shard.log.len().saturating_sub(skip + collected);
+        let ready = shard.log.len().saturating_sub(skip + collected + lag);
         let records: Vec<Record> = shard.log.iter().skip(skip).take(batch.min(ready)).cloned().collect();
         if records.is_empty() && now.saturating_sub(peer.last_sent) < PING {
             return;

@@ -22,6 +22,11 @@ pub struct Report {
     /// After the first of each shard, resets left out.
     pub promotions: u64,
     pub resets: u64,
+    /// Promotions that a person ordered because the shard waited for that.
+    pub unclean: u64,
+    /// Replicas that became eligible because they were found to hold what counts, and promotions of such.
+    pub eligible: u64,
+    pub saved: u64,
     /// Requests of clients, their second sendings not counted.
     pub operations: u64,
     /// `in-sync` writes answered as done.

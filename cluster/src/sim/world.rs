@@ -86,6 +86,10 @@ pub(super) enum Event {
     Nonsense,
     /// A person asks for another primary.
     AskFailover(ShardId),
+    /// `min_in_sync` is set as it was.
+    Minimum,
+    /// A person looks whether a shard waits.
+    Person,
     Check,
 }
 
@@ -129,6 +133,8 @@ pub struct World {
     pub(super) network: Network,
     clocks: Vec<Clock>,
     pub(super) paused_until: Vec<u64>,
+    /// Until when a data node is slow as a replica.
+    pub(super) lagging_until: Vec<u64>,
     /// Hosts of the control plane that are down.
     pub(super) down_until: Vec<u64>,
     pub(super) consensus: Consensus,
@@ -193,6 +199,7 @@ impl World {
             network: Network::new(faults.clone()),
             clocks,
             paused_until: vec![0; hosts],
+            lagging_until: vec![0; node_count],
             down_until: vec![0; CONTROL_HOSTS],
             consensus: Consensus::new(map.clone()),
             controls: (0..CONTROL_HOSTS).map(|_| ControlHost::new(map.clone())).collect(),
@@ -224,6 +231,7 @@ impl World {
         world.after(500 * MS, Event::Fault);
         world.after(900 * MS, Event::Nonsense);
         world.after(50 * MS, Event::Check);
+        world.after(700 * MS, Event::Person);
         world
     }
 
@@ -375,6 +383,8 @@ impl World {
                 }
             }
             Event::AskFailover(shard) => self.ask_failover(shard),
+            Event::Minimum => self.set_minimum(2),
+            Event::Person => self.person(),
             Event::Check => {
                 super::check::sweep(self);
                 self.after(40 * MS, Event::Check);

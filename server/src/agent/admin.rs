@@ -135,6 +135,9 @@ pub struct Report {
     pub term: Term,
     /// The last record it holds.
     pub last: Position,
+    /// It holds all records up to `last`.
+    #[serde(default)]
+    pub whole: bool,
     /// The high-water mark it knows.
     pub mark: Offset,
 }

@@ -180,6 +180,7 @@ impl Driver {
                         age_ms: age_ns / 1_000_000,
                         term: report.term,
                         last: report.last,
+                        whole: report.whole,
                         mark: report.mark,
                     })
                     .collect();

@@ -1,6 +1,7 @@
 //! Replication and the map, as a member of a cluster sees them.
 
 use prometheus::proto::MetricFamily;
+use torc_cluster::message::remembers;
 use torc_runtime::clock::boottime_ns;
 use torc_runtime::metrics::FamilyBuilder;
 
@@ -51,6 +52,11 @@ const FAILOVERS: Named = ("torc_server_failovers_total", "Promotions after the f
 const RESETS: Named = ("torc_server_shard_resets_total", "Times that a shard started empty, by shard.");
 const UNCLEAN: Named =
     ("torc_server_unclean_failovers_total", "Promotions of nodes that were not in sync, by shard.");
+const WAITS: Named = (
+    "torc_server_waits_for_person",
+    "1 on a node that remembers its shard when every in-sync and eligible member is gone: nobody leads it until a \
+     person decides.",
+);
 const IN_SYNC: Named = ("torc_server_in_sync_members", "Members of the in-sync set, by shard.");
 
 /// What [`gather`] yields.
@@ -71,6 +77,7 @@ pub const FAMILIES: &[Named] = &[
     FAILOVERS,
     RESETS,
     UNCLEAN,
+    WAITS,
     IN_SYNC,
 ];
 
@@ -78,6 +85,8 @@ pub const FAMILIES: &[Named] = &[
 pub fn gather(agent: &Agent) -> Vec<MetricFamily> {
     let summary = agent.repl.summary(&agent.node);
     let map = agent.map();
+    let forgotten = map.shards_of_node(agent.me.node).any(|shard| shard.is_forgotten());
+    let waits = forgotten && remembers(summary.whole, summary.last);
     let mut lag = FamilyBuilder::gauge(LAG.0, LAG.1);
     for replica in &summary.replicas {
         let acked = replica.acked.map_or(0, |offset| offset.0);
@@ -131,6 +140,7 @@ pub fn gather(agent: &Agent) -> Vec<MetricFamily> {
         failovers.build(),
         resets.build(),
         unclean.build(),
+        gauge(WAITS, f64::from(u8::from(waits))),
         in_sync.build(),
     ]
 }

@@ -9,8 +9,13 @@ use crate::ids::{Member, ShardId, Term};
 use crate::map::{ClusterMap, MapCommand, PromotionReason};
 
 /// 1, 7, 8: what a commit may change.
-pub(in super::super) fn committed(world: &mut World, before: &ClusterMap, command: &MapCommand) {
+pub(in super::super) fn committed(world: &mut World, by: Host, before: &ClusterMap, command: &MapCommand) {
     let map = world.consensus.map.clone();
+    if let MapCommand::ProposeSet { shard, eligible, .. } = command {
+        world.check.report.eligible += eligible.len() as u64;
+        world.check.eligible.extend(eligible.iter().map(|member| (*shard, *member)));
+        eligible.iter().for_each(|member| holds_promises(world, *shard, *member, 5, "became eligible"));
+    }
     for (id, after) in &map.shards {
         let Some(before) = before.shard(*id) else { continue };
         if before.term == after.term {
@@ -39,6 +44,7 @@ pub(in super::super) fn committed(world: &mut World, before: &ClusterMap, comman
                 world
                     .check
                     .demand(7, nobody, || format!("{id} was reset while someone remembered: {before:?}"));
+                outsider_remembers(world, by, *id);
                 world.check.forget(*id);
                 if reason == Some(PromotionReason::Reset) && world.rng.chance(300) {
                     // What is rare and must hold: the next failover comes soon after the loss.
@@ -46,13 +52,42 @@ pub(in super::super) fn committed(world: &mut World, before: &ClusterMap, comman
                     world.after(soon, Event::AskFailover(*id));
                 }
             }
+            Some(PromotionReason::Unclean) => {
+                world.check.report.unclean += 1;
+                let asked = world.check.unclean.contains(&(*id, primary));
+                let nobody = before.candidates().is_empty();
+                world.check.demand(7, asked && nobody, || {
+                    format!("{primary} of {id} was promoted without need, or without a person: {before:?}")
+                });
+                world.check.forget(*id);
+            }
             _ => {
                 world.check.report.promotions += 1;
+                let saved =
+                    before.eligible.contains(&primary) && world.check.eligible.contains(&(*id, primary));
+                world.check.report.saved += u64::from(saved);
                 let candidate = before.is_candidate(primary);
                 world
                     .check
                     .demand(7, candidate, || format!("{primary} was no candidate of {id}: {command:?}"));
             }
+        }
+    }
+}
+
+/// 7: a shard that starts empty drops what nobody has told its controller of lately.
+fn outsider_remembers(world: &mut World, by: Host, id: ShardId) {
+    let map = world.consensus.map.clone();
+    // Shorter than the controller has to wait, by whatever clock.
+    let lately = map.settings.lease_ms * MS * 7 / 10;
+    for node in world.nodes.iter().flatten().filter(|node| map.is_current(node.me)) {
+        let assigned = map.shard(id).is_some_and(|shard| shard.members.contains(&node.me.node));
+        let Some(shard) = node.shards.get(&id).filter(|_| assigned) else { continue };
+        let told = world.controls[by].told_at(id, node.me);
+        let lately = told.is_some_and(|at| world.now.saturating_sub(at) < lately);
+        if lately && shard.member.report().remembers() {
+            let (who, last) = (node.me, shard.member.last());
+            world.check.demand(7, false, || format!("{id} was reset, though {who} remembers up to {last}"));
         }
     }
 }

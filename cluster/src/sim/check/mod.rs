@@ -55,6 +55,10 @@ pub(super) struct Checker {
     served: BTreeMap<ShardId, Term>,
     /// Who had which term.
     terms: BTreeMap<Term, (ShardId, Member)>,
+    /// Whom a person wanted.
+    unclean: HashSet<(ShardId, Member)>,
+    /// Who became eligible by a proposal.
+    eligible: HashSet<(ShardId, Member)>,
     locks: locks::Locks,
 }
 
@@ -98,6 +102,11 @@ impl Checker {
 
     pub(super) fn fault(&mut self, kind: &'static str) {
         *self.report.faults.entry(kind).or_default() += 1;
+    }
+
+    /// A person wants this member to lead, whatever is lost.
+    pub(super) fn unclean_asked(&mut self, shard: ShardId, to: Member) {
+        self.unclean.insert((shard, to));
     }
 
     /// 13: every answer goes to who asked.

@@ -1,5 +1,7 @@
 //! INFO's sections about the data and where it is kept.
 
+use torc_cluster::message::remembers;
+
 use super::{Lines, databases};
 use crate::exec::Cx;
 use crate::exec::families::server::replication::{Replica, primary, replicas};
@@ -98,6 +100,8 @@ fn members(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
     let leads = state.primary == Some(view.me);
     lines.line("torc_shard_term", state.term.0);
     lines.line("torc_failover_pending", u8::from(state.pending_term.is_some()));
+    let remembers = remembers(summary.whole, summary.last);
+    lines.line("torc_waits_for_person", u8::from(state.is_forgotten() && remembers));
     lines.line("torc_shard_failovers", state.failovers);
     for (index, id) in state.members.iter().enumerate() {
         let Some(node) = view.map.node(*id) else { continue };
