@@ -57,6 +57,8 @@ struct Replica {
     verified_ns: u64,
     /// When it last held everything the primary had (as far as that can be told).
     caught_up_ns: u64,
+    /// Until then it is not behind for the sake of a long record that it takes, if it is in the set.
+    taking_until_ns: u64,
     /// The primary's last offset at the latest acknowledgement, and when that was.
     seen: (Offset, u64),
 }
@@ -64,7 +66,15 @@ struct Replica {
 impl Replica {
     /// One that has not said hello.
     fn unknown(seen: (Offset, u64), caught_up_ns: u64) -> Replica {
-        Replica { stream: StreamId(0), acked: Offset(0), verified: false, verified_ns: 0, caught_up_ns, seen }
+        Replica {
+            stream: StreamId(0),
+            acked: Offset(0),
+            verified: false,
+            verified_ns: 0,
+            caught_up_ns,
+            taking_until_ns: 0,
+            seen,
+        }
     }
 
     /// It is found to hold the primary's history up to `acked`, whose last offset is `last` by now.
@@ -335,11 +345,11 @@ impl ReplicaSet {
         self.advance_mark();
     }
 
-    /// A replica takes a record that is so long that it cannot acknowledge it in time. Since it gets on it is not behind,
-    /// nor will it be before `until_ns` for that record's sake.
+    /// A replica takes a record that is so long that it cannot acknowledge it in time. Since it gets on it need not leave the
+    /// set, nor before `until_ns` for that record's sake. One that is not in the set does not come into it by that.
     pub fn takes(&mut self, member: Member, stream: StreamId, until_ns: u64) {
         if let Some(replica) = self.on_stream(member, stream).filter(|replica| replica.verified) {
-            replica.caught_up_ns = replica.caught_up_ns.max(until_ns);
+            replica.taking_until_ns = replica.taking_until_ns.max(until_ns);
         }
     }
 
@@ -428,8 +438,10 @@ impl ReplicaSet {
                 continue;
             }
             let behind_ns = now_ns.saturating_sub(replica.caught_up_ns);
-            let stays = self.committed.contains(member) && behind_ns <= self.timeout_ns;
-            let joins = replica.verified && replica.acked >= self.mark && behind_ns <= self.timeout_ns / 2;
+            let stalled_ns = now_ns.saturating_sub(replica.caught_up_ns.max(replica.taking_until_ns));
+            let stays = self.committed.contains(member) && stalled_ns <= self.timeout_ns;
+            let safe = self.mark.max(self.inherited);
+            let joins = replica.verified && replica.acked >= safe && behind_ns <= self.timeout_ns / 2;
             if stays || joins {
                 wanted.insert(*member);
             }

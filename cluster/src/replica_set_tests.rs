@@ -271,6 +271,19 @@ fn a_deposed_primary_counts_nothing() {
     assert_eq!(bench.hello(3, &History::default(), 0), HelloReply::NotPrimary { term: Term(1) });
 }
 
+/// It may lack what a primary before has acknowledged, whatever mark is known.
+#[test]
+fn who_takes_a_long_record_does_not_come_into_the_set_by_that() {
+    let map = map();
+    let mine = history(1, 9);
+    let mut set = ReplicaSet::new(member(1), &map, &map.shards[&S], Offset(9), Offset(2), 0);
+    set.hello(&greeting(member(2), &history(1, 5)), ONE, &mine, Offset(0), 0);
+    set.appended(Offset(10));
+    set.takes(member(2), ONE, 60_000 * MS);
+    set.acked(member(2), ONE, Offset(5), 1_000 * MS);
+    assert_eq!(set.propose(1_000 * MS), None, "it holds five of nine");
+}
+
 /// A record of hundreds of megabytes takes longer than the time-out: who gets on with it stays.
 #[test]
 fn who_takes_a_long_record_is_not_behind() {

@@ -103,11 +103,20 @@ impl Fleet {
     /// # Panics
     /// When it does not come up.
     pub fn start_with(plan: Plan, place: Place, options: &[&str]) -> Fleet {
+        Self::start_leased(plan, place, options, LEASE_MS)
+    }
+
+    /// As [`Fleet::start_with`], with leases of so many ms unless `TORC_TEST_LEASE_MS` says another: for a test that fails
+    /// when a process has no turn for one lease.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn start_leased(plan: Plan, place: Place, options: &[&str], usual_lease_ms: u64) -> Fleet {
         let work = Workdir::new("fleet");
         let secret = work.path().join("cluster.secret");
         torc(&["secret", "new", path(&secret)]);
         let lease_ms = std::env::var("TORC_TEST_LEASE_MS").ok().and_then(|text| text.parse().ok());
-        let lease = Duration::from_millis(lease_ms.unwrap_or(LEASE_MS));
+        let lease = Duration::from_millis(lease_ms.unwrap_or(usual_lease_ms));
         let count = usize::from(plan.shards) * (usize::from(plan.replicas) + 1);
         let ports = free_ports(count * PORTS + 2);
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);

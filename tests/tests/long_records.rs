@@ -12,6 +12,8 @@ use torc_tests::scrape::Scrape;
 
 const BACKLOG: &[&str] = &["--backlog-bytes", "1048576"];
 const PLAN: Plan = Plan { shards: 1, replicas: 2, hosts: 3 };
+/// A replica whose process has no turn for that long leaves the set whatever the records are.
+const PATIENT_LEASE_MS: u64 = 4_000;
 const BIG_BYTES: usize = 40_000_000;
 const BIG: usize = 3;
 
@@ -38,7 +40,7 @@ impl Drop for Stop<'_> {
 
 #[test]
 fn a_replica_stays_in_sync_while_long_records_go_through() {
-    let mut fleet = Fleet::start_with(PLAN, Place::Loopback, BACKLOG);
+    let mut fleet = Fleet::start_leased(PLAN, Place::Loopback, BACKLOG, PATIENT_LEASE_MS);
     let primary = fleet.primary_that_does_not_lead();
     let (resp, proxy) = (Endpoint::Tcp(fleet.node(primary).resp()), fleet.proxy());
     let before = fleet.shard(0);

@@ -152,7 +152,9 @@ fn an_unclean_failover_loses_what_the_promoted_node_lacks() {
 /// shard does not start empty on it, it waits until a person decides.
 #[test]
 fn a_shard_waits_for_a_person_while_a_replica_remembers() {
-    let mut fleet = Fleet::start(Plan { shards: 2, replicas: 2, hosts: 3 }, Place::Loopback);
+    // Who remembers has to be heard of within a lease.
+    let plan = Plan { shards: 2, replicas: 2, hosts: 3 };
+    let mut fleet = Fleet::start_leased(plan, Place::Loopback, &[], 2_500);
     let (hit, mut members) = shard_of_few_voters(&fleet);
     let mine = fleet.tag(hit);
     let mut client = fleet.connect();

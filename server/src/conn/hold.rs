@@ -7,8 +7,8 @@ use crate::clients::Pause;
 use crate::exec::{Batch, Session};
 use crate::script::ScriptCache;
 
-/// A request of a proxy that is as long is in no proxy's memory, which has streamed it on a connection of its own
-/// (`torc_proxy::downstream::upload`): it cannot be sent again, and nothing stands behind it.
+/// A request of a proxy that is as long was most likely streamed, on a connection of its own (`torc_proxy::downstream::upload`):
+/// it is in no proxy's memory and cannot be sent again. One of many arguments that was taken whole holds those behind it up.
 const STREAMED_BYTES: usize = 8 << 20;
 
 /// What requests may have to wait for now.
@@ -20,8 +20,9 @@ pub struct Holds {
     pub room: bool,
 }
 
-/// Whether a request of so many bytes waits until there is room for its record. Proxies are refused instead and send it again,
-/// so that requests of their other clients on the same connection need not wait behind it.
+/// Whether a request of so many bytes waits until there is room for its record. What proxies do not stream does not wait, so
+/// that requests of their other clients on the same connection need not: it is refused while there is no room to place it
+/// (they send it again), and executed while there is, however far replicas are behind.
 #[inline]
 pub fn lacks_room(holds: Holds, batch: &Batch<'_, '_>, session: &Session, bytes: usize) -> bool {
     holds.room && !batch.has_room_for(bytes) && (!session.trusted || bytes >= STREAMED_BYTES)

@@ -82,7 +82,12 @@ impl EffectWriter {
         if self.buf.len() < LONG_RECORD_BYTES {
             self.take_record(term, offset, &mut out.short);
         } else {
-            out.long.push(LongRecord { offset, term, body: self.take_bytes() });
+            let mut body = self.take_bytes();
+            // It is kept for long, and counted by its length. Of a buffer that grew as it was filled half may be empty.
+            if body.capacity() - body.len() > body.len() / 8 {
+                body.shrink_to_fit();
+            }
+            out.long.push(LongRecord { offset, term, body });
         }
     }
 
