@@ -8,6 +8,7 @@ use std::time::Duration;
 use common::client::Client;
 use common::node::Act;
 use common::{PATIENCE, World};
+use tokio::sync::watch;
 use torc_proxy::ProxyConfig;
 
 /// Above what stands aside at once.
@@ -274,37 +275,53 @@ async fn a_request_that_has_begun_ends_where_it_began() {
 /// What is found to be slow at a look at it: less than what stands aside at once.
 const SLOW: usize = 10 * 1024 * 1024;
 
+/// Requests that the proxy has given to connections to the node, and that are not answered.
+async fn in_flight(client: &mut Client) -> usize {
+    let info = client.ask("INFO proxy").await;
+    let line = info.lines().find(|line| line.starts_with("upstream0:")).expect("a line");
+    let number = line.split(',').find_map(|part| part.strip_prefix("in_flight=")).expect("a part");
+    number.parse().expect("a number")
+}
+
 /// A client that asks for a big value and does not read it, on a connection that others have requests on: the node answers
-/// it when they have been sent. Gives that client, and `other`, which has sent `lines`.
-async fn behind_a_slow_reader(world: &World, lines: &[&str]) -> (Client, Client) {
+/// it when they have been sent. Gives that client, `other`, which has sent `lines`, and the connections that the node had
+/// before it answered.
+async fn behind_a_slow_reader(world: &World, lines: &[&str]) -> (Client, Client, u64) {
     world.nodes[0].set("slow", &value(SLOW));
-    world.nodes[0].hook(|seen| match seen.args.join(" ").as_str() {
-        "GET slow" => Act::Late(Duration::from_millis(300)),
+    let (gate, open) = watch::channel(false);
+    world.nodes[0].hook(move |seen| match seen.args.join(" ").as_str() {
+        "GET slow" => Act::Gate(open.clone()),
         _ => Act::Usual,
     });
-    let (mut slow, mut other) = (world.client().await, world.client().await);
+    let (mut slow, mut other, mut watcher) =
+        (world.client().await, world.client().await, world.client().await);
     other.ask("PING").await;
     slow.send("GET slow").await;
     world.until(|world| world.nodes[0].count("GET slow") > 0).await;
     for line in lines {
         other.send(line).await;
     }
-    (slow, other)
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while in_flight(&mut watcher).await < 1 + lines.len() {
+        assert!(tokio::time::Instant::now() < deadline, "the lines are not on the connection");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let connections = world.nodes[0].connections();
+    gate.send_replace(true);
+    (slow, other, connections)
 }
 
-/// The reply to `GET slow` stands aside: those behind it were sent elsewhere.
-async fn stands_aside(world: &World) {
-    let connections = world.nodes[0].connections();
+/// The reply to `GET slow` stands aside: those behind it were sent elsewhere, over more than these connections.
+async fn stands_aside(world: &World, connections: u64) {
     world.until(|world| world.nodes[0].connections() > connections).await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
 }
 
 #[tokio::test]
 async fn nothing_overtakes_what_stays_behind_a_big_value() {
     let world = World::new(1, config()).await;
     let lines = ["SET k 1", "INCR n", "FLUSHALL", "INCR n", "GET n", "INCR n", "SET k 2"];
-    let (mut slow, mut other) = behind_a_slow_reader(&world, &lines).await;
-    stands_aside(&world).await;
+    let (mut slow, mut other, connections) = behind_a_slow_reader(&world, &lines).await;
+    stands_aside(&world, connections).await;
     // What comes now waits as well.
     for line in ["INCR n", "GET k", "PING"] {
         other.send(line).await;
@@ -334,8 +351,8 @@ async fn nothing_overtakes_what_stays_behind_a_big_value() {
 
 #[tokio::test]
 async fn who_must_stay_behind_a_slow_reader_outlives_it() {
-    let world = World::new(1, ProxyConfig { request_timeout_ms: 3_000, ..config() }).await;
-    let (mut slow, mut other) = behind_a_slow_reader(&world, &["FLUSHALL", "INCR n"]).await;
+    let world = World::new(1, ProxyConfig { request_timeout_ms: 6_000, ..config() }).await;
+    let (mut slow, mut other, _) = behind_a_slow_reader(&world, &["FLUSHALL", "INCR n"]).await;
     assert_eq!(other.reply_bytes().await, "+OK\r\n");
     assert_eq!(other.reply().await.as_int(), Some(1));
     assert!(slow.rest().await.len() < SLOW, "closed with a part of it");
@@ -350,7 +367,7 @@ async fn what_has_not_left_is_sent_elsewhere_once() {
     let lines: Vec<String> = (0..4).map(|n| format!("SET fill{n} {fill}")).collect();
     let mut lines: Vec<&str> = lines.iter().map(String::as_str).collect();
     lines.extend(["INCR n", "GET n", "INCR n", "FLUSHALL", "INCR n"]);
-    let (mut slow, mut other) = behind_a_slow_reader(&world, &lines).await;
+    let (mut slow, mut other, _) = behind_a_slow_reader(&world, &lines).await;
     for _ in 0..4 {
         assert_eq!(other.reply_bytes().await, "+OK\r\n");
     }

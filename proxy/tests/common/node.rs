@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use torc_protocol::context::{Context, RequestId};
 use torc_protocol::handshake::{Secret, ServerHandshake};
 use torc_protocol::resp::{Limits, ReplyWriter, RequestParser, Version};
@@ -25,6 +25,8 @@ pub enum Act {
     Reply(String),
     /// The usual reply, later.
     Late(Duration),
+    /// The usual reply, when this is true; until then the node does not read from the connection either.
+    Gate(watch::Receiver<bool>),
     /// Nothing is executed, and the connection ends.
     Drop,
     /// It is executed, and the connection ends without a reply.
@@ -268,6 +270,10 @@ impl FakeNode {
                     Act::Late(pause) => {
                         stream.write_all(&std::mem::take(&mut out)).await?;
                         tokio::time::sleep(pause).await;
+                    }
+                    Act::Gate(mut open) => {
+                        stream.write_all(&std::mem::take(&mut out)).await?;
+                        open.wait_for(|open| *open).await.expect("the gate is opened");
                     }
                     Act::Reply(text) => {
                         spoilt |= transaction.is_some() && text.starts_with('-');
