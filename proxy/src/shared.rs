@@ -35,6 +35,8 @@ pub struct Shared {
     pub settings: ArcSwap<ProxyConfig>,
     /// Held by whoever changes settings.
     pub changing: Mutex<()>,
+    /// Held, over many rounds of its worker, by the CONFIG SET that tells the nodes.
+    pub telling_nodes: tokio::sync::Mutex<()>,
     /// Configurations taken while running.
     pub reloads: AtomicU64,
     /// Configurations refused while running.
@@ -98,6 +100,7 @@ impl Shared {
             memcached_users: ArcSwap::from_pointee(memcached_users),
             settings: ArcSwap::from_pointee(config.clone()),
             changing: Mutex::default(),
+            telling_nodes: tokio::sync::Mutex::default(),
             reloads: AtomicU64::new(0),
             reload_failures: AtomicU64::new(0),
             reset: Mutex::default(),

@@ -8,6 +8,9 @@ pub const UPLOAD_REFUSED: &str = "TRYAGAIN the shard could not take the request,
 /// The deadline passed while the request was held back.
 pub const NO_PRIMARY: &str =
     "CLUSTERDOWN the shard had no reachable primary in time; the command was not executed";
+/// Other CONFIG SETs of nodes' options took all the time there was.
+pub const NO_TURN: &str =
+    "TRYAGAIN other clients change the nodes' configuration; the command was not executed";
 /// Too many requests are held back already.
 pub const TOO_MANY_HELD: &str =
     "CLUSTERDOWN too many requests wait for a primary of the shard; the command was not executed";

@@ -1,13 +1,18 @@
-//! A configuration that is taken while clients are connected: what changes for them, what stays, what is refused.
+//! A configuration that is taken while clients are connected: what changes for them, what stays, what is refused; and
+//! options that CONFIG SET sets at the nodes.
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::World;
-use common::node::Act;
+use common::node::{Act, FakeNode};
+use parking_lot::Mutex;
+use tokio::sync::watch;
 use torc_cluster::map::Policy;
 use torc_protocol::context::Ack;
+use torc_protocol::error::unknown_option;
 use torc_proxy::ProxyConfig;
 
 /// Workers take changed settings in their next round.
@@ -98,5 +103,75 @@ async fn maps_and_configurations_come_in_any_order() {
     let seen: Vec<_> = world.nodes.iter().flat_map(|node| node.seen()).collect();
     let last = seen.iter().find(|seen| seen.args[1] == "last").expect("sent");
     assert_eq!((last.ack, last.epoch), (Some(Ack::None), world.epoch));
+    world.end().await;
+}
+
+/// Lets a node have one option, `maxmemory-samples`, which is 5. Gives what it is, as of any time.
+fn has_an_option(
+    node: &FakeNode,
+    mut on_set: impl FnMut(&str) -> Act + Send + 'static,
+) -> Arc<Mutex<String>> {
+    let option = Arc::new(Mutex::new("5".to_owned()));
+    let theirs = Arc::clone(&option);
+    node.hook(move |seen| match (seen.args[0].as_str(), seen.args.get(1).map(String::as_str)) {
+        ("CONFIG", Some("GET")) => {
+            Act::Reply(format!("*2\r\n$17\r\nmaxmemory-samples\r\n$1\r\n{}\r\n", theirs.lock()))
+        }
+        ("CONFIG", Some("SET")) => match seen.args.get(4) {
+            Some(unknown) => Act::Reply(format!("-{}\r\n", unknown_option(unknown))),
+            None => {
+                seen.args[3].clone_into(&mut theirs.lock());
+                on_set(&seen.args[3])
+            }
+        },
+        _ => Act::Usual,
+    });
+    option
+}
+
+#[tokio::test]
+async fn an_option_of_which_the_answer_is_lost_is_taken_back() {
+    let world = World::new(3, ProxyConfig { request_timeout_ms: 300, ..ProxyConfig::default() }).await;
+    let options: Vec<_> = (0..3)
+        .map(|at| {
+            has_an_option(&world.nodes[at], move |value| match (at, value) {
+                (1, "9") => Act::ExecuteAndDrop,
+                _ => Act::Usual,
+            })
+        })
+        .collect();
+    let now = || options.iter().map(|option| option.lock().clone()).collect::<Vec<_>>();
+    let mut client = world.client().await;
+    let reply = client.ask("CONFIG SET maxmemory-samples 9").await;
+    assert!(reply.starts_with("-CLUSTERDOWN "), "{reply}");
+    assert_eq!(now(), ["5"; 3]);
+    assert_eq!(client.ask("CONFIG SET maxmemory-samples 7").await, "+OK\r\n");
+    assert_eq!(now(), ["7"; 3]);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn options_that_two_clients_set_at_once_are_the_same_at_all_nodes() {
+    let config = ProxyConfig { threads: 2, request_timeout_ms: 20_000, ..ProxyConfig::default() };
+    let world = World::new(3, config).await;
+    let (gate, open) = watch::channel(false);
+    let options: Vec<_> = (0..3)
+        .map(|at| {
+            let open = open.clone();
+            has_an_option(&world.nodes[at], move |value| match (at, value) {
+                (0, "7") => Act::Gate(open.clone()),
+                _ => Act::Usual,
+            })
+        })
+        .collect();
+    let (mut first, mut second) = (world.client().await, world.client().await);
+    first.send("CONFIG SET maxmemory-samples 7").await;
+    world.until(|world| world.nodes[0].count("CONFIG SET maxmemory-samples 7") > 0).await;
+    second.send("CONFIG SET maxmemory-samples 9").await;
+    assert!(second.is_silent(100).await, "not before the first is done");
+    gate.send_replace(true);
+    assert_eq!(first.reply_bytes().await, "+OK\r\n");
+    assert_eq!(second.reply_bytes().await, "+OK\r\n");
+    assert!(options.iter().all(|option| *option.lock() == "9"), "{options:?}");
     world.end().await;
 }

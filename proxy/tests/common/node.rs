@@ -233,7 +233,7 @@ impl FakeNode {
                     continue;
                 }
                 input.drain(..frame.len);
-                let bare = [&b"TORC.LISTEN"[..], b"PING", b"TORC.TRACK"].contains(&&whole[0][..]);
+                let bare = [&b"TORC.LISTEN"[..], b"PING", b"TORC.TRACK", b"CONFIG"].contains(&&whole[0][..]);
                 if whole[0] == b"TORC.LISTEN" || whole[0] == b"TORC.TRACK" {
                     listens.get_or_insert_with(|| self.pushes.subscribe());
                 }

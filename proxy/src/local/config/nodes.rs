@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! of every shard's primary: the values of now ─▶ a primary looks at the names ─▶ the proxy's own values are looked at
-//!   ─▶ primary after primary is told; one that refuses ends it, and those before it get their old values back
+//!   ─▶ primary after primary is told; one that refuses or does not answer in time ends it, and it and those before it get
+//!      their old values back
 //!   ─▶ all other nodes are told ─▶ the proxy takes its own ─▶ the answer
 //! ```
 //! A node that is no primary and cannot be reached is named in the log, and goes by its own configuration, as one does that
-//! starts later.
+//! starts later. One CONFIG SET of a proxy does this at a time; two of two proxies may mix.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -43,7 +44,7 @@ pub(super) fn set(call: &mut Call<'_>, changes: Vec<Change>) -> Step {
     let (worker, client) = (Rc::clone(call.worker), Rc::clone(call.client));
     tokio::task::spawn_local(async move {
         let mut frame = Vec::new();
-        match change(&worker, &changes, since_ns).await {
+        match in_turn(&worker, &changes, since_ns).await {
             Ok(()) => frame.extend_from_slice(b"+OK\r\n"),
             Err(text) => Render::Resp3.error(&text, &mut frame),
         }
@@ -54,6 +55,14 @@ pub(super) fn set(call: &mut Call<'_>, changes: Vec<Change>) -> Step {
 
 /// Old values by option.
 type Values = BTreeMap<String, Vec<u8>>;
+
+/// Behind the CONFIG SET of any other client of the proxy: two that tell the same primaries would mix.
+async fn in_turn(worker: &Rc<Worker>, changes: &[Change], since_ns: u64) -> Result<(), String> {
+    let patience = Duration::from_millis(u64::from(worker.settings().request_timeout_ms));
+    let turn = tokio::time::timeout(patience, worker.shared.telling_nodes.lock()).await;
+    let _turn = turn.map_err(|_| text::NO_TURN.to_owned())?;
+    change(worker, changes, since_ns).await
+}
 
 async fn change(worker: &Rc<Worker>, changes: &[Change], since_ns: u64) -> Result<(), String> {
     let theirs: Vec<&Change> = changes.iter().filter(|change| change.is_of_nodes()).collect();
@@ -72,12 +81,13 @@ async fn change(worker: &Rc<Worker>, changes: &[Change], since_ns: u64) -> Resul
     changed(&worker.shared.settings.load(), changes)?;
     for (told, (shard, _)) in before.iter().enumerate() {
         if let Err(text) = at_primary(worker, *shard, &tell, since_ns).await {
-            undo(worker, before.get(..told).unwrap_or_default(), since_ns).await;
+            // It may have taken them, when it was its answer that was lost.
+            undo(worker, before.get(..=told).unwrap_or_default()).await;
             return Err(text);
         }
     }
     if let Err(text) = set_own(&worker.shared, changes) {
-        undo(worker, &before, since_ns).await;
+        undo(worker, &before).await;
         return Err(text);
     }
     tell_others(worker, &tell).await;
@@ -112,15 +122,21 @@ fn values(reply: Value) -> Values {
     pairs.filter_map(|(name, value)| Some((name.as_str()?.to_owned(), value.as_bytes()?.to_vec()))).collect()
 }
 
-/// Gives primaries back what they had.
-async fn undo(worker: &Rc<Worker>, before: &[(ShardId, Values)], since_ns: u64) {
+/// Gives primaries back what they had, each in a time of its own: that of the request may be over.
+async fn undo(worker: &Rc<Worker>, before: &[(ShardId, Values)]) {
+    let since_ns = worker.clock.refresh();
+    let mut undone = JoinSet::new();
     for (shard, values) in before {
-        let mut tell = vec![&b"CONFIG"[..], b"SET"];
-        tell.extend(values.iter().flat_map(|(name, value)| [name.as_bytes(), value]));
-        if let Err(cause) = at_primary(worker, *shard, &tell, since_ns).await {
-            tracing::warn!(shard = shard.0, %cause, "a primary keeps options that the others refused");
-        }
+        let (worker, shard, values) = (Rc::clone(worker), *shard, values.clone());
+        undone.spawn_local(async move {
+            let mut tell = vec![&b"CONFIG"[..], b"SET"];
+            tell.extend(values.iter().flat_map(|(name, value)| [name.as_bytes(), value]));
+            if let Err(cause) = at_primary(&worker, shard, &tell, since_ns).await {
+                tracing::warn!(shard = shard.0, %cause, "a primary may keep options that others do not have");
+            }
+        });
     }
+    while undone.join_next().await.is_some() {}
 }
 
 /// Asks the primary of a shard, whichever that is, until it answers or the request is overdue.
