@@ -31,6 +31,7 @@ file_tests! { LISTS, "redis", list:
     connection = "connection.cmds",
     hello = "hello.cmds",
     client = "client.cmds",
+    config = "config.cmds",
     strings = "strings.cmds",
     lcs = "lcs.cmds",
     bitmaps = "bitmaps.cmds",
