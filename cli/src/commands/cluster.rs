@@ -236,6 +236,11 @@ async fn unclean(args: UncleanArgs) -> Result<(), Box<dyn Error>> {
     let status = tool.status().await?;
     let state = status.map.shard(shard).ok_or_else(|| format!("there is no shard {}", shard.0))?;
     let node = status.map.node(NodeId(args.to)).ok_or_else(|| format!("there is no node {}", args.to))?;
+    if !state.members.contains(&node.id) {
+        return Err(
+            format!("node {} is none of shard {}: `torc status` lists its nodes", args.to, shard.0).into()
+        );
+    }
     let request = AdminRequest::Unclean { shard, to: node.member(), term: Some(state.term) };
     replace(&tool, shard, state.term, &request).await
 }

@@ -6,7 +6,7 @@
 //! ```text
 //!      kept while somebody reads          kept in any case
 //! │◀────────────────────────────┼──────────────────────────▶│ last
-//! │◀──────────────── at most `most_bytes` ─────────────────▶│
+//! │◀──────────────── at most `most_bytes` ─────────────────▶│ and the longest record of it
 //! ```
 //!
 //! A long record is shared with whoever sends it: it lives until it is sent, whatever becomes of the backlog.
@@ -26,7 +26,8 @@ const CHUNK_BYTES: usize = 64 * 1024;
 pub struct Bounds {
     /// Bytes that are kept in any case, for replicas that come back.
     pub kept_bytes: usize,
-    /// Bytes that are kept at most, for replicas that are connected; the record that is being sent may be beside them.
+    /// Bytes that are kept at most, for replicas that are connected; one record may be beside them, however long it is: no
+    /// replica is given up for what nobody can send in parts.
     pub most_bytes: usize,
 }
 
@@ -88,6 +89,8 @@ impl Chunk {
 pub struct Backlog {
     chunks: VecDeque<Chunk>,
     bytes: usize,
+    /// Bytes of each long record, in order.
+    long_bytes: VecDeque<usize>,
     /// Bytes of all records that were ever appended.
     pushed_bytes: u64,
     bounds: Bounds,
@@ -129,6 +132,7 @@ impl Backlog {
         Backlog {
             chunks: VecDeque::new(),
             bytes: 0,
+            long_bytes: VecDeque::new(),
             pushed_bytes: 0,
             bounds,
             last: 0,
@@ -141,6 +145,7 @@ impl Backlog {
     pub fn restart(&mut self, last: u64) {
         self.chunks.clear();
         self.bytes = 0;
+        self.long_bytes.clear();
         self.last = last;
         self.readers.clear();
     }
@@ -192,6 +197,7 @@ impl Backlog {
     /// Appends the record with the next offset as it is.
     pub fn push_long(&mut self, record: LongRecord) {
         let offset = record.offset;
+        self.long_bytes.push_back(record.bytes());
         self.push_chunk(offset, Content::Long(Arc::new(record)));
     }
 
@@ -248,17 +254,26 @@ impl Backlog {
         self.readers.values().any(|after| *after < front)
     }
 
+    /// Whether more is kept than for anybody's sake.
+    fn is_too_much(&self) -> bool {
+        let above = self.bytes.saturating_sub(self.bounds.most_bytes);
+        above > 0 && above > self.long_bytes.iter().max().copied().unwrap_or_default()
+    }
+
     /// Lets go what is too much. The newest chunk stays whatever its size: replicas that keep up can always continue.
     fn trim(&mut self) {
         self.leaving.retain(|record| record.strong_count() > 0);
         while self.bytes > self.bounds.kept_bytes && self.chunks.len() > 1 {
-            if self.bytes <= self.bounds.most_bytes && self.is_held() {
+            if !self.is_too_much() && self.is_held() {
                 break;
             }
             let Some(old) = self.chunks.pop_front() else { break };
             self.bytes -= old.bytes();
             let leaving = match old.content {
-                Content::Long(record) => Some(Arc::downgrade(&record)),
+                Content::Long(record) => {
+                    self.long_bytes.pop_front();
+                    Some(Arc::downgrade(&record))
+                }
                 Content::Short(_) => None,
             };
             let leaving = leaving.filter(|record| record.strong_count() > 0);
@@ -544,13 +559,13 @@ mod tests {
         // Longer than all bounds.
         push(&mut backlog, 1, 5_000_000);
         let sending = read_long(&backlog, 0);
-        push(&mut backlog, 2, 3_000_000);
+        push(&mut backlog, 2, 5_000_000);
         assert_eq!(backlog.first(), 2, "too much, but for what is being sent");
-        assert!(backlog.bytes() > 8_000_000, "it counts until it is sent");
+        assert!(backlog.bytes() > 10_000_000, "it counts until it is sent");
         assert_eq!(sending.body.iter().filter(|byte| **byte == b'x').count(), 5_000_000);
         drop(sending);
         backlog.sent(R, 1);
-        assert!(backlog.bytes() < 4_000_000);
+        assert!(backlog.bytes() < 6_000_000);
         // The next one was kept for it.
         assert_eq!(read_long(&backlog, 1).offset, 2);
         push(&mut backlog, 3, 10);
@@ -560,12 +575,33 @@ mod tests {
         // One that is not being sent yet does not live on.
         let mut backlog = Backlog::new(SMALL);
         backlog.begin(R, 0);
-        push(&mut backlog, 1, 3_000_000);
-        push(&mut backlog, 2, 3_000_000);
-        assert_eq!(backlog.first(), 2);
+        (1..=3).for_each(|offset| push(&mut backlog, offset, 3_000_000));
+        assert_eq!(backlog.first(), 3);
         assert_eq!(backlog.read(0, u64::MAX, &mut Place::default(), 1000, &mut Vec::new()), Read::TooOld);
-        push(&mut backlog, 3, 10);
-        assert_eq!(backlog.first(), 3, "nothing is kept for who has to begin anew");
+        push(&mut backlog, 4, 10);
+        assert_eq!(backlog.first(), 4, "nothing is kept for who has to begin anew");
+    }
+
+    #[test]
+    fn no_reader_is_given_up_for_one_record_however_long() {
+        let mut backlog = Backlog::new(SMALL);
+        backlog.begin(R, 0);
+        let (mut after, mut place) = (0, Place::default());
+        // Short ones before it and behind it, of which the reader was sent none.
+        for (offset, bytes) in [(1, 10), (2, 9_000_000), (3, 10), (4, 2_000_000), (5, 10)] {
+            push(&mut backlog, offset, bytes);
+            assert_eq!(backlog.first(), 1);
+        }
+        while after < 5 {
+            after = match backlog.read(after, u64::MAX, &mut place, 1000, &mut Vec::new()) {
+                Read::UpTo(offset) => offset,
+                Read::Long(record) => record.offset,
+                other => panic!("{other:?} after {after}"),
+            };
+            backlog.sent(R, after);
+        }
+        assert!(backlog.bytes() <= 1_000_000, "{}", backlog.bytes());
+        assert!(backlog.long_bytes.is_empty());
     }
 
     #[test]

@@ -334,6 +334,7 @@ impl Connection {
             }
         }
         if let Some(held) = &mut self.held {
+            let for_room = matches!(held, Held::ForRoom(_));
             let over = match held {
                 Held::Paused(sleep) => {
                     let over = sleep.as_mut().poll(cx).is_ready();
@@ -343,8 +344,9 @@ impl Connection {
             };
             if over {
                 self.let_go();
-                // The request is there: it goes before the end of what the peer sends.
-                self.more = true;
+                // It waited for us, and goes before the end of what the peer sends. Who was paused may have gone: then what he
+                // asked for is not executed, as in Redis.
+                self.more |= for_room;
                 return true;
             }
         }

@@ -252,3 +252,17 @@ async fn writes_do_not_wait_for_room_for_ever() {
     assert_eq!(said, format!("-{}\r\n$-1\r\n", torc_protocol::error::REPLICATION_BEHIND));
     assert!(u128::from(clock::boottime_ns() - began_ns) >= ROOM_PATIENCE.as_nanos());
 }
+
+#[tokio::test]
+async fn what_a_client_that_went_while_it_was_paused_has_asked_for_is_not_executed() {
+    let node = plain_node();
+    for bytes in [10, 2 << 20] {
+        let value = "x".repeat(bytes);
+        let request =
+            format!("CLIENT PAUSE 100 WRITE\r\n*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${bytes}\r\n{value}\r\n");
+        let said = heard_of(node.clone(), Protocol::Resp, "127.0.0.1:5000", &request).await;
+        assert_eq!(said, "+OK\r\n");
+        let said = heard_of(node.clone(), Protocol::Resp, "127.0.0.1:5000", "EXISTS k\r\n").await;
+        assert_eq!(said, ":0\r\n", "{bytes} bytes");
+    }
+}
