@@ -62,9 +62,8 @@ impl Given {
     }
 }
 
-fn info(fleet: &mut Fleet, id: u64) -> BTreeMap<String, String> {
-    let text =
-        direct(fleet, id).call(&["INFO", "replication"]).expect("INFO answers").text().expect("a text");
+fn info(open: &mut Connection) -> BTreeMap<String, String> {
+    let text = open.call(&["INFO", "replication"]).expect("INFO answers").text().expect("a text");
     let pairs = text.lines().filter_map(|line| line.split_once(':'));
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
@@ -122,9 +121,15 @@ fn a_replica_behind_the_backlog_gets_the_slots_that_differ() {
     let (compared, sent) = (after.slots("compared"), after.slots("sent"));
     assert!((16_384.0..=by_slots * 16_384.0).contains(&compared), "{compared} in {by_slots}");
     assert!((CHANGED as f64..=by_slots * CHANGED as f64).contains(&sent), "{sent} in {by_slots}");
-    let said = info(&mut fleet, primary);
-    assert!(said["torc_resync_sent"].contains(&format!("slots_sent={sent},")), "{said:?}");
-    assert!(info(&mut fleet, away)["torc_syncs_taken"].starts_with("slots=1,"));
+    // INFO is of a moment ago.
+    let (mut of_primary, mut of_replica) = (direct(&mut fleet, primary), direct(&mut fleet, away));
+    fleet.wait("the slots in INFO", || {
+        let said = info(&mut of_primary);
+        said["torc_resync_sent"].contains(&format!("slots_sent={sent},")).then_some(())
+    });
+    fleet.wait("the resync in INFO", || {
+        info(&mut of_replica)["torc_syncs_taken"].starts_with("slots=1,").then_some(())
+    });
     let log = fleet.node(primary).log_text();
     assert!(log.contains("is compared slot by slot") && log.contains("it is behind the backlog"), "{log}");
 }
@@ -159,8 +164,10 @@ fn a_divergent_tail_goes_and_the_rest_stays() {
     // What the heir wrote came with its records.
     let sent = given.slots("sent");
     assert!((CHANGED as f64..=by_slots * CHANGED as f64).contains(&sent), "{sent} in {by_slots}");
-    let dropped: usize = info(&mut fleet, old)["torc_dropped_records"].parse().expect("a number");
-    assert_eq!(dropped, 2 * CHANGED);
+    let mut of_old = direct(&mut fleet, old);
+    fleet.wait("what was dropped in INFO", || {
+        (info(&mut of_old)["torc_dropped_records"] == (2 * CHANGED).to_string()).then_some(())
+    });
     let log = fleet.node(heir).log_text();
     assert!(log.contains("it has records that this primary never had"), "{log}");
     for n in 0..CHANGED {
